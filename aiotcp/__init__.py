@@ -1,0 +1,1 @@
+"""aiotcp: a complete, modern TCP in user space, for asyncio."""

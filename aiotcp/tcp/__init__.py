@@ -1,0 +1,1 @@
+"""The protocol itself, sans-IO: time and randomness are arguments."""

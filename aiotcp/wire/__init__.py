@@ -1,0 +1,1 @@
+"""Bytes to headers and back: pure functions, no input or output."""
