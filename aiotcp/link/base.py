@@ -1,0 +1,121 @@
+"""The two sides of the border between a stack and whatever carries its packets.
+
+A `Link` takes and gives IP packets: a TUN device, a pipe between two stacks in one process, a
+tunnel of your own. Nothing needs to be subclassed; a class with these attributes and methods is a
+link. One that carries packets over a pair of callables takes thirty lines:
+
+    class CallbackLink:
+        mtu = 1500
+        gso_max_bytes = 0           # no segmentation offload: frames are packets of the MTU
+        checksum_offload = False    # frames come with their checksums complete
+
+        def __init__(self, transmit: Callable[[bytes], None]) -> None:
+            self.counters: dict[str, int] = {}
+            self._transmit = transmit
+            self._receiver: Receiver | None = None
+
+        def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
+            self._receiver = receiver
+
+        def deliver(self, packets: Iterable[bytes]) -> None:   # called by the loop, not by send()
+            if self._receiver is None:
+                return
+            for packet in packets:
+                self._receiver.receive(memoryview(packet))
+            self._receiver.flush()
+
+        def send(self, frame: Frame) -> None:
+            self._transmit(frame.to_bytes())
+
+        def close(self) -> None:
+            self._receiver = None
+
+Three rules make links interchangeable:
+
+*   A link calls its receiver from callbacks of the event loop only, never from inside `send()`:
+    input never sends, so output must never be able to cause input in the same call stack.
+*   Packets come in batches. Every run of `receive()` calls ends with one `flush()`, in the same
+    callback; that is when the stack answers the batch, so a link that flushes after each packet
+    gets an ACK for each.
+*   Nothing that happens to a packet is an exception. IP promises nothing: what cannot be carried
+    is dropped and counted under a name in `counters`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from aiotcp.wire.frame import Frame
+
+
+class Receiver(Protocol):
+    """What a link delivers to: a stack, or a link that wraps another one."""
+
+    def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
+        """Take one IP packet.
+
+        packet: the packet from its first IP header byte to its last; valid until `flush()`
+            returns, after which the link may overwrite the memory. Copy what must live longer.
+        vouched: the link answers for the transport checksum, so it is not to be verified: either
+            the packet never left memory (its checksum field may then hold the mere pseudo-header
+            sum) or hardware has checked it. The IPv4 header checksum is not covered by this.
+        gso_size: 0 for a packet as it was on the wire. Otherwise the packet is many TCP segments
+            in one, cut every `gso_size` payload bytes if it were to travel; always vouched.
+
+        Never raises for anything the packet contains.
+        """
+        ...
+
+    def flush(self) -> None:
+        """The batch is over: act on it. The memory of its packets may be reused afterwards."""
+        ...
+
+    def link_lost(self, exc: OSError) -> None:
+        """The device is gone and will deliver nothing more. Called at most once, from a callback
+        of the loop; `send()` goes on counting drops."""
+        ...
+
+
+class Link(Protocol):
+    """A place where frames come from and go to.
+
+    The three properties of a link are fixed once it exists; a stack reads them when it attaches.
+    """
+
+    mtu: int
+    """Largest IP packet in bytes, headers included; at least 576, and 1280 if IPv6 is to work."""
+
+    gso_max_bytes: int
+    """Largest IP packet in bytes, headers included, that `send()` takes with `gso_size` set.
+    0: the link has no segmentation offload and every frame must fit the MTU."""
+
+    checksum_offload: bool
+    """Whether `send()` takes frames whose transport checksum is partial (`checksum_start > 0`).
+    Always true where `gso_max_bytes` is not 0."""
+
+    counters: dict[str, int]
+    """Running totals by name, for people and tests. Every link has the names it uses from the
+    start, at 0; names of discarded packets say why (`send_queue_full`, `outbound_loss`)."""
+
+    def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to deliver packets to `receiver`, from callbacks of `loop` only.
+
+        A link has one receiver for its whole life: a second call raises RuntimeError, as does a
+        call after `close()`. May be called before the loop runs.
+        """
+        ...
+
+    def send(self, frame: Frame) -> None:
+        """Hand one frame over. Never blocks, never calls the receiver, never raises for what the
+        network or device does: failures are drops, counted by name. May be called before
+        `attach()` and after `close()` (a drop).
+
+        The link may keep `frame` and its payload views until they are sent; they are not to be
+        changed by anyone.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop delivering at once and release the device. Harmless when repeated."""
+        ...
