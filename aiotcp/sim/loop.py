@@ -1,0 +1,222 @@
+"""An asyncio event loop on virtual time: an hour of timers takes as long as its callbacks take.
+
+Time stands still while callbacks run. When nothing is ready to run, the clock jumps to the next
+timer, exactly. So a program that only waits for timers and for other parts of itself runs as fast
+as the machine allows, and runs the same way each time: callbacks in the order in which they were
+scheduled, timers by deadline and, at the same deadline, in the order in which they were set
+(asyncio's own heap promises nothing there, and in virtual time equal deadlines are the rule).
+
+What would bring real time in is refused at once, with the name of what was called: sockets, pipes,
+subprocesses, signals, threads. A program that waits for something that can't happen any more ends
+with :class:`Deadlock` instead of hanging.
+
+Randomness is not this module's business: give a seed to what draws random numbers (``Stack``,
+``Impair``). A program that iterates over sets of strings also needs a fixed ``PYTHONHASHSEED``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import heapq
+import selectors
+import socket
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Mapping
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple
+
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+
+_OUT_OF_REACH = (
+    *("create_connection", "create_server", "create_datagram_endpoint", "connect_accepted_socket"),
+    *("create_unix_connection", "create_unix_server", "connect_read_pipe", "connect_write_pipe"),
+    *("sock_recv", "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into", "sock_sendall"),
+    *("sock_sendto", "sock_connect", "sock_accept", "sock_sendfile", "sendfile"),
+    *("subprocess_exec", "subprocess_shell", "run_in_executor", "getnameinfo"),
+    "add_signal_handler",
+)
+
+
+class Deadlock(RuntimeError):
+    """Nothing is ready, no timer is set, and what ``run()`` waits for is not done.
+
+    ``tasks``: names of the pending tasks, oldest first; the message also says where each one waits.
+    """
+
+    def __init__(self, now: float, tasks: list[asyncio.Task[Any]]) -> None:
+        self.tasks = [task.get_name() for task in tasks]
+        waiting = "".join(f"\n  {_where(task)}" for task in tasks) or "\n  (no task at all)"
+        super().__init__(
+            f"deadlock at {now:.9g} s of virtual time: nothing is ready and no timer is set, "
+            f"so nothing can ever wake the {len(tasks)} pending task(s):{waiting}"
+        )
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose ``time()`` is virtual and starts at ``start`` (seconds).
+
+    ``run_forever()`` and ``run_until_complete()`` raise :class:`Deadlock` when nothing can happen
+    any more. Whatever needs a real file descriptor, thread, process or signal raises
+    ``RuntimeError``. Numeric addresses resolve; names raise ``socket.gaierror``, as there is no
+    name service.
+    """
+
+    _ready: collections.deque[asyncio.Handle]  # the base class's queue of callbacks
+
+    def __init__(self, start: float = 0.0) -> None:
+        self._now = start
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers_set = 0
+        self._born: weakref.WeakKeyDictionary[asyncio.Task[Any], None] = weakref.WeakKeyDictionary()
+        self._thread = threading.get_ident()
+        super().__init__(_NoDescriptors(self._wake))
+
+    # The clock
+
+    def time(self) -> float:
+        return self._now
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        if self.is_closed():
+            raise RuntimeError("Event loop is closed")
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, self._timers_set, handle))
+        self._timers_set += 1
+        return handle
+
+    def _wake(self, idle: bool) -> None:
+        """Move due timers to the ready queue; if `idle`, first go to where one is due."""
+        timers = self._timers
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
+        if idle:
+            if not timers:
+                raise Deadlock(self._now, self.pending_tasks())
+            self._now = max(self._now, timers[0][0])
+        while timers and timers[0][0] <= self._now:
+            self._ready.append(heapq.heappop(timers)[2])
+
+    def pending_tasks(self) -> list[asyncio.Task[Any]]:
+        """Tasks of this loop that are not done, oldest first."""
+        known = list(self._born)
+        others = asyncio.all_tasks(self).difference(known)
+        return [task for task in (*known, *others) if not task.done()]
+
+    def create_task(self, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = super().create_task(coro, **kwargs)
+        self._born[task] = None
+        return task
+
+    # What real time could come in through
+
+    def call_soon_threadsafe(
+        self,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> asyncio.Handle:
+        """From the loop's own thread the same as ``call_soon``; other threads are refused."""
+        if threading.get_ident() != self._thread:
+            _refuse("call_soon_threadsafe() from another thread")
+        return self.call_soon(callback, *args, context=context)
+
+    async def getaddrinfo(
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        """Resolves numeric addresses and nothing else: asks no name service."""
+        return socket.getaddrinfo(
+            host, port, family, type, proto, flags | socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        )
+
+
+def _refused(name: str) -> Callable[..., NoReturn]:
+    def refuse(*args: object, **kwargs: object) -> NoReturn:
+        _refuse(f"loop.{name}()")
+
+    return refuse
+
+
+for _name in _OUT_OF_REACH:
+    setattr(VirtualLoop, _name, _refused(_name))
+
+
+class _NoDescriptors(selectors.BaseSelector):
+    """Has room for the loop's own self-pipe only, and never polls it; selecting moves the clock."""
+
+    def __init__(self, wake: Callable[[bool], None]) -> None:
+        self._wake = wake
+        self._keys: dict[FileDescriptorLike, selectors.SelectorKey] = {}
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        # The base class knows of no timer: it asks with 0 (callbacks are ready) or None.
+        self._wake(timeout is None)
+        return []
+
+    def register(
+        self, fileobj: FileDescriptorLike, events: int, data: Any = None
+    ) -> selectors.SelectorKey:
+        if self._keys:
+            _refuse(f"watching file descriptor {fileobj!r}")
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        key = self._keys[fileobj] = selectors.SelectorKey(fileobj, fd, events, data)
+        return key
+
+    def unregister(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
+        return self._keys.pop(fileobj)
+
+    def get_map(self) -> Mapping[FileDescriptorLike, selectors.SelectorKey]:
+        return self._keys
+
+
+def run(main: Coroutine[Any, Any, _T], *, start: float = 0.0, debug: bool | None = None) -> _T:
+    """Run `main` on a new :class:`VirtualLoop` whose clock starts at `start` seconds.
+
+    Returns or raises what `main` does, or raises :class:`Deadlock`. Ends as ``asyncio.run`` does:
+    tasks left over are cancelled (the oldest first, so that what they do on their way out repeats,
+    too) and asynchronous generators are closed.
+    """
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(start), debug=debug) as runner:
+        try:
+            return runner.run(main)
+        finally:
+            loop = runner.get_loop()
+            assert isinstance(loop, VirtualLoop)
+            for task in loop.pending_tasks():
+                task.cancel()
+
+
+def _refuse(what: str) -> NoReturn:
+    raise RuntimeError(
+        f"{what} is out of reach in virtual time: it has no sockets, threads, processes, signals. "
+        "Use the stack's own connections on an in-memory link, or a real event loop."
+    )
+
+
+def _where(task: asyncio.Task[Any]) -> str:
+    """The task's name and the innermost line of its own at which it is suspended."""
+    coro: Any = task.get_coro()
+    name = getattr(coro, "__qualname__", repr(coro))
+    while getattr(getattr(coro, "cr_await", None), "cr_frame", None) is not None:
+        coro = coro.cr_await
+    frame = getattr(coro, "cr_frame", None)
+    at = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+    return f"{task.get_name()} ({name}){at}"

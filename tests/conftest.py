@@ -1,0 +1,115 @@
+"""What every test stands on: a loop on virtual time, and nothing left behind.
+
+A coroutine test runs on :class:`aiotcp.sim.VirtualLoop`. Tests that need real file descriptors run
+once on asyncio's loop and once on uvloop: everything below tests/live, and whatever carries
+``@pytest.mark.real_loop``. A test chooses exactly with pytest-asyncio's own
+``@pytest.mark.asyncio(loop_factories=["uvloop"])``. A test that is not a coroutine takes the
+fixture ``loop_factory`` (both real loops).
+
+Any call of the loop's exception handler fails the test (a test that expects one sets a handler of
+its own), and so does a task that is still pending when the test and its fixtures have ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Generator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import uvloop
+
+from aiotcp.sim import VirtualLoop
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+_reports: list[str] = []
+
+
+def _watched(new_loop: LoopFactory) -> LoopFactory:
+    """`new_loop`, with an exception handler that fails the running test."""
+
+    def factory() -> asyncio.AbstractEventLoop:
+        loop = new_loop()
+        loop.set_exception_handler(lambda _, context: _reports.append(_describe(context)))
+        return loop
+
+    return factory
+
+
+def _describe(context: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value!r}" for key, value in context.items())
+
+
+VIRTUAL: dict[str, LoopFactory] = {"virtual": _watched(VirtualLoop)}
+REAL: dict[str, LoopFactory] = {
+    "asyncio": _watched(asyncio.SelectorEventLoop),
+    "uvloop": _watched(uvloop.new_event_loop),
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "real_loop: runs on asyncio's loop and on uvloop instead of in virtual time"
+    )
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, LoopFactory]:
+    chosen = item.get_closest_marker("asyncio")
+    if chosen is not None and chosen.kwargs.get("loop_factories"):
+        return VIRTUAL | REAL
+    live = config.rootpath / "tests" / "live"
+    if item.get_closest_marker("real_loop") is not None or live in item.path.parents:
+        return REAL
+    return VIRTUAL
+
+
+@pytest.fixture(params=list(REAL))
+def loop_factory(request: pytest.FixtureRequest) -> LoopFactory:
+    """Makes a real event loop: for tests that run loops themselves."""
+    return REAL[request.param]
+
+
+@pytest_asyncio.fixture
+async def _no_task_left() -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    yield
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    assert not left, f"tasks left pending: {sorted(map(repr, left))}"
+
+
+@pytest.fixture(autouse=True)
+def _watch_tasks(request: pytest.FixtureRequest) -> None:
+    # First of all fixtures, so that its end comes after the end of those that may own tasks.
+    if pytest_asyncio.is_async_test(request.node):
+        request.getfixturevalue("_no_task_left")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    _reports.clear()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    result = yield
+    _fail_on_reports()
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    result = yield
+    _fail_on_reports()
+    return result
+
+
+def _fail_on_reports() -> None:
+    if _reports:
+        reports = "\n  ".join(_reports)
+        _reports.clear()
+        pytest.fail(f"the event loop's exception handler was called:\n  {reports}", pytrace=False)
