@@ -49,6 +49,8 @@ class Why(StrEnum):
 class Drop(StrEnum):
     """Why a received packet was discarded. Each discarded packet counts under exactly one."""
 
+    # The link.
+    LINK_HEADER = "link_header"
     # The IP layer.
     IP_EMPTY = "ip_empty"
     IP_VERSION = "ip_version"
@@ -56,7 +58,12 @@ class Drop(StrEnum):
     IP_HEADER_LENGTH = "ip_header_length"
     IP_CHECKSUM = "ip_checksum"
     IP_FRAGMENT = "ip_fragment"
+    IP_OPTION = "ip_option"
     IP_EXTENSION_HEADER = "ip_extension_header"
+    IP_ROUTING_HEADER = "ip_routing_header"
+    IP_AUTHENTICATION_HEADER = "ip_authentication_header"
+    IP_ENCRYPTED = "ip_encrypted"
+    IP_NO_NEXT_HEADER = "ip_no_next_header"
     IP_BAD_SOURCE = "ip_bad_source"
     IP_NOT_FOR_US = "ip_not_for_us"
     IP_PROTOCOL = "ip_protocol"
@@ -64,6 +71,7 @@ class Drop(StrEnum):
     ICMP_TRUNCATED = "icmp_truncated"
     ICMP_CHECKSUM = "icmp_checksum"
     ICMP_TYPE = "icmp_type"
+    ICMP_EMBEDDED = "icmp_embedded"
     ICMP_NO_CONNECTION = "icmp_no_connection"
     ICMP_SEQUENCE = "icmp_sequence"
     ICMP_SOURCE_QUENCH = "icmp_source_quench"

@@ -1,0 +1,381 @@
+"""TCP headers and options (RFC 9293 section 3.1, RFC 7323, RFC 2018).
+
+Numbers here are the wire's: sequence numbers modulo 2³², windows unscaled.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from aiotcp.reasons import Drop
+from aiotcp.wire import checksum, ipv4, ipv6
+from aiotcp.wire.frame import Buffer, Frame
+from aiotcp.wire.malformed import Malformed
+
+PROTOCOL = 6
+HEADER_LENGTH = 20
+CHECKSUM_OFFSET = 16
+MAX_OPTIONS_LENGTH = 40
+
+FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
+
+EOL, NOP, MSS, WSCALE, SACK_PERMITTED, SACK, TIMESTAMPS = 0, 1, 2, 3, 4, 5, 8
+
+# RFC 7323 section 2.3: a larger shift count is received as this one.
+MAX_WSCALE = 14
+
+# NOP, NOP, kind 8, length 10: the layout of RFC 7323 appendix A, which everybody sends.
+_TIMESTAMPS_ALONE = 0x0101080A
+
+_fixed = struct.Struct("!4xIIBBH2xH").unpack_from
+_timestamped = struct.Struct("!4xIIxBH2xHIII").unpack_from
+_u16 = struct.Struct("!H").unpack_from
+_u32_pair = struct.Struct("!II").unpack_from
+_pack_timestamps = struct.Struct("!III").pack
+_pack_ipv4 = struct.Struct("!2sHH4sH12sIIBBHHH").pack
+_pack_ipv6 = struct.Struct("!4sH38sIIBBHHH").pack
+
+_FLAG_NAMES = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
+
+
+def flags_text(flags: int) -> str:
+    """The names of the flags that are set, low bit first: "SYN,ACK"; "none" if no flag is."""
+    return ",".join(n for bit, n in enumerate(_FLAG_NAMES) if flags >> bit & 1) or "none"
+
+
+class Segment:
+    """One TCP segment, or one inbound super-packet of many (`gso_size` > 0).
+
+    `window` is the field as sent, never scaled. `tsval` is None without a timestamps option, and
+    `tsecr` then 0. `mss`, `wscale`, `sack_permitted` are reported whatever the flags say: whether
+    they mean anything on a segment without SYN is the core's matter. `seq` and `ack` leave the
+    parser modulo 2³²; the core overwrites them by its own unwrapped numbers.
+    """
+
+    __slots__ = (
+        "ack",
+        "flags",
+        "gso_size",
+        "mss",
+        "payload",
+        "sack",
+        "sack_permitted",
+        "seq",
+        "tsecr",
+        "tsval",
+        "urgent",
+        "window",
+        "wscale",
+    )
+
+    def __init__(
+        self,
+        seq: int = 0,
+        ack: int = 0,
+        flags: int = 0,
+        window: int = 0,
+        urgent: int = 0,
+        payload: Buffer = b"",
+        tsval: int | None = None,
+        tsecr: int = 0,
+        sack: tuple[tuple[int, int], ...] = (),
+        mss: int | None = None,
+        wscale: int | None = None,
+        sack_permitted: bool = False,
+        gso_size: int = 0,
+    ) -> None:
+        self.seq = seq
+        self.ack = ack
+        self.flags = flags
+        self.window = window
+        self.urgent = urgent
+        self.payload = payload
+        self.tsval = tsval
+        self.tsecr = tsecr
+        self.sack = sack
+        self.mss = mss
+        self.wscale = wscale
+        self.sack_permitted = sack_permitted
+        self.gso_size = gso_size
+
+    @property
+    def length(self) -> int:
+        """SEG.LEN: sequence numbers that the segment occupies, SYN and FIN counted."""
+        return len(self.payload) + (self.flags & FIN) + (self.flags >> 1 & 1)
+
+    def __repr__(self) -> str:
+        parts = [flags_text(self.flags), f"seq={self.seq}"]
+        if self.flags & ACK:
+            parts.append(f"ack={self.ack}")
+        parts += [f"win={self.window}", f"len={len(self.payload)}"]
+        if self.flags & URG:
+            parts.append(f"urg={self.urgent}")
+        if self.mss is not None:
+            parts.append(f"mss={self.mss}")
+        if self.wscale is not None:
+            parts.append(f"wscale={self.wscale}")
+        if self.sack_permitted:
+            parts.append("sack_permitted")
+        if self.tsval is not None:
+            parts.append(f"ts={self.tsval}/{self.tsecr}")
+        if self.sack:
+            parts.append("sack=" + ",".join(f"{left}-{right}" for left, right in self.sack))
+        if self.gso_size:
+            parts.append(f"gso={self.gso_size}")
+        return f"<Segment {' '.join(parts)}>"
+
+
+def parse(packet: memoryview, offset: int, end: int) -> Segment:
+    """The segment in `packet[offset:end]`; its payload is a view of the packet.
+
+    The checksum is not looked at (`verify_checksum` does that), nor are the reserved bits (RFC 9293
+    section 3.1: ignored on receipt). Raises Malformed for a short header or a bad data offset.
+    """
+    available = end - offset
+    if available < 20:
+        raise Malformed(Drop.TCP_TRUNCATED)
+    header_length = (packet[offset + 12] & 0xF0) >> 2
+    if header_length == 32 <= available:
+        seq, ack, flags, window, urgent, layout, tsval, tsecr = _timestamped(packet, offset)
+        if layout == _TIMESTAMPS_ALONE:
+            payload = packet[offset + 32 : end] if available > 32 else b""
+            return Segment(seq, ack, flags, window, urgent, payload, tsval, tsecr)
+    if not 20 <= header_length <= available:
+        raise Malformed(Drop.TCP_DATA_OFFSET)
+    seq, ack, _, flags, window, urgent = _fixed(packet, offset)
+    payload = packet[offset + header_length : end] if available > header_length else b""
+    segment = Segment(seq, ack, flags, window, urgent, payload)
+    if header_length > 20:
+        _parse_options(segment, packet[offset + 20 : offset + header_length])
+    return segment
+
+
+def _parse_options(segment: Segment, options: memoryview) -> None:
+    """RFC 9293 section 3.1, "Options".
+
+    Unknown options are skipped by their length (MUST-6), and so are known ones of a wrong length.
+    A length that cannot be true (0, 1, past the end) ends the parsing; what was read before it
+    stands (MUST-7). Of an option that comes twice, the last one counts.
+    """
+    position = 0
+    end = len(options)
+    while position < end:
+        kind = options[position]
+        if kind == NOP:
+            position += 1
+            continue
+        if kind == EOL or position + 2 > end:
+            return
+        length = options[position + 1]
+        following = position + length
+        if length < 2 or following > end:
+            return
+        if kind == TIMESTAMPS:
+            if length == 10:
+                segment.tsval, segment.tsecr = _u32_pair(options, position + 2)
+        elif kind == SACK:
+            if length >= 10 and length % 8 == 2:
+                segment.sack = tuple(
+                    _u32_pair(options, edges) for edges in range(position + 2, following, 8)
+                )
+        elif kind == MSS:
+            if length == 4:
+                segment.mss = _u16(options, position + 2)[0]
+        elif kind == WSCALE:
+            if length == 3:
+                segment.wscale = min(options[position + 2], MAX_WSCALE)
+        elif kind == SACK_PERMITTED and length == 2:
+            segment.sack_permitted = True
+        position = following
+
+
+def verify_checksum(packet: Buffer, offset: int, end: int) -> bool:
+    """Whether the checksum of the segment in `packet[offset:end]` is right (RFC 9293 MUST-3).
+
+    The addresses of the pseudo-header are those of the IP header at the packet's start.
+    """
+    addresses, width = (12, 8) if packet[0] >> 4 == 4 else (8, 32)
+    length = end - offset
+    if offset == addresses + width:
+        # The addresses stand directly before the segment: one number holds both.
+        number = int.from_bytes(packet[addresses:end], "big") % 0xFFFF
+    else:
+        number = int.from_bytes(packet[addresses : addresses + width], "big") << (length & 1) * 8
+        number = (number + int.from_bytes(packet[offset:end], "big")) % 0xFFFF
+    if length & 1:
+        number <<= 8
+    return (number + PROTOCOL + length) % 0xFFFF == 0
+
+
+def pack_options(
+    *,
+    mss: int | None = None,
+    wscale: int | None = None,
+    sack_permitted: bool = False,
+    timestamps: tuple[int, int] | None = None,
+    sack: Sequence[tuple[int, int]] = (),
+) -> bytes:
+    """The options in Linux's layout: whole words, padded by leading NOPs; at most 40 bytes.
+
+    `timestamps` is (TSval, TSecr). Of the `sack` blocks as many are sent, in order, as fit
+    (RFC 2018 section 4). Numbers of sequence space and of the timestamp clock may exceed 32 bits.
+    """
+    if mss is None and wscale is None and not sack_permitted and not sack:
+        if timestamps is None:
+            return b""
+        return _pack_timestamps(
+            _TIMESTAMPS_ALONE, timestamps[0] & 0xFFFFFFFF, timestamps[1] & 0xFFFFFFFF
+        )
+    packed = bytearray()
+    if mss is not None:
+        packed += struct.pack("!BBH", MSS, 4, mss)
+    if timestamps is not None:
+        layout = 0x0402080A if sack_permitted else _TIMESTAMPS_ALONE
+        packed += _pack_timestamps(layout, timestamps[0] & 0xFFFFFFFF, timestamps[1] & 0xFFFFFFFF)
+    elif sack_permitted:
+        packed += b"\x01\x01\x04\x02"
+    if wscale is not None:
+        packed += struct.pack("!BBBB", NOP, WSCALE, 3, wscale)
+    blocks = sack[: (MAX_OPTIONS_LENGTH - len(packed) - 4) // 8]
+    if blocks:
+        packed += struct.pack("!BBBB", NOP, NOP, SACK, 2 + 8 * len(blocks))
+        for left, right in blocks:
+            packed += struct.pack("!II", left & 0xFFFFFFFF, right & 0xFFFFFFFF)
+    return bytes(packed)
+
+
+class HeaderTemplate:
+    """The headers of one direction of one connection, all but what changes packed in advance."""
+
+    __slots__ = ("_after_length", "_base", "_ipv4", "_middle", "_pseudo", "_start", "_with_ports")
+
+    def __init__(
+        self,
+        local: bytes,
+        local_port: int,
+        remote: bytes,
+        remote_port: int,
+        *,
+        hop_limit: int = 64,
+        traffic_class: int = 0,
+        flow_label: int = 0,
+    ) -> None:
+        """Addresses of 4 or 16 bytes, both alike; `traffic_class` is the octet, DSCP and ECN.
+
+        `flow_label` (20 bits) means nothing in IPv4.
+        """
+        if len(local) != len(remote):
+            raise ValueError("local and remote address are of different families")
+        ports = struct.pack("!HH", local_port, remote_port)
+        self._ipv4 = len(local) == 4
+        self._after_length = b""
+        self._base = 0
+        if self._ipv4:
+            whole = ipv4.header(
+                local, remote, PROTOCOL, 0, hop_limit=hop_limit, traffic_class=traffic_class
+            )
+            self._start = whole[:2]
+            self._after_length = whole[6:10]
+            self._middle = whole[12:] + ports
+            # The IPv4 header's sum without total length, identification and checksum.
+            self._base = checksum.sum_buffers((whole[:2], whole[6:10], whole[12:]))
+        else:
+            whole = ipv6.header(
+                local,
+                remote,
+                PROTOCOL,
+                0,
+                hop_limit=hop_limit,
+                traffic_class=traffic_class,
+                flow_label=flow_label,
+            )
+            self._start = whole[:4]
+            self._middle = whole[6:] + ports
+        self._pseudo = checksum.pseudo_header_sum(local, remote, PROTOCOL, 0)
+        self._with_ports = self._pseudo + local_port + remote_port
+
+    def frame(
+        self,
+        seq: int,
+        ack: int,
+        flags: int,
+        window: int,
+        *,
+        options: bytes = b"",
+        payload: Sequence[Buffer] = (),
+        payload_length: int = 0,
+        gso_size: int = 0,
+        urgent: int = 0,
+        offload: bool,
+        identification: int = 0,
+        reason: str = "",
+    ) -> Frame:
+        """One segment as a frame.
+
+        `seq` and `ack` may exceed 32 bits; `window` is the field, scaled already; `options` is a
+        whole number of words; `payload_length` is the sum over `payload`, which the caller knows.
+        With `offload` the checksum field holds the pseudo-header's sum only, over the whole length
+        even when `gso_size` asks for cutting, and no byte of the payload is touched. Without it the
+        checksum is complete. IPv4 packets have DF set.
+        """
+        option_length = len(options)
+        length = 20 + option_length + payload_length
+        data_offset = 80 + option_length * 4
+        seq &= 0xFFFFFFFF
+        ack &= 0xFFFFFFFF
+        if offload:
+            field = (self._pseudo + length) % 0xFFFF
+        else:
+            # Numbers of 32 bits are congruent to the sum of their halves.
+            total = self._with_ports + length + seq + ack + (data_offset << 8) + flags
+            total += window + urgent
+            if option_length:
+                total += int.from_bytes(options, "big")
+            if payload_length:
+                total += checksum.sum_buffers(payload)
+            # Ports or data offset are never zero, so neither is the sum: this is `finish`.
+            field = -total % 0xFFFF
+        if self._ipv4:
+            checksum_start = 20
+            packet_length = 20 + length
+            header = _pack_ipv4(
+                self._start,
+                packet_length,
+                identification,
+                self._after_length,
+                -(self._base + packet_length + identification) % 0xFFFF,
+                self._middle,
+                seq,
+                ack,
+                data_offset,
+                flags,
+                window,
+                field,
+                urgent,
+            )
+        else:
+            checksum_start = 40
+            packet_length = 40 + length
+            header = _pack_ipv6(
+                self._start,
+                length,
+                self._middle,
+                seq,
+                ack,
+                data_offset,
+                flags,
+                window,
+                field,
+                urgent,
+            )
+        if option_length:
+            header += options
+        return Frame(
+            header,
+            payload,
+            packet_length,
+            gso_size,
+            checksum_start if offload else 0,
+            reason,
+        )
