@@ -1,0 +1,51 @@
+# make demo   a web page on our own TCP, fetched by curl through a TUN device
+# make test   the tests; those that need a TUN device are skipped where there is none to have
+# make lint   ruff and mypy --strict
+# make bench  throughput and rates, on this machine
+# make venv   just the environment: .venv, with aiotcp installed from this checkout
+# make clean  remove what the above have made
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+RUN := .venv/.installed
+DEV := .venv/.installed-dev
+
+.PHONY: demo test lint bench venv clean
+.DEFAULT_GOAL := demo
+
+demo: $(RUN)
+	$(BIN)/python bin/demo.py
+
+test: $(DEV)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(RUN)
+	$(BIN)/python -m bench
+
+venv: $(DEV)
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "aiotcp needs Python 3.11 or newer: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+		{ echo "Python's venv module is incomplete; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+$(RUN): pyproject.toml .venv/pyvenv.cfg
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(DEV): pyproject.toml .venv/pyvenv.cfg
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(RUN)

@@ -1,0 +1,130 @@
+"""Imports point one way and files stay readable: the layout of docs/architecture.md, enforced."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = sorted((ROOT / "aiotcp").rglob("*.py"))
+
+LEAVES = {"errors", "options", "reasons"}
+TRANSPORTS = {"transport", "server", "sockets"}
+ON_TOP = {"streams", "tls", "eventloop"}
+
+# What each part of the package may import of the others: the parts below it, never those above.
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "options": set(),
+    "reasons": set(),
+    "log": LEAVES,
+    "wire": LEAVES,
+    "link": LEAVES | {"wire"},
+    "tcp": LEAVES | {"wire"},
+    "stack": LEAVES | {"wire", "tcp", "link", "log"},
+}
+for part in TRANSPORTS:
+    MAY_IMPORT[part] = MAY_IMPORT["stack"] | {"stack"} | TRANSPORTS
+for part in ON_TOP:
+    MAY_IMPORT[part] = MAY_IMPORT["transport"] | ON_TOP
+MAY_IMPORT["sim"] = MAY_IMPORT["streams"]
+MAY_IMPORT["serve"] = MAY_IMPORT["streams"]
+MAY_IMPORT["__init__"] = MAY_IMPORT["streams"]
+
+# The core's algorithms take numbers and return numbers; they know sequence numbers and the
+# interface they sit behind, and nothing else of the package.
+ALGORITHMS = {
+    *("seq", "rto", "congestion", "reno", "cubic", "newreno", "recovery", "scoreboard"),
+    *("reassembly", "window", "ackpolicy", "sendbuffer", "isn", "cookies", "challenge"),
+}
+ALGORITHMS_MAY_IMPORT = {"aiotcp.tcp.seq", "aiotcp.tcp.congestion"}
+
+# What would make the core depend on a clock, a network, chance or a log.
+IMPURE = {
+    *("asyncio", "socket", "os", "time", "random", "secrets", "logging", "select", "threading"),
+    *("datetime", "uuid", "structlog", "uvloop", "pyroute2"),
+}
+
+# Third-party packages that one module alone knows.
+ONLY_IMPORTER = {"pyroute2": "aiotcp.link.network", "structlog": "aiotcp.log"}
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def part_of(module: str) -> str:
+    """The part of the package that a dotted module name belongs to: its second component."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Each module that the file imports, at its top, inside functions and for type checking."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            assert node.module is not None
+            for alias in node.names:
+                candidate = ROOT.joinpath(*node.module.split("."), alias.name)
+                is_module = candidate.with_suffix(".py").exists() or candidate.is_dir()
+                yield f"{node.module}.{alias.name}" if is_module else node.module
+
+
+def inside(path: Path) -> set[str]:
+    return {name for name in imports(path) if name.split(".")[0] == "aiotcp"}
+
+
+def outside(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(path)} - {"aiotcp"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_imports_point_one_way(path: Path) -> None:
+    part = part_of(dotted(path))
+    assert part in MAY_IMPORT, f"{part}: say in MAY_IMPORT what it may import"
+    upward = {name for name in inside(path) if part_of(name) not in MAY_IMPORT[part] | {part}}
+    assert not upward
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if part_of(dotted(path)) in {"tcp", "wire"}],
+    ids=dotted,
+)
+def test_the_core_is_sans_io(path: Path) -> None:
+    assert not outside(path) & IMPURE
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if path.parent.name == "tcp" and path.stem in ALGORITHMS],
+    ids=dotted,
+)
+def test_algorithms_stand_alone_and_are_short(path: Path) -> None:
+    others = {name for name in inside(path) if part_of(name) not in LEAVES}
+    assert not others - ALGORITHMS_MAY_IMPORT
+    assert len(path.read_text().splitlines()) <= 200
+
+
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_a_third_party_package_has_one_importer(path: Path) -> None:
+    for package, importer in ONLY_IMPORTER.items():
+        assert dotted(path) == importer or package not in outside(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(
+        path
+        for folder in ("aiotcp", "tests", "bench", "bin")
+        for path in (ROOT / folder).rglob("*.py")
+    ),
+    ids=dotted,
+)
+def test_no_file_is_over_500_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 500
