@@ -12,6 +12,24 @@ from collections.abc import Iterable
 
 from aiotcp.wire.frame import Buffer
 
+# By the bit length of a buffer's length: where to cut its number in halves, and the lower half's
+# mask. The halves are added, as any multiple of 16 bits may be: shifts cost less per digit than the
+# division that ends it (a third of the whole at 1,500 bytes, more at 64 KiB).
+_HALVES = tuple(
+    tuple((1 << n, (1 << (1 << n)) - 1) for n in range(bits + 2, 9, -1)) if bits > 9 else ()
+    for bits in range(18)
+)
+
+
+def residue(data: Buffer) -> int:
+    """The buffer as one big-endian number, folded to 16 bits; an odd length is not padded."""
+    number = int.from_bytes(data, "big")
+    length = len(data)
+    if 512 <= length < 0x20000:
+        for bits, mask in _HALVES[length.bit_length()]:
+            number = (number >> bits) + (number & mask)
+    return number % 0xFFFF or (0xFFFF if number else 0)
+
 
 def fold(total: int) -> int:
     """A sum of any size as 16 bits, end-around carries added (RFC 1071 section 2)."""
@@ -25,10 +43,8 @@ def finish(total: int) -> int:
 
 def ones_complement_sum(data: Buffer) -> int:
     """The folded sum of `data`; an odd length counts as padded with one zero byte."""
-    number = int.from_bytes(data, "big")
-    folded = number % 0xFFFF or (0xFFFF if number else 0)
     # The zero byte at the end multiplies the number by 256.
-    return fold(folded << 8) if len(data) & 1 else folded
+    return fold(residue(data) << 8) if len(data) & 1 else residue(data)
 
 
 def sum_buffers(buffers: Iterable[Buffer]) -> int:

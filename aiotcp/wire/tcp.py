@@ -199,10 +199,10 @@ def verify_checksum(packet: Buffer, offset: int, end: int) -> bool:
     length = end - offset
     if offset == addresses + width:
         # The addresses stand directly before the segment: one number holds both.
-        number = int.from_bytes(packet[addresses:end], "big") % 0xFFFF
+        number = checksum.residue(packet[addresses:end])
     else:
         number = int.from_bytes(packet[addresses : addresses + width], "big") << (length & 1) * 8
-        number = (number + int.from_bytes(packet[offset:end], "big")) % 0xFFFF
+        number += checksum.residue(packet[offset:end])
     if length & 1:
         number <<= 8
     return (number + PROTOCOL + length) % 0xFFFF == 0
