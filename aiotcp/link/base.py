@@ -108,8 +108,8 @@ class Link(Protocol):
 
     def send(self, frame: Frame) -> None:
         """Hand one frame over. Never blocks, never calls the receiver, never raises for what the
-        network or device does: failures are drops, counted by name. May be called before
-        `attach()` and after `close()` (a drop).
+        network or device does: failures are drops, counted by name, and so are frames sent after
+        `close()`. Not to be called before `attach()`.
 
         The link may keep `frame` and its payload views until they are sent; they are not to be
         changed by anyone.

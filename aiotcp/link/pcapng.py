@@ -1,0 +1,192 @@
+"""A tap on a link that writes what passes to a pcapng file, for Wireshark, tshark and tcpdump.
+
+Each packet carries its direction, and each one sent its reason label as a comment: the display
+filter `frame.comment contains "retransmit"` finds the retransmissions, `-T fields -e frame.comment`
+prints why each segment was sent.
+
+Packets are written as the stack and the link exchange them. With offload that means segments of up
+to 64 KiB, and checksums that hold the pseudo-header sum only, as in captures taken on a kernel's
+own interfaces: leave checksum validation off (the default of Wireshark) or turn offload off.
+Received packets are written before anything judges them, sent ones even if the link drops them.
+
+The file format: draft-ietf-opsawg-pcapng, section numbers below.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import struct
+import time
+from typing import BinaryIO
+
+from aiotcp.link.base import Link, Receiver
+from aiotcp.wire.frame import Frame
+
+FLUSH_AFTER_S = 1.0
+"""Seconds that a captured packet may wait in memory before it is in the file."""
+
+_BUFFER_BYTES = 1 << 18
+_LINKTYPE_RAW = 101  # packets begin with their IPv4 or IPv6 header
+_INBOUND, _OUTBOUND = 1, 2
+
+
+class Capture:
+    """A link that wraps another one and records what passes.
+
+    link: the link below; also the attribute `link`. The capture offers the same offloads.
+    file: a path, which is created or overwritten, or a binary file open for writing, which is
+        flushed but not closed.
+    interface: name of the interface in the file.
+    epoch_s: wall-clock time, in seconds since 1970, at which the loop's clock showed 0. None: found
+        when attached, right for a loop on real time. Under virtual time give 0.0, or any other
+        fixed time, and the file is the same each time.
+
+    Writing happens in the calls that carry packets: buffered, a system call every 256 KiB, and
+    within a second of each packet. If the file cannot be written (a full disk), capturing ends,
+    `capture_failed` is 1, and the packets pass on as if nothing had happened.
+
+    Counters: `captured_inbound`, `captured_outbound` (packets), `capture_failed`.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        file: str | os.PathLike[str] | BinaryIO,
+        *,
+        interface: str = "aiotcp",
+        epoch_s: float | None = None,
+    ) -> None:
+        self.link = link
+        self.mtu = link.mtu
+        self.gso_max_bytes = link.gso_max_bytes
+        self.checksum_offload = link.checksum_offload
+        self.counters = {"captured_inbound": 0, "captured_outbound": 0, "capture_failed": 0}
+        if isinstance(file, str | os.PathLike):
+            self._file: BinaryIO | None = open(file, "wb", buffering=_BUFFER_BYTES)  # noqa: SIM115
+            self._owned = True
+        else:
+            self._file, self._owned = file, False
+        self._epoch_ns = None if epoch_s is None else round(epoch_s * 1e9)
+        self._base_ns = 0
+        self._receiver: Receiver | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._file.write(section_header() + interface_description(interface))
+
+    def __repr__(self) -> str:
+        return f"<Capture {self.counters} of {self.link!r}>"
+
+    def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
+        self._receiver = receiver
+        self._loop = loop
+        if self._epoch_ns is None:
+            self._base_ns = time.time_ns() - round(loop.time() * 1e9)
+        else:
+            self._base_ns = self._epoch_ns
+        self.link.attach(self, loop)
+
+    # Towards the link below
+
+    def send(self, frame: Frame) -> None:
+        if self._file is not None:
+            self.counters["captured_outbound"] += 1
+            self._record(frame.to_bytes(), _OUTBOUND, frame.reason)
+        self.link.send(frame)
+
+    def close(self) -> None:
+        """Close the link, and the file if this object opened it."""
+        self.link.close()
+        self._end()
+
+    # From the link below: a capture is the receiver of the link that it wraps.
+
+    def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
+        if self._file is not None:
+            self.counters["captured_inbound"] += 1
+            self._record(packet, _INBOUND, "")
+        assert self._receiver is not None
+        self._receiver.receive(packet, vouched, gso_size)
+
+    def flush(self) -> None:
+        assert self._receiver is not None
+        self._receiver.flush()
+
+    def link_lost(self, exc: OSError) -> None:
+        assert self._receiver is not None
+        self._receiver.link_lost(exc)
+
+    # The file
+
+    def _record(self, packet: bytes | memoryview, direction: int, comment: str) -> None:
+        assert self._file is not None
+        assert self._loop is not None, "send() before attach()"
+        now_ns = self._base_ns + round(self._loop.time() * 1e9)
+        try:
+            self._file.write(enhanced_packet(now_ns, packet, direction, comment))
+        except OSError:
+            self._fail()
+            return
+        if self._flush_timer is None:
+            self._flush_timer = self._loop.call_later(FLUSH_AFTER_S, self._flush_file)
+
+    def _flush_file(self) -> None:
+        self._flush_timer = None
+        if self._file is not None:
+            try:
+                self._file.flush()
+            except OSError:
+                self._fail()
+
+    def _fail(self) -> None:
+        self.counters["capture_failed"] = 1
+        self._end()
+
+    def _end(self) -> None:
+        file, self._file = self._file, None
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        if file is None:
+            return
+        try:
+            if self._owned:
+                file.close()
+            else:
+                file.flush()
+        except OSError:
+            self.counters["capture_failed"] = 1
+
+
+def section_header() -> bytes:
+    """The block that begins a file (section 4.1), of unknown length, in the host's byte order."""
+    application = _option(4, b"aiotcp") + _option(0, b"")  # shb_userappl
+    return _block(0x0A0D0D0A, struct.pack("=IHHq", 0x1A2B3C4D, 1, 0, -1) + application)
+
+
+def interface_description(name: str) -> bytes:
+    """Interface 0 (section 4.2): raw IP packets of any length, timestamps in nanoseconds."""
+    options = _option(2, name.encode()) + _option(9, b"\x09") + _option(0, b"")  # name, if_tsresol
+    return _block(1, struct.pack("=HHI", _LINKTYPE_RAW, 0, 0) + options)
+
+
+def enhanced_packet(
+    time_ns: int, packet: bytes | memoryview, direction: int, comment: str = ""
+) -> bytes:
+    """One packet of interface 0 (section 4.3); direction is 1 for inbound, 2 for outbound."""
+    length = len(packet)
+    head = struct.pack(
+        "=IIIII", 0, time_ns >> 32 & 0xFFFFFFFF, time_ns & 0xFFFFFFFF, length, length
+    )
+    options = _option(1, comment.encode()) if comment else b""
+    options += _option(2, struct.pack("=I", direction)) + _option(0, b"")  # epb_flags
+    return _block(6, b"".join((head, packet, bytes(-length % 4), options)))
+
+
+def _block(kind: int, body: bytes) -> bytes:
+    length = struct.pack("=I", 12 + len(body))
+    return b"".join((struct.pack("=I", kind), length, body, length))
+
+
+def _option(code: int, value: bytes) -> bytes:
+    return struct.pack("=HH", code, len(value)) + value + bytes(-len(value) % 4)
