@@ -6,7 +6,7 @@ Numbers here are the wire's: sequence numbers modulo 2³², windows unscaled.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from aiotcp.reasons import Drop
 from aiotcp.wire import checksum, ipv4, ipv6
@@ -26,12 +26,14 @@ EOL, NOP, MSS, WSCALE, SACK_PERMITTED, SACK, TIMESTAMPS = 0, 1, 2, 3, 4, 5, 8
 MAX_WSCALE = 14
 
 # NOP, NOP, kind 8, length 10: the layout of RFC 7323 appendix A, which everybody sends.
-_TIMESTAMPS_ALONE = 0x0101080A
+_TIMESTAMPS_FIRST = 0x0101080A
 
-_fixed = struct.Struct("!4xIIBBH2xH").unpack_from
+_fixed = struct.Struct("!4xIIxBH2xH").unpack_from
 _timestamped = struct.Struct("!4xIIxBH2xHIII").unpack_from
 _u16 = struct.Struct("!H").unpack_from
-_u32_pair = struct.Struct("!II").unpack_from
+_two_u32 = struct.Struct("!II")
+_u32_pair = _two_u32.unpack_from
+_sack_blocks: Callable[[Buffer], Iterator[tuple[int, int]]] = _two_u32.iter_unpack
 _pack_timestamps = struct.Struct("!III").pack
 _pack_ipv4 = struct.Struct("!2sHH4sH12sIIBBHHH").pack
 _pack_ipv6 = struct.Struct("!4sH38sIIBBHHH").pack
@@ -136,15 +138,17 @@ def parse(packet: memoryview, offset: int, end: int) -> Segment:
     if available < 20:
         raise Malformed(Drop.TCP_TRUNCATED)
     header_length = (packet[offset + 12] & 0xF0) >> 2
-    if header_length == 32 <= available:
-        seq, ack, flags, window, urgent, layout, tsval, tsecr = _timestamped(packet, offset)
-        if layout == _TIMESTAMPS_ALONE:
-            payload = packet[offset + 32 : end] if available > 32 else b""
-            return Segment(seq, ack, flags, window, urgent, payload, tsval, tsecr)
     if not 20 <= header_length <= available:
         raise Malformed(Drop.TCP_DATA_OFFSET)
-    seq, ack, _, flags, window, urgent = _fixed(packet, offset)
     payload = packet[offset + header_length : end] if available > header_length else b""
+    if header_length >= 32:
+        seq, ack, flags, window, urgent, layout, tsval, tsecr = _timestamped(packet, offset)
+        if layout == _TIMESTAMPS_FIRST:
+            segment = Segment(seq, ack, flags, window, urgent, payload, tsval, tsecr)
+            if header_length > 32:
+                _parse_options(segment, packet[offset + 32 : offset + header_length])
+            return segment
+    seq, ack, flags, window, urgent = _fixed(packet, offset)
     segment = Segment(seq, ack, flags, window, urgent, payload)
     if header_length > 20:
         _parse_options(segment, packet[offset + 20 : offset + header_length])
@@ -176,9 +180,7 @@ def _parse_options(segment: Segment, options: memoryview) -> None:
                 segment.tsval, segment.tsecr = _u32_pair(options, position + 2)
         elif kind == SACK:
             if length >= 10 and length % 8 == 2:
-                segment.sack = tuple(
-                    _u32_pair(options, edges) for edges in range(position + 2, following, 8)
-                )
+                segment.sack = tuple(_sack_blocks(options[position + 2 : following]))
         elif kind == MSS:
             if length == 4:
                 segment.mss = _u16(options, position + 2)[0]
@@ -225,13 +227,13 @@ def pack_options(
         if timestamps is None:
             return b""
         return _pack_timestamps(
-            _TIMESTAMPS_ALONE, timestamps[0] & 0xFFFFFFFF, timestamps[1] & 0xFFFFFFFF
+            _TIMESTAMPS_FIRST, timestamps[0] & 0xFFFFFFFF, timestamps[1] & 0xFFFFFFFF
         )
     packed = bytearray()
     if mss is not None:
         packed += struct.pack("!BBH", MSS, 4, mss)
     if timestamps is not None:
-        layout = 0x0402080A if sack_permitted else _TIMESTAMPS_ALONE
+        layout = 0x0402080A if sack_permitted else _TIMESTAMPS_FIRST
         packed += _pack_timestamps(layout, timestamps[0] & 0xFFFFFFFF, timestamps[1] & 0xFFFFFFFF)
     elif sack_permitted:
         packed += b"\x01\x01\x04\x02"
@@ -241,7 +243,7 @@ def pack_options(
     if blocks:
         packed += struct.pack("!BBBB", NOP, NOP, SACK, 2 + 8 * len(blocks))
         for left, right in blocks:
-            packed += struct.pack("!II", left & 0xFFFFFFFF, right & 0xFFFFFFFF)
+            packed += _two_u32.pack(left & 0xFFFFFFFF, right & 0xFFFFFFFF)
     return bytes(packed)
 
 
