@@ -6,10 +6,10 @@
 The faults of one direction depend on its settings, its packets and the seed alone. Time comes from
 the loop, so under virtual time a whole bad network repeats exactly.
 
-What a packet goes through, in the order of Linux' sch_netem: `filter`; `duplicate` and `loss` (a
-duplicate is treated as a packet of its own from here on, only that it is not duplicated again);
+What a packet goes through, in the order of Linux' sch_netem: `filter`; `duplicate`; `loss`;
 `corrupt`; `limit`; then it is either sent at once (`reorder`) or held for `delay` ± `jitter` and
-the time that `rate` takes.
+the time that `rate` takes. A duplicate meets a fate of its own from `loss` on, where sch_netem
+lets one of two copies take the loss of both: so `loss=1.0` is a partition whatever else is set.
 """
 
 from __future__ import annotations
@@ -258,24 +258,20 @@ class _Path:
         if netem.filter is not None and not netem.filter(packet):
             self._count("filter")
         else:
-            self._afflict(packet, reason, netem.duplicate)
+            if netem.duplicate and self._random.random() < netem.duplicate:
+                self._count("duplicate")
+                self._afflict(packet, reason)
+            self._afflict(packet, reason)
 
-    def _afflict(self, packet: bytes, reason: str, duplicate: float) -> None:
+    def _afflict(self, packet: bytes, reason: str) -> None:
         netem, draw = self.netem, self._random.random
-        copies = 1
-        if duplicate and draw() < duplicate:
-            self._count("duplicate")
-            copies = 2
         if netem.loss and draw() < netem.loss:
             self._count("loss")
-            copies -= 1
-        if copies == 2:
-            self._afflict(packet, reason, 0.0)
-        if copies:
-            if netem.corrupt and draw() < netem.corrupt:
-                self._count("corrupt")
-                packet = self._flip_one_bit(packet)
-            self._dispatch(packet, reason)
+            return
+        if netem.corrupt and draw() < netem.corrupt:
+            self._count("corrupt")
+            packet = self._flip_one_bit(packet)
+        self._dispatch(packet, reason)
 
     def _flip_one_bit(self, packet: bytes) -> bytes:
         place, bit = divmod(self._random.randrange(8 * len(packet)), 8)
