@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "aiotcp").rglob("*.py"))
 
 LEAVES = {"errors", "options", "reasons"}
-TRANSPORTS = {"transport", "server", "sockets"}
+TRANSPORTS = {"transport", "server", "sockets", "client"}
 ON_TOP = {"streams", "tls", "eventloop"}
 
 # What each part of the package may import of the others: the parts below it, never those above.

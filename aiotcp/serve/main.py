@@ -1,0 +1,252 @@
+"""The command line of aiotcp-serve. What takes time to import is imported by what needs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from aiotcp.serve.problems import BadOptions, NoPermission
+from aiotcp.serve.settings import Settings, checked_addresses
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def main() -> None:
+    """The console script."""
+    cli(prog_name="aiotcp-serve")
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 stopped by SIGTERM or Ctrl-C; 1 failed; 2 options; 3 no /dev/net/tun; "
+    "4 no permission; 5 addresses in use elsewhere; 6 device in use; 7 port taken; "
+    "8 no such ASGI application.",
+)
+@click.version_option(package_name="aiotcp")
+def cli() -> None:
+    """Serve on a TCP stack of our own, on a TUN device of this machine.
+
+    Everything is done by this process: the kernel only carries packets to and from the device.
+    """
+
+
+def _descriptor(context: click.Context, option: click.Parameter, value: int | None) -> int | None:
+    if value is not None:
+        try:
+            os.fstat(value)
+        except (OSError, OverflowError):
+            raise click.BadParameter(f"{value} is no open file descriptor") from None
+    return value
+
+
+_OPTIONS = (
+    click.option("--device", metavar="NAME", help="Name of the TUN device. [default: aiotcp0, …]"),
+    click.option(
+        "--address",
+        "addresses",
+        metavar="ADDRESS",
+        multiple=True,
+        help="Address of the stack, IPv4 or IPv6; repeat for more. "
+        "[default: 192.0.2.2 and fd61:696f:7463:70::2]",
+    ),
+    click.option(
+        "--host-address",
+        "host_addresses",
+        metavar="ADDRESS/PREFIX",
+        multiple=True,
+        help="This machine's address on the device; packets to the prefix go to the stack. "
+        "[default: 192.0.2.1/24 and fd61:696f:7463:70::1/64]",
+    ),
+    click.option(
+        "--mtu",
+        type=click.IntRange(576, 65535),
+        help="Bytes in a packet. [default: 1500; that of the device with --no-configure or --fd]",
+    ),
+    click.option(
+        "--offload/--no-offload",
+        default=True,
+        help="Let the kernel checksum and segment, where it can.",
+        show_default=True,
+    ),
+    click.option(
+        "--capture",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        help="Write all packets to a pcapng file, each with the reason why it was sent.",
+    ),
+    click.option("--user", metavar="NAME", help="Become this user once the device is open."),
+    click.option(
+        "--fd",
+        type=int,
+        callback=_descriptor,
+        metavar="N",
+        help="Use the TUN device that this inherited file descriptor is attached to.",
+    ),
+    click.option(
+        "--configure/--no-configure",
+        default=True,
+        help="Whether to set addresses and MTU of the device, and bring it up; --no-configure with "
+        "--device takes one that someone else has set up, without any privilege.",
+        show_default=True,
+    ),
+    click.option(
+        "--log",
+        "log_format",
+        type=click.Choice(["console", "json"]),
+        default="console",
+        show_default=True,
+        help="Format of the log, on stderr.",
+    ),
+    click.option(
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+        default="info",
+        show_default=True,
+        help="Least level to log; debug shows each transition of each connection.",
+    ),
+    click.option(
+        "--ready-fd",
+        type=int,
+        callback=_descriptor,
+        metavar="N",
+        help="Once serving, write a line to this file descriptor and close it: READY, then "
+        "ADDRESS:PORT or [ADDRESS]:PORT for each address.",
+    ),
+    click.option(
+        "--grace",
+        type=click.FloatRange(min=0),
+        default=5.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="On SIGTERM or Ctrl-C every connection is closed with FIN; those that do not end "
+        "within this time are reset. A second signal ends the wait.",
+    ),
+)
+
+
+def _port(default: int) -> Callable[[_Command], _Command]:
+    return click.option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=default,
+        show_default=True,
+        help="TCP port of the stack, needs no privilege; 0 picks one.",
+    )
+
+
+def _shared(command: _Command) -> _Command:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@_port(7)
+@_shared
+def echo(port: int, **options: Any) -> None:
+    """Send back whatever arrives."""
+    settings = _settings(**options)
+    from aiotcp.serve.echo import Echo
+
+    _run(settings, lambda hosts: Echo(hosts, port))
+
+
+@cli.command()
+@click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False),
+    metavar="DIR",
+    help="Serve the files below this directory. Without it: a page with the live connections, "
+    "and the same as /connections.json.",
+)
+@_port(80)
+@_shared
+def http(root: str | None, port: int, **options: Any) -> None:
+    """Serve files, or a page that shows the stack's live connections."""
+    settings = _settings(**options)
+    from aiotcp.serve import pages, privileges
+    from aiotcp.serve.web import Web
+
+    if root is None:
+        _run(
+            settings,
+            lambda hosts: Web("live connections", pages.connections, hosts, port, lifespan="off"),
+        )
+        return
+    user = settings.user
+    if privileges.is_root() and (user is None or privileges.account(user).uid == 0):
+        raise BadOptions(
+            f"refusing to serve files as root: with --user NAME only what NAME may read in {root} "
+            "is served",
+        )
+    directory = os.path.realpath(root)
+
+    def files(hosts: Sequence[str]) -> Web:
+        if not os.access(directory, os.R_OK | os.X_OK):
+            raise NoPermission(f"--root {root}: not readable for this user")
+        return Web(
+            f"files below {directory}",
+            lambda _: pages.directory(directory),
+            hosts,
+            port,
+            lifespan="off",
+        )
+
+    _run(settings, files)
+
+
+@cli.command()
+@click.argument("application", metavar="MODULE:APP")
+@_port(80)
+@_shared
+def asgi(application: str, port: int, **options: Any) -> None:
+    """Serve the ASGI application APP of the Python module MODULE."""
+    settings = _settings(**options)
+    if not all(application.partition(":")):
+        raise click.BadArgumentUsage(f"{application}: not MODULE:APP, as in example.main:app")
+    from aiotcp.serve.web import Web, load
+
+    def loaded(hosts: Sequence[str]) -> Web:
+        app = load(application)
+        return Web(application, lambda _: app, hosts, port, grace=int(settings.grace))
+
+    _run(settings, loaded)
+
+
+def _settings(
+    *,
+    device: str | None,
+    addresses: tuple[str, ...],
+    host_addresses: tuple[str, ...],
+    log_format: Any,
+    log_level: str,
+    fd: int | None,
+    configure: bool,
+    **others: Any,
+) -> Settings:
+    if fd is not None and device is not None:
+        raise click.UsageError("--fd and --device exclude each other: the descriptor has a device")
+    if not configure and fd is None and device is None:
+        raise click.UsageError("--no-configure needs --device: the one that is set up already")
+    configure = configure and fd is None
+    checked, hosts = checked_addresses(addresses, host_addresses, configure)
+    from aiotcp import log
+
+    log.configure(log_format, log_level)
+    return Settings(
+        device=device if device is not None else "aiotcp%d",
+        addresses=checked,
+        host_addresses=hosts,
+        fd=fd,
+        configure=configure,
+        **others,
+    )
+
+
+def _run(settings: Settings, new_service: Callable[[Sequence[str]], Any]) -> None:
+    from aiotcp.serve.program import run
+
+    run(settings, new_service)

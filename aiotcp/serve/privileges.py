@@ -1,0 +1,64 @@
+"""Giving up root once the TUN device is open: nothing after that needs any privilege."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiotcp.serve.problems import BadOptions, NoPermission
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who to become."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: list[int]
+
+
+def account(name: str) -> Account:
+    """The account called `name`, with all its groups. Raises Problem if there is none."""
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        raise BadOptions(f"--user {name}: there is no such user") from None
+    groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, groups)
+
+
+def become(user: Account) -> None:
+    """Give up what this process may do beyond what `user` may; there is no way back.
+
+    Nothing happens if the process runs as `user` already. Raises Problem if it may not change.
+    """
+    if (os.geteuid(), os.getegid()) == (user.uid, user.gid) and os.getuid() == user.uid:
+        return
+    try:
+        # In this order: without uid 0 the groups can't be given up any more.
+        os.setgroups(user.groups)
+        os.setgid(user.gid)
+        os.setuid(user.uid)
+    except OSError as exc:
+        raise NoPermission(
+            f"--user {user.name}: this process may not become that user ({exc.strerror}); "
+            "only root may, and in a user namespace only users that are mapped into it",
+        ) from None
+
+
+def is_root() -> bool:
+    """Whether this process reads files as the machine's root.
+
+    Root of a user namespace (`unshare -Ur`) is not: its files are those of the user who made it.
+    """
+    if os.geteuid() != 0:
+        return False
+    try:
+        first = Path("/proc/self/uid_map").read_text().split()
+    except OSError:
+        return True
+    # "inside outside count": uid 0 in here is uid `outside` of the namespace that made this one.
+    return len(first) < 2 or first[:2] == ["0", "0"]

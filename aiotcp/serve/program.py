@@ -1,0 +1,140 @@
+"""One run of the program: device, privileges, stack, service, signals; in this order, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+from collections.abc import Callable, Sequence
+from typing import BinaryIO
+
+import click
+import uvloop
+
+from aiotcp import log
+from aiotcp.link.base import Link
+from aiotcp.link.pcapng import Capture
+from aiotcp.serve import privileges
+from aiotcp.serve.device import Device, open_device
+from aiotcp.serve.problems import BadOptions, PortTaken
+from aiotcp.serve.service import Listening, Service, joined
+from aiotcp.serve.settings import Settings
+from aiotcp.streams import Stack
+
+_logger = log.logger("aiotcp.serve")
+
+
+def run(settings: Settings, new_service: Callable[[Sequence[str]], Service]) -> None:
+    """Serve until SIGTERM or Ctrl-C; then return.
+
+    new_service: called with the stack's addresses, after privileges are given up.
+    Raises Problem for what a user can mend.
+    """
+    user = privileges.account(settings.user) if settings.user is not None else None
+    device = open_device(settings)
+    capture: BinaryIO | None = None
+    try:
+        link: Link = device.tun
+        if settings.capture is not None:
+            capture = _open_capture(settings.capture, user)
+            link = Capture(link, capture, interface=device.tun.name)
+        if user is not None:
+            privileges.become(user)
+        service = new_service(device.addresses)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings, device, link, service))
+    finally:
+        device.tun.close()
+        if capture is not None:
+            capture.close()
+
+
+def _open_capture(path: str, user: privileges.Account | None) -> BinaryIO:
+    """The file, opened while it still may be, and given to the user that the program becomes."""
+    try:
+        file = open(path, "wb")  # noqa: SIM115 - lives as long as the program
+    except OSError as exc:
+        raise BadOptions(f"--capture {path}: {exc.strerror}") from None
+    if user is not None and os.geteuid() == 0:
+        os.fchown(file.fileno(), user.uid, user.gid)
+    return file
+
+
+async def _serve(settings: Settings, device: Device, link: Link, service: Service) -> None:
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[None] = loop.create_future()
+    at_once: asyncio.Future[None] = loop.create_future()
+
+    def on_signal(name: str) -> None:
+        _logger.info("stopping", signal=name, grace_s=0 if stop.done() else settings.grace)
+        _resolve(at_once if stop.done() else stop)
+
+    def on_listening(endpoints: Sequence[tuple[str, int]]) -> None:
+        _announce(device, service, endpoints)
+        _tell_ready(settings.ready_fd, endpoints)
+        _logger.info("serving", what=service.what, endpoints=[joined(*each) for each in endpoints])
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number.name)
+    stack = Stack(link, addresses=device.addresses)
+    serving = asyncio.create_task(_run_service(service, stack, on_listening))
+    serving.add_done_callback(lambda _: _resolve(stop))
+    await stop
+
+    deadline = loop.time() + settings.grace
+    service.stop()
+    await _before(at_once, serving, settings.grace)
+    closing = asyncio.create_task(stack.aclose(grace=max(0.0, deadline - loop.time())))
+    if not await _before(at_once, closing, None):
+        await stack.aclose(grace=0)
+    serving.result()
+    _logger.info("stopped")
+
+
+async def _run_service(service: Service, stack: Stack, listening: Listening) -> None:
+    try:
+        await service.run(stack, listening)
+    except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
+            raise PortTaken(f"{exc.strerror}: choose another --port") from None
+        raise
+
+
+async def _before(
+    at_once: asyncio.Future[None], task: asyncio.Task[None], timeout_s: float | None
+) -> bool:
+    """Wait for `task`, at most until `at_once` or the timeout; then cancel it. Whether it ended."""
+    await asyncio.wait({at_once, task}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    ended = task.done()
+    if not ended:
+        task.cancel()
+        await asyncio.wait({task})
+    return ended
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _announce(device: Device, service: Service, endpoints: Sequence[tuple[str, int]]) -> None:
+    tun = device.tun
+    offload = "on" if tun.checksum_offload else "off"
+    has = ", ".join(device.host_addresses) or "set up by someone else"
+    click.echo(f"device   {tun.name}: {has}; MTU {tun.mtu}, offload {offload}")
+    for address, why in device.missing.items():
+        click.echo(f"         without {address}: {why}")
+    at = " and ".join(joined(*each) for each in endpoints)
+    click.echo(f"serving  {service.what} at {at}")
+    lines = [line for each in endpoints for line in service.commands(*each)]
+    for label, line in zip(["try", *[""] * len(lines)], lines, strict=False):
+        click.echo(f"{label:9}{line}")
+
+
+def _tell_ready(fd: int | None, endpoints: Sequence[tuple[str, int]]) -> None:
+    if fd is None:
+        return
+    line = " ".join(("READY", *(joined(*each) for each in endpoints)))
+    with os.fdopen(fd, "w") as ready:
+        ready.write(line + "\n")
