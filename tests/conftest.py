@@ -13,7 +13,9 @@ its own), and so does a task that is still pending when the test and its fixture
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -73,6 +75,16 @@ def loop_factory(request: pytest.FixtureRequest) -> LoopFactory:
     return REAL[request.param]
 
 
+@pytest.fixture
+def root_logger_as_before() -> Iterator[None]:
+    """For tests that configure logging: puts the root logger's handlers and level back."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
 @pytest_asyncio.fixture
 async def _no_task_left() -> AsyncIterator[None]:
     before = asyncio.all_tasks()
@@ -106,6 +118,18 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
     result = yield
     _fail_on_reports()
     return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With AIOTCP_REQUIRE_TUN=1, as .ci/run sets it, no test may skip for want of a TUN device."""
+    report = yield
+    if report.skipped and item.get_closest_marker("tun") and os.environ.get("AIOTCP_REQUIRE_TUN"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped with AIOTCP_REQUIRE_TUN set: {report.longrepr}"
+    return report
 
 
 def _fail_on_reports() -> None:

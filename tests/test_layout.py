@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "aiotcp").rglob("*.py"))
 
 LEAVES = {"errors", "options", "reasons"}
+STACK = {"stack", "counters", "ports", "timers"}
 TRANSPORTS = {"transport", "server", "sockets", "client"}
 ON_TOP = {"streams", "tls", "eventloop"}
 
@@ -24,10 +25,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wire": LEAVES,
     "link": LEAVES | {"wire"},
     "tcp": LEAVES | {"wire"},
-    "stack": LEAVES | {"wire", "tcp", "link", "log"},
 }
+for part in STACK:
+    MAY_IMPORT[part] = LEAVES | {"wire", "tcp", "link", "log"} | STACK
 for part in TRANSPORTS:
-    MAY_IMPORT[part] = MAY_IMPORT["stack"] | {"stack"} | TRANSPORTS
+    MAY_IMPORT[part] = MAY_IMPORT["stack"] | TRANSPORTS
 for part in ON_TOP:
     MAY_IMPORT[part] = MAY_IMPORT["transport"] | ON_TOP
 MAY_IMPORT["sim"] = MAY_IMPORT["streams"]

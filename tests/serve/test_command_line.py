@@ -1,0 +1,122 @@
+"""What a user gets for options that can't work and machines that don't have what it takes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from aiotcp.link import network
+from aiotcp.serve import privileges
+from aiotcp.serve.main import cli
+
+pytestmark = pytest.mark.usefixtures("root_logger_as_before")
+
+
+def invoke(*arguments: str) -> Result:
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+@pytest.mark.parametrize("command", [[], ["echo"], ["http"], ["asgi"]])
+def test_help_is_quick_it_imports_nothing_that_only_serving_needs(command: list[str]) -> None:
+    program = (
+        "import sys\n"
+        "from aiotcp.serve.main import cli\n"
+        f"cli({[*command, '--help']!r}, standalone_mode=False)\n"
+        "slow = {'asyncio', 'pyroute2', 'starlette', 'structlog', 'uvicorn', 'uvloop'}\n"
+        "sys.exit(f'imported {slow & set(sys.modules)}' if slow & set(sys.modules) else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Usage: " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["echo", "--address", "192.0.2.300"], "not an IPv4 or IPv6 address"),
+        (["echo", "--address", "10.1.2.3"], "--host-address ADDRESS/PREFIX to match"),
+        (["echo", "--address", "192.0.2.1"], "both the host's and the stack's"),
+        (["echo", "--host-address", "10.1.2.1/24"], "--host-address needs --address"),
+        (
+            ["echo", "--address", "10.1.2.3", "--host-address", "10.1.2.1"],
+            "not ADDRESS/PREFIX, as in 192.0.2.1/24",
+        ),
+        (["echo", "--mtu", "100"], "--mtu"),
+        (["echo", "--port", "65536"], "--port"),
+        (["echo", "--grace", "-1"], "--grace"),
+        (["echo", "--fd", "999"], "999 is no open file descriptor"),
+        (["echo", "--ready-fd", "999"], "999 is no open file descriptor"),
+        (["echo", "--fd", "0", "--device", "tun7"], "--fd and --device exclude each other"),
+        (["echo", "--no-configure"], "--no-configure needs --device"),
+        (["echo", "--user", "no-such-user-here"], "there is no such user"),
+        (["http", "--root", "/no/such/directory"], "does not exist"),
+        (["asgi", "example"], "not MODULE:APP, as in example.main:app"),
+        (["asgi"], "MODULE:APP"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_bad_options_exit_with_2_and_say_what_is_wrong(arguments: list[str], message: str) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_files_are_not_served_as_root(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: os.PathLike[str]
+) -> None:
+    monkeypatch.setattr(privileges, "is_root", lambda: True)
+    for options in ([], ["--user", "root"]):
+        result = invoke("http", "--root", str(tmp_path), *options)
+        assert result.exit_code == 2
+        assert "refusing to serve files as root" in result.stderr
+        assert "--user NAME" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "messages"),
+    [
+        (OSError(errno.ENOENT, "there is no /dev/net/tun"), 3, ["no /dev/net/tun"]),
+        (
+            OSError(errno.EPERM, "not allowed"),
+            4,
+            ["sudo aiotcp-serve", "unshare -Urn", "ip tuntap add", "--no-configure"],
+        ),
+        (
+            network.PrefixInUse("192.0.2.0/24", "eth7", "routed through"),
+            5,
+            ["192.0.2.0/24 is already routed through eth7", "--host-address", "--address"],
+        ),
+        (OSError(errno.EBUSY, "tun7 is in use by another process"), 6, ["tun7", "--device"]),
+        (OSError(errno.EIO, "what else may happen"), 1, ["what else may happen"]),
+        (ValueError("a device name has 1 to 15 bytes"), 2, ["a device name has"]),
+    ],
+)
+def test_what_the_machine_does_not_have_has_a_message_and_a_code_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, code: int, messages: list[str]
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(network, "open_tun", fail)
+    result = invoke("echo")
+    assert result.exit_code == code
+    assert result.stderr.startswith("aiotcp-serve: ")
+    for message in messages:
+        assert message in result.stderr
+
+
+def test_the_launcher_runs_from_anywhere(tmp_path: os.PathLike[str]) -> None:
+    launcher = os.path.join(os.path.dirname(__file__), "../../bin/aiotcp-serve")
+    link = os.path.join(tmp_path, "aiotcp-serve")
+    os.symlink(os.path.abspath(launcher), link)
+    done = subprocess.run([link, "--version"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "aiotcp-serve, version" in done.stdout
