@@ -1,0 +1,85 @@
+"""Addresses as packets carry them and as people write them, and which may be talked to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from aiotcp.errors import address_not_available
+from aiotcp.tcp.tcb import Endpoint
+
+_BROADCAST = b"\xff\xff\xff\xff"
+
+
+def pack(host: str) -> bytes:
+    """4 or 16 bytes. Raises ValueError for what is no literal address."""
+    address = ip_address(host.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).packed
+
+
+def unpack(address: bytes) -> str:
+    """The usual text form of 4 or 16 bytes."""
+    return str(IPv4Address(address) if len(address) == 4 else IPv6Address(address))
+
+
+def is_wildcard(address: bytes) -> bool:
+    return not any(address)
+
+
+def is_unicast(address: bytes) -> bool:
+    """Whether a connection may have this address at its other end (MUST-46, MUST-57, MUST-63)."""
+    if len(address) == 4:
+        return 0 < address[0] < 224 and address != _BROADCAST
+    return address[0] != 0xFF and any(address)
+
+
+def flow_key(local: bytes, local_port: int, remote: bytes, remote_port: int) -> bytes:
+    """The 4-tuple in the order of an inbound packet: the demultiplexer's key."""
+    return b"".join((remote, local, remote_port.to_bytes(2, "big"), local_port.to_bytes(2, "big")))
+
+
+def split_flow(flow: bytes) -> tuple[bytes, int, bytes, int]:
+    """(local, local port, remote, remote port) of a key."""
+    width = (len(flow) - 4) // 2
+    return (
+        flow[width : 2 * width],
+        int.from_bytes(flow[-2:], "big"),
+        flow[:width],
+        int.from_bytes(flow[-4:-2], "big"),
+    )
+
+
+def endpoints(flow: bytes) -> tuple[Endpoint, Endpoint]:
+    """Local and remote end of a key."""
+    local, local_port, remote, remote_port = split_flow(flow)
+    return Endpoint(unpack(local), local_port), Endpoint(unpack(remote), remote_port)
+
+
+class LocalAddresses:
+    """The addresses of a stack, in order of preference."""
+
+    def __init__(self, hosts: list[str]) -> None:
+        """Raises ValueError for what is no unicast address, or for none at all."""
+        self._packed = {pack(host): host for host in hosts}
+        for address, host in self._packed.items():
+            if not is_unicast(address):
+                raise ValueError(f"{host} can not be the address of a stack")
+        if not self._packed:
+            raise ValueError("a stack needs at least one address")
+
+    def __contains__(self, address: bytes) -> bool:
+        return address in self._packed
+
+    def __iter__(self) -> Iterator[str]:
+        return map(unpack, self._packed)
+
+    def source_for(self, remote: bytes) -> bytes | None:
+        """MUST-44: the address that a connection to `remote` uses; None without one."""
+        return next((own for own in self._packed if len(own) == len(remote)), None)
+
+    def require(self, address: bytes) -> bytes:
+        """`address` if it is one of these. Raises OSError (EADDRNOTAVAIL)."""
+        if address not in self._packed:
+            raise address_not_available(unpack(address))
+        return address

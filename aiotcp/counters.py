@@ -1,0 +1,44 @@
+"""What a stack has done, in numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from aiotcp.reasons import Drop
+
+
+@dataclass(slots=True)
+class Counters:
+    """Totals since the stack began."""
+
+    packets_received: int = 0
+    bytes_received: int = 0
+    packets_sent: int = 0
+    """Frames: one may be many packets on the wire."""
+    bytes_sent: int = 0
+    connections_opened: int = 0
+    """Active opens."""
+    connections_accepted: int = 0
+    """Passive opens that were completed."""
+    time_wait_evicted: int = 0
+    """TIME-WAIT records that gave way to newer ones (`Options.max_time_wait`)."""
+    sent: Counter[str] = field(default_factory=Counter)
+    """Frames by their reason (`aiotcp.reasons.Why`)."""
+    dropped: Counter[Drop] = field(default_factory=Counter)
+    """Received packets that were discarded, by the one reason of each."""
+
+    def as_dict(self) -> dict[str, int]:
+        """One flat table: `sent_<reason>` and `dropped_<reason>` beside the totals."""
+        table = {
+            "packets_received": self.packets_received,
+            "bytes_received": self.bytes_received,
+            "packets_sent": self.packets_sent,
+            "bytes_sent": self.bytes_sent,
+            "connections_opened": self.connections_opened,
+            "connections_accepted": self.connections_accepted,
+            "time_wait_evicted": self.time_wait_evicted,
+        }
+        table.update((f"sent_{why}", count) for why, count in sorted(self.sent.items()))
+        table.update((f"dropped_{drop}", count) for drop, count in sorted(self.dropped.items()))
+        return table

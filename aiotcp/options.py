@@ -1,0 +1,118 @@
+"""Everything that can be tuned, in one place.
+
+An `Options` belongs to a stack; `replace(**changes)` gives the variant for one listener or one
+connection. Linux's names are used where Linux has the same knob.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+
+def _check(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be between {low:g} and {high:g}, not {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The tunables of a stack, a listener or a connection.
+
+    Raises ValueError, naming the option and its range, for a value out of range.
+    """
+
+    # -- buffers, bytes ---------------------------------------------------------------
+    receive_buffer: int = 512 * 1024
+    """What may wait for the application, and so the largest window offered (1 to 2**30)."""
+    send_buffer: int = 1024 * 1024
+    """What `send` accepts before it is acknowledged (1 to 2**30)."""
+
+    # -- negotiation ------------------------------------------------------------------
+    mss: int | None = None
+    """MSS to advertise (64 to 65495); None: what the link's MTU allows (RFC 9293 3.7.1)."""
+    window_scaling: bool = True
+    """Offer and accept the window scale option (RFC 7323 2)."""
+    timestamps: bool = True
+    """Offer and accept the timestamps option (RFC 7323 3)."""
+    sack: bool = True
+    """Offer and accept SACK (RFC 2018): holes are reported to the peer."""
+
+    # -- sending ----------------------------------------------------------------------
+    nodelay: bool = True
+    """Send small segments at once; False: Nagle's algorithm (RFC 9293 3.7.4)."""
+    congestion: str = "reno"
+    """The name of the congestion control."""
+    initial_window_segments: int = 10
+    """IW = min(N*MSS, max(2*MSS, N*1460)) (RFC 6928 2); 1 to 100."""
+    hop_limit: int = 64
+    """TTL or hop limit of every packet (MUST-49); 1 to 255."""
+    traffic_class: int = 0
+    """DSCP and ECN octet of every packet; 0 to 255."""
+
+    # -- acknowledging ----------------------------------------------------------------
+    delayed_ack_s: float = 0.04
+    """How long an acknowledgment may wait for company (MUST-40: below 0.5); 0 to 0.5."""
+
+    # -- retransmission, seconds and counts -------------------------------------------
+    rto_initial_s: float = 1.0
+    """RTO before the first sample (RFC 6298 2.1); 0.001 to 60."""
+    rto_min_s: float = 0.2
+    """Floor of the RTO (RFC 6298 2.4 says 1 s; practice says 0.2 s); 0.001 to 60."""
+    rto_max_s: float = 60.0
+    """Ceiling of the RTO (RFC 6298 2.5: at least 60 s); 1 to 600."""
+    retries1: int = 3
+    """R1: after so many retransmissions a soft error is reported (SHLD-10: at least 3)."""
+    retries2: int = 15
+    """R2: after so many retransmissions the connection is given up (SHLD-11: >= 100 s)."""
+    syn_retries: int = 7
+    """R2 for a SYN: 7 retransmissions take 183 s (MUST-23: at least 3 minutes)."""
+    synack_retries: int = 5
+    """Retransmissions of a SYN+ACK before a half-open entry is dropped."""
+    user_timeout_s: float | None = None
+    """Give up when data stays unacknowledged this long (ST-25); None: R2 alone."""
+
+    # -- limits -----------------------------------------------------------------------
+    time_wait_s: float = 60.0
+    """2MSL, the length of TIME-WAIT (RFC 9293 3.4.2); 0 switches it off, for tests only."""
+    fin_timeout_s: float = 60.0
+    """How long an orphan stays in FIN-WAIT-2 (ST-29)."""
+    max_time_wait: int = 65536
+    """TIME-WAIT entries of the stack; the oldest gives way beyond."""
+    challenge_acks: int = 10
+    """Challenge ACKs per connection in 5 seconds (RFC 5961 7)."""
+
+    def __post_init__(self) -> None:
+        _check("receive_buffer", self.receive_buffer, 1, 2**30)
+        _check("send_buffer", self.send_buffer, 1, 2**30)
+        if self.mss is not None:
+            _check("mss", self.mss, 64, 65495)
+        _check("initial_window_segments", self.initial_window_segments, 1, 100)
+        _check("hop_limit", self.hop_limit, 1, 255)
+        _check("traffic_class", self.traffic_class, 0, 255)
+        _check("delayed_ack_s", self.delayed_ack_s, 0, 0.499)
+        _check("rto_initial_s", self.rto_initial_s, 0.001, 60)
+        _check("rto_min_s", self.rto_min_s, 0.001, 60)
+        _check("rto_max_s", self.rto_max_s, 1, 600)
+        _check("retries1", self.retries1, 3, 255)
+        _check("retries2", self.retries2, 3, 255)
+        _check("syn_retries", self.syn_retries, 1, 255)
+        _check("synack_retries", self.synack_retries, 1, 255)
+        if self.user_timeout_s is not None:
+            _check("user_timeout_s", self.user_timeout_s, 0.001, 86400 * 30)
+        _check("time_wait_s", self.time_wait_s, 0, 600)
+        _check("fin_timeout_s", self.fin_timeout_s, 0.1, 86400)
+        _check("max_time_wait", self.max_time_wait, 0, 2**24)
+        _check("challenge_acks", self.challenge_acks, 1, 1000)
+        if self.congestion not in CONGESTION_CONTROLS:
+            known = ", ".join(sorted(CONGESTION_CONTROLS))
+            raise ValueError(f"congestion must be one of {known}, not {self.congestion!r}")
+
+    def replace(self, **changes: Any) -> Options:
+        """A copy with `changes`. Raises TypeError for a name that is no option."""
+        return dataclasses.replace(self, **changes)
+
+
+CONGESTION_CONTROLS = frozenset({"reno"})
+"""The names that `Options.congestion` knows."""

@@ -1,0 +1,68 @@
+"""When to acknowledge (RFC 9293 3.8.6.3, RFC 5681 4.2)."""
+
+from __future__ import annotations
+
+import math
+
+from aiotcp.reasons import Why
+
+_LEAST_FULL_BYTES = 536
+"""A peer that sends less than this does so because it has no more, not because its MSS is small."""
+
+
+class AckPolicy:
+    """Text in; `due` (acknowledge now, and why) or `deadline` (acknowledge by then) out.
+
+    Called once for each in-order arrival; the acknowledgment itself is sent once for a batch,
+    so MUST-58 and MUST-59 hold by construction.
+    """
+
+    __slots__ = ("_full", "_pending", "deadline", "delay_s", "due", "duplicates")
+
+    def __init__(self, delay_s: float) -> None:
+        self.delay_s = delay_s
+        self.due: Why | None = None
+        """Why an acknowledgment must leave now, if one must."""
+        self.deadline = math.inf
+        """When a delayed one must."""
+        self.duplicates = 0
+        """Out-of-order segments of this batch: each is worth a duplicate ACK (RFC 5681 4.2)."""
+        self._pending = 0
+        self._full = _LEAST_FULL_BYTES
+
+    def on_text(self, length: int, segment_size: int, now: float) -> None:
+        """`length` in-order bytes arrived, in segments of `segment_size` bytes.
+
+        SHLD-19: an acknowledgment for every second full-sized segment. Full-sized is what the
+        peer has shown to be its size: its path may carry less than the MSS that we offered.
+        """
+        if segment_size > self._full:
+            self._full = segment_size
+        self._pending += length
+        self.duplicates = 0
+        if self._pending >= 2 * self._full:
+            if self.due is None:
+                self.due = Why.ACK_SECOND_SEGMENT
+        elif self.deadline == math.inf:
+            self.deadline = now + self.delay_s
+
+    def at_once(self, why: Why) -> None:
+        """Acknowledge without delay; the first reason of a batch stands."""
+        if self.due is None:
+            self.due = why
+
+    def on_out_of_order(self) -> None:
+        """A segment arrived above a hole. If the batch fills the hole, one ACK tells it all."""
+        self.duplicates += 1
+        self.at_once(Why.ACK_OUT_OF_ORDER)
+
+    def on_timer(self, now: float) -> None:
+        if now >= self.deadline:
+            self.at_once(Why.ACK_DELAYED)
+
+    def sent(self) -> None:
+        """A segment that carries the acknowledgment left."""
+        self.due = None
+        self.deadline = math.inf
+        self.duplicates = 0
+        self._pending = 0

@@ -1,0 +1,347 @@
+"""SEGMENT ARRIVES: RFC 9293 3.10.7, in the RFC's order.
+
+Nothing here sends. A check changes variables, asks for an acknowledgment (`conn.acks`) or lets
+the life story go on (`conn.reach`, `conn.fail`); output is asked afterwards. Each function returns
+the name under which the segment was discarded, or None.
+
+    3.10.7.1  CLOSED                              stack.py, closed.py
+    3.10.7.2  LISTEN                              listener.py
+    3.10.7.3  SYN-SENT                            opening.arrive_syn_sent
+    3.10.7.4  SYN-RECEIVED of a passive open      halfopen.py, until the handshake is complete
+    3.10.7.4  the other states:
+        RFC 7323 5.3 R1, before all else          _check_timestamp
+        first     check sequence number           _acceptable, _unacceptable
+        second    check the RST bit               _check_reset        (RFC 5961 3)
+        third     check security                  left out: nobody implements it
+        fourth    check the SYN bit               _challenge          (RFC 5961 4)
+        fifth     check the ACK field             _check_ack          (RFC 5961 5)
+                    SYN-RECEIVED                  _check_ack_syn_received
+                    new, duplicate, window        _new_ack, _duplicate_ack, _update_window
+                    FIN-WAIT-1, CLOSING, LAST-ACK Milestone.FIN_ACKED
+        sixth     check the URG bit               _urgent
+        seventh   process the segment text        _text
+        eighth    check the FIN bit               _fin
+    3.10.7.4  TIME-WAIT                           timewait.py
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiotcp.errors import refused, reset
+from aiotcp.reasons import Drop, Why
+from aiotcp.tcp.opening import arrive_syn_sent, syn_acknowledged
+from aiotcp.tcp.recovery import Verdict
+from aiotcp.tcp.seq import unwrap
+from aiotcp.tcp.tcb import Milestone, State
+from aiotcp.wire.tcp import ACK, FIN, RST, SYN, URG, Segment
+
+if TYPE_CHECKING:
+    from aiotcp.tcp.connection import Connection
+
+_PAWS_IDLE_S = 24 * 86400.0
+"""RFC 7323 5.5: an older TS.Recent is no longer valid."""
+
+_TAKES_TEXT = frozenset({State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2})
+
+
+def arrive(conn: Connection, segment: Segment, now: float) -> Drop | None:
+    """One segment for one connection."""
+    if conn.state is State.SYN_SENT:
+        dropped = arrive_syn_sent(conn, segment, now)
+        if dropped is not None or not conn.established:
+            return dropped
+        # ST-6: text and FIN of the SYN+ACK are processed; the SYN took one number before them.
+        segment.seq += 1
+        segment.flags &= ~SYN
+    else:
+        segment.seq = unwrap(segment.seq, conn.rcv_nxt)
+        if conn.ts_enabled and not segment.flags & RST:
+            dropped = _check_timestamp(conn, segment, now)
+            if dropped is not None:
+                return dropped
+        if conn.state is State.SYN_RECEIVED and segment.seq == conn.irs:
+            # RFC 9293 figure 8: the SYN+ACK of a simultaneous open repeats the SYN that we
+            # know; "segments are trimmed to the window", and so it is an ACK.
+            segment.seq += 1
+            segment.flags &= ~SYN
+        acceptable = _acceptable(conn, segment)
+        if not acceptable and not _probes_closed_window(conn, segment):
+            return _unacceptable(conn, segment, now)
+        if segment.flags & (RST | SYN):
+            if segment.flags & RST:
+                return _check_reset(conn, segment, now)
+            return _challenge(conn, now, Drop.SYN_CHALLENGED)
+        if not segment.flags & ACK:
+            return Drop.NO_ACK  # ST-13
+        if conn.ts_enabled:
+            _remember_timestamp(conn, segment, now)
+        segment.ack = unwrap(segment.ack, conn.snd_una)
+        dropped = _check_ack(conn, segment, now)
+        if dropped is not None or conn.ended:
+            return dropped
+        if not acceptable:
+            # RFC 9293 3.10.7.4: with a zero window "special allowance should be made to accept
+            # valid ACKs, URGs, and RSTs"; the text is what the peer probes with.
+            conn.acks.at_once(Why.WINDOW_PROBE_REPLY)
+            return Drop.OUT_OF_WINDOW
+    if segment.flags & URG:
+        _urgent(conn, segment)
+    if segment.payload:
+        dropped = _text(conn, segment, now)
+        if dropped is not None:
+            return dropped
+    if segment.flags & FIN or conn.peer_fin is not None:
+        _fin(conn, segment)
+    return None
+
+
+# -- before the RFC's first step --------------------------------------------------------------
+
+
+def _check_timestamp(conn: Connection, segment: Segment, now: float) -> Drop | None:
+    """PAWS (RFC 7323 5.3 R1). RSTs are exempt; the caller sees to that."""
+    if segment.tsval is None:
+        # RFC 7323 3.2: "If a non-<RST> segment is received without a TSopt, a TCP SHOULD
+        # silently drop the segment."
+        return Drop.NO_TIMESTAMP
+    tsval = unwrap(segment.tsval, conn.ts_recent)
+    if tsval < conn.ts_recent and now - conn.ts_recent_at <= _PAWS_IDLE_S:
+        if segment.length or conn.challenges.allow_reply(now):
+            conn.acks.at_once(Why.ACK_PAWS)
+        return Drop.PAWS
+    return None
+
+
+def _remember_timestamp(conn: Connection, segment: Segment, now: float) -> None:
+    """RFC 7323 5.3 R3, in 4.3's form: only of the segment that holds the left edge."""
+    assert segment.tsval is not None
+    if segment.seq <= conn.last_ack_sent:
+        tsval = unwrap(segment.tsval, conn.ts_recent)
+        if tsval < conn.ts_recent:  # 24 days idle: what was recent is void
+            tsval = segment.tsval
+        conn.ts_recent = tsval
+        conn.ts_recent_at = now
+
+
+# -- first: sequence number -------------------------------------------------------------------
+
+
+def _acceptable(conn: Connection, segment: Segment) -> bool:
+    """The four cases of RFC 9293 3.4, table 6."""
+    seq, length = segment.seq, segment.length
+    if conn.rcv_adv == conn.rcv_nxt:
+        return length == 0 and seq == conn.rcv_nxt
+    if length == 0:
+        return conn.rcv_nxt <= seq < conn.rcv_adv
+    return seq < conn.rcv_adv and seq + length > conn.rcv_nxt
+
+
+def _probes_closed_window(conn: Connection, segment: Segment) -> bool:
+    """At the left edge of a closed window: its ACK, URG and RST count (ST-8, MUST-66)."""
+    return segment.seq == conn.rcv_nxt == conn.rcv_adv and not segment.flags & SYN
+
+
+def _unacceptable(conn: Connection, segment: Segment, now: float) -> Drop:
+    """ "If an incoming segment is not acceptable, an acknowledgment should be sent in reply
+    (unless the RST bit is set)" """
+    if segment.flags & RST:
+        return Drop.RST_OUT_OF_WINDOW
+    if segment.flags & SYN:  # RFC 5961 4.2: whatever the sequence number
+        return _challenge(conn, now, Drop.SYN_CHALLENGED)
+    length = segment.length
+    duplicate = length > 0 and segment.seq + length <= conn.rcv_nxt
+    if length or conn.challenges.allow_reply(now):
+        conn.acks.at_once(Why.ACK_DUPLICATE if duplicate else Why.ACK_UNACCEPTABLE)
+    return Drop.DUPLICATE_DATA if duplicate else Drop.OUT_OF_WINDOW
+
+
+# -- second and fourth: RST and SYN -----------------------------------------------------------
+
+
+def _check_reset(conn: Connection, segment: Segment, now: float) -> Drop | None:
+    """RFC 5961 3.2: exactly at `rcv_nxt` it resets, elsewhere in the window it is challenged."""
+    if segment.seq != conn.rcv_nxt:
+        return _challenge(conn, now, Drop.RST_CHALLENGED)
+    # MUST-11: this SYN-RECEIVED came from an active open; a passive one is a half-open entry.
+    conn.fail(refused() if conn.state is State.SYN_RECEIVED else reset())
+    return None
+
+
+def _challenge(conn: Connection, now: float, dropped: Drop) -> Drop:
+    if conn.challenges.allow_challenge(now):
+        conn.acks.at_once(Why.CHALLENGE_ACK)
+    return dropped
+
+
+# -- fifth: ACK -------------------------------------------------------------------------------
+
+
+def _check_ack(conn: Connection, segment: Segment, now: float) -> Drop | None:
+    ack = segment.ack
+    if conn.state is State.SYN_RECEIVED:
+        # ST-12: "If the segment acknowledgment is not acceptable, form a reset segment"
+        if not conn.iss < ack <= conn.snd_nxt:
+            conn.answer_with_reset(ack)
+            return Drop.HALF_OPEN_BAD_ACK
+        syn_acknowledged(conn, segment, now)
+    if ack > conn.snd_max:
+        # ST-14: "If the ACK acks something not yet sent, then send an ACK, drop the segment"
+        if segment.length or conn.challenges.allow_reply(now):
+            conn.acks.at_once(Why.ACK_UNACCEPTABLE)
+        return Drop.ACK_TOO_NEW
+    if ack < conn.snd_una - conn.max_snd_wnd:
+        # RFC 5961 5.2: acceptable only in [SND.UNA - MAX.SND.WND, SND.NXT]
+        return _challenge(conn, now, Drop.ACK_TOO_OLD)
+    if conn.probes:
+        conn.retransmissions = 0  # MUST-37: a peer that answers probes is alive
+    if ack > conn.snd_una:
+        _new_ack(conn, segment, now)
+    elif ack == conn.snd_una and conn.scoreboard:
+        _duplicate_ack(conn, segment, now)
+    _update_window(conn, segment)
+    if conn.fin_acked and conn.state in _AWAITS_FIN_ACK:
+        conn.reach(Milestone.FIN_ACKED)
+    return None
+
+
+_AWAITS_FIN_ACK = frozenset({State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK})
+
+
+def _new_ack(conn: Connection, segment: Segment, now: float) -> None:
+    ack = segment.ack
+    acked = ack - conn.snd_una
+    flight = conn.scoreboard.in_flight
+    newest = conn.scoreboard.acknowledge(ack)
+    rtt: float | None = None
+    if newest is not None:
+        rtt = now - newest.sent_at
+    elif conn.ts_enabled and segment.tsecr:
+        # RFC 7323 4.1: the echoed timestamp tells which transmission was acknowledged.
+        rtt = ((conn.clock(now) - segment.tsecr) & 0xFFFF_FFFF) / 1000
+        if rtt > 3600:
+            rtt = None  # not one of ours
+    if rtt is not None:
+        conn.rto.sample(rtt, max(1, -(-flight // (2 * conn.mss))) if conn.ts_enabled else 1)
+    conn.snd_una = ack
+    if ack > conn.snd_nxt:
+        conn.snd_nxt = ack  # the byte of a window probe was taken
+    conn.sending.discard_to(ack)
+    verdict = conn.recovery.on_new_ack(acked, ack, conn.mss)
+    if verdict is Verdict.NOTHING:
+        conn.cc.on_ack(acked, flight, now, rtt)
+    elif verdict is Verdict.RETRANSMIT_NEXT:
+        conn.scoreboard.mark_lost(ack + conn.mss)
+        conn.rexmt_why = Why.PARTIAL_ACK_RETRANSMIT
+        conn.force_retransmit = True
+    else:
+        conn.cc.on_recovered(conn.scoreboard.in_flight, now)
+    conn.retransmissions = 0
+    conn.probes = 0
+    # RFC 6298 5.2, 5.3: off when all is acknowledged, anew when new data is.
+    outstanding = bool(conn.scoreboard)
+    conn.rexmt_at = now + conn.rto.rto if outstanding else conn.NEVER
+    conn.stalled_since = now if outstanding else conn.NEVER
+    conn.soft_error = None
+
+
+def _duplicate_ack(conn: Connection, segment: Segment, now: float) -> None:
+    """RFC 5681 2, definition: outstanding data, no text, no SYN or FIN, same ACK, same window."""
+    if segment.length or segment.window << conn.snd_wscale != conn.snd_wnd:
+        return
+    verdict = conn.recovery.on_duplicate(conn.snd_una, conn.snd_nxt, conn.mss)
+    if verdict is Verdict.FAST_RETRANSMIT:
+        conn.cc.on_loss(conn.snd_nxt - conn.snd_una, now)
+        conn.scoreboard.mark_lost(conn.snd_una + conn.mss)
+        conn.rexmt_why = Why.FAST_RETRANSMIT
+        conn.force_retransmit = True
+
+
+def _update_window(conn: Connection, segment: Segment) -> None:
+    """ "If SND.UNA =< SEG.ACK =< SND.NXT, the send window should be updated", unless the segment
+    is older than the last that did (ST-15)."""
+    seq, ack = segment.seq, segment.ack
+    if ack < conn.snd_una:
+        return
+    if conn.snd_wl1 < seq or (conn.snd_wl1 == seq and conn.snd_wl2 <= ack):
+        conn.snd_wnd = segment.window << conn.snd_wscale
+        conn.snd_wl1 = seq
+        conn.snd_wl2 = ack
+        if conn.snd_wnd > conn.max_snd_wnd:
+            conn.max_snd_wnd = conn.snd_wnd
+
+
+# -- sixth: URG -------------------------------------------------------------------------------
+
+
+def _urgent(conn: Connection, segment: Segment) -> None:
+    """ "RCV.UP <- max(RCV.UP,SEG.UP)"; MUST-32: the user is told when the pointer advances."""
+    if conn.state not in _TAKES_TEXT:
+        return
+    pointer = segment.seq + segment.urgent
+    if pointer > conn.rcv_nxt and (conn.rcv_up is None or pointer > conn.rcv_up):
+        conn.rcv_up = pointer
+        conn.urgent_news = True
+
+
+# -- seventh: text ----------------------------------------------------------------------------
+
+
+def _text(conn: Connection, segment: Segment, now: float) -> Drop | None:
+    if conn.state not in _TAKES_TEXT:
+        # "This should not occur since a FIN has been received from the remote side."
+        return Drop.DATA_AFTER_FIN
+    payload = segment.payload
+    start = segment.seq
+    end = start + len(payload)
+    if conn.closed_by_user and end > conn.rcv_nxt:
+        # SHLD-3: nobody will read this, and the peer must learn that it is lost.
+        conn.refuse_data()
+        return Drop.DATA_AFTER_CLOSE
+    if end > conn.rcv_adv:  # ST-19: trimmed to the window
+        payload = payload[: conn.rcv_adv - start]
+        end = conn.rcv_adv
+        segment.flags &= ~FIN
+    rcv_nxt = conn.rcv_nxt
+    if end <= rcv_nxt:
+        return None  # an old segment that brings nothing but its FIN
+    if start <= rcv_nxt:
+        if start < rcv_nxt:
+            payload = payload[rcv_nxt - start :]
+        conn.received.append(payload)
+        conn.rcv_nxt = end
+        conn.acks.on_text(end - rcv_nxt, segment.gso_size or len(segment.payload), now)
+        if conn.reassembly:
+            # RFC 5681 4.2: "a TCP receiver SHOULD send an immediate ACK when the incoming
+            # segment fills in all or part of a gap".
+            conn.rcv_nxt = conn.reassembly.pop_ready(end, conn.received.append)
+            conn.acks.at_once(Why.ACK_OUT_OF_ORDER)
+        got = conn.rcv_nxt - rcv_nxt
+        conn.received_bytes += got
+        conn.total_received += got
+        return None
+    conn.acks.on_out_of_order()
+    kept = conn.reassembly.insert(start, payload)
+    if kept is None:
+        return Drop.REASSEMBLY_FULL
+    return None if kept else Drop.DUPLICATE_DATA
+
+
+# -- eighth: FIN ------------------------------------------------------------------------------
+
+
+def _fin(conn: Connection, segment: Segment) -> None:
+    """Only in its turn (ST-20): a FIN beyond a hole is remembered, not acted on."""
+    if segment.flags & FIN:
+        seq = segment.seq + len(segment.payload)
+        if conn.peer_fin is None:
+            conn.peer_fin = seq
+            if seq > conn.rcv_nxt:
+                conn.acks.on_out_of_order()
+        elif seq < conn.rcv_nxt:
+            conn.acks.at_once(Why.ACK_DUPLICATE)
+    if conn.peer_fin == conn.rcv_nxt:
+        conn.rcv_nxt += 1
+        conn.rcv_adv = max(conn.rcv_adv, conn.rcv_nxt)
+        conn.acks.at_once(Why.ACK_FIN)
+        conn.reach(Milestone.THEY_CLOSE)

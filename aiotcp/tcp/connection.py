@@ -1,0 +1,398 @@
+"""One connection: the life story of RFC 9293 figure 5, and the calls of its user.
+
+Theory of operation
+-------------------
+`life()` is a bare coroutine that reads as the figure does. It waits for milestones and is resumed
+by `reach`, synchronously, in the call stack of the segment, timer or call that reached one; a
+reset, an abort or a timeout enters by `fail` as an exception. Nothing else may resume it, and it
+may await nothing but `until`: it is no asyncio task.
+
+Segments, timers and calls are plain methods that change variables (`Tcb`), in modules named after
+RFC 9293 3.10: `arrival`, `output`, `timeouts`. None of them sends, except `output`, which the
+owner asks once after a batch. User code never runs in here: the owner calls `user.progress()`
+between input and output, and the user looks at the connection.
+
+States that are no connection: LISTEN (`listener`), SYN-RECEIVED of a passive open until its
+handshake is complete (`halfopen`), and TIME-WAIT once the last segment is sent (`timewait`). They
+are small records, since strangers can make us keep many of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Coroutine, Generator
+from types import coroutine
+from typing import Protocol
+
+from aiotcp.errors import aborted, broken_pipe, reset
+from aiotcp.options import Options
+from aiotcp.reasons import Drop, Why
+from aiotcp.tcp import arrival, opening, output, timeouts
+from aiotcp.tcp.controls import congestion_control
+from aiotcp.tcp.icmp import IcmpNews, on_icmp
+from aiotcp.tcp.scoreboard import Scoreboard
+from aiotcp.tcp.sendbuffer import Buffer
+from aiotcp.tcp.tcb import Endpoint, Milestone, Path, State, Tcb
+from aiotcp.wire.frame import Frame
+from aiotcp.wire.tcp import HeaderTemplate, Segment
+
+__all__ = ["Connection", "Endpoint", "Milestone", "Path", "State", "User"]
+
+
+class User(Protocol):
+    """Who reads and writes a connection."""
+
+    def progress(self) -> None:
+        """Something changed: look at the connection. Called by its owner, outside the engine."""
+
+    def close(self) -> None:
+        """The owner is closing: close the connection once everything is written."""
+
+
+@coroutine
+def _next_milestone() -> Generator[None, Milestone, Milestone]:
+    """The only place where a life waits."""
+    return (yield)
+
+
+class Connection(Tcb):
+    """A connection from its first SYN or its completed handshake to its end.
+
+    Every method only changes state. Whoever calls one asks `output` afterwards.
+    """
+
+    __slots__ = (
+        "_awaited",
+        "_life",
+        "_reached",
+        "armed_at",
+        "ended",
+        "error",
+        "established",
+        "farewell",
+        "on_state",
+        "opened_at",
+        "orphan_until",
+        "stray_resets",
+        "touched",
+        "transmit",
+        "user",
+    )
+
+    def __init__(
+        self,
+        flow: bytes,
+        local: Endpoint,
+        remote: Endpoint,
+        path: Path,
+        template: HeaderTemplate,
+        options: Options,
+        *,
+        iss: int,
+        ts_offset: int,
+        now: float,
+        transmit: Callable[[Frame], None],
+    ) -> None:
+        cc = congestion_control(options.congestion, path.mss, options.initial_window_segments)
+        super().__init__(
+            flow, local, remote, path, template, options, cc, iss=iss, ts_offset=ts_offset
+        )
+        self.transmit = transmit
+        """Takes each frame that `output` makes."""
+        self.user: User | None = None
+        self.on_state: Callable[[Connection, State, State], None] | None = None
+        """Told of every transition, with the old state and the new one."""
+        self.opened_at = now
+        self.established = False
+        """Whether the handshake was ever completed."""
+        self.ended = False
+        """CLOSED or TIME-WAIT: no segment, timer or call changes anything any more."""
+        self.error: OSError | None = None
+        """Why it ended, if not by closing on both sides."""
+        self.farewell: Why | None = None
+        """A RST to send, and for what."""
+        self.stray_resets: list[int] = []
+        self.orphan_until = math.inf
+        """When an orphan gives up waiting for the peer's FIN (ST-29)."""
+        # The owner's marks: where its timer queue stands, and whether this batch touched us.
+        self.armed_at = math.inf
+        self.touched = False
+
+        self._reached: set[Milestone] = set()
+        self._awaited: tuple[Milestone, ...] = ()
+        self._life: Coroutine[None, Milestone | None, None] | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Connection {self.state} {self.local} -> {self.remote}"
+            f" una={self.snd_una - self.iss} nxt={self.snd_nxt - self.iss}"
+            f" rcv={self.rcv_nxt - self.irs} cwnd={self.cc.cwnd} wnd={self.snd_wnd}>"
+        )
+
+    # -- the life ---------------------------------------------------------------------------
+
+    async def life(self) -> None:
+        """RFC 9293 figure 5, from the first SYN on."""
+        if self.state is State.SYN_SENT:
+            reached = await self.until(Milestone.SYNCHRONIZED, Milestone.SYN_CROSSED)
+            if reached is Milestone.SYN_CROSSED:
+                self._enter(State.SYN_RECEIVED)
+        if self.state is State.SYN_RECEIVED:
+            await self.until(Milestone.SYNCHRONIZED)
+
+        self._enter(State.ESTABLISHED)
+        self.established = True
+        if await self.until(Milestone.WE_CLOSE, Milestone.THEY_CLOSE) is Milestone.THEY_CLOSE:
+            self._enter(State.CLOSE_WAIT)  # passive close
+            await self.until(Milestone.WE_CLOSE)
+            self._enter(State.LAST_ACK)
+            await self.until(Milestone.FIN_ACKED)
+            self._enter(State.CLOSED)
+            return
+
+        self._enter(State.FIN_WAIT_1)  # active close
+        if await self.until(Milestone.FIN_ACKED, Milestone.THEY_CLOSE) is Milestone.FIN_ACKED:
+            self._enter(State.FIN_WAIT_2)
+            await self.until(Milestone.THEY_CLOSE)
+        else:
+            self._enter(State.CLOSING)  # simultaneous close
+            await self.until(Milestone.FIN_ACKED)
+        self._enter(State.TIME_WAIT)  # 2MSL is spent as a small record: see timewait
+
+    async def until(self, *milestones: Milestone) -> Milestone:
+        """The first of `milestones` that is reached, or was; the order breaks a tie."""
+        while True:
+            for milestone in milestones:
+                if milestone in self._reached:
+                    return milestone
+            self._awaited = milestones
+            self._reached.add(await _next_milestone())
+
+    def _begin(self, state: State) -> None:
+        self._enter(state)
+        self._life = self.life()
+        self._life.send(None)  # to its first `until`
+
+    def reach(self, milestone: Milestone) -> None:
+        """Something the life waits for, now or later, has happened."""
+        if self._life is None:
+            return
+        if milestone not in self._awaited:
+            self._reached.add(milestone)
+            return
+        self._awaited = ()
+        try:
+            self._life.send(milestone)
+        except StopIteration:
+            self._end(None)
+
+    def fail(self, exc: OSError) -> None:
+        """End the life by `exc`: a reset, an abort, a timeout."""
+        if self._life is None:
+            return
+        try:
+            self._life.throw(exc)
+        except OSError as raised:
+            self._enter(State.CLOSED)
+            self._end(raised)
+
+    def _end(self, error: OSError | None) -> None:
+        self._life = None
+        self.ended = True
+        self.error = error
+        self.rexmt_at = self.orphan_until = self.NEVER
+        self.sending.discard_to(self.sending.end)
+        self.scoreboard = Scoreboard()
+
+    def _enter(self, state: State) -> None:
+        before, self.state = self.state, state
+        if self.on_state is not None:
+            self.on_state(self, before, state)
+
+    # -- opening ----------------------------------------------------------------------------
+
+    def open_active(self) -> None:
+        """OPEN, active (RFC 9293 3.10.1): the SYN leaves with the next output."""
+        self._begin(State.SYN_SENT)
+
+    def open_passive(
+        self, offer: opening.Offer, irs: int, *, syn_sent_at: float, lost: int
+    ) -> None:
+        """A half-open entry got the segment that completes its handshake; `arrive` follows.
+
+        `lost` is how often its SYN+ACK was sent again.
+        """
+        self.snd_nxt = self.snd_max = self.iss + 1
+        self.syn_sent_at = syn_sent_at
+        self.retransmissions = lost
+        opening.settle(self, offer, irs, syn_sent_at)
+        self._begin(State.SYN_RECEIVED)
+
+    def start_congestion(self, mss: int) -> None:
+        """The handshake settled the MSS (payload bytes, options taken off): open the window."""
+        self.mss = mss
+        self.cc = congestion_control(
+            self.options.congestion,
+            mss,
+            self.options.initial_window_segments,
+            syn_lost=self.retransmissions > 0,
+        )
+
+    # -- the owner's calls ------------------------------------------------------------------
+
+    def arrive(self, segment: Segment, now: float) -> Drop | None:
+        """SEGMENT ARRIVES: the name under which it was discarded, or None."""
+        return arrival.arrive(self, segment, now)
+
+    def on_icmp(self, news: IcmpNews, now: float) -> Drop | None:
+        """An ICMP error about a packet of ours (RFC 5927)."""
+        return on_icmp(self, news, now)
+
+    def output(self, now: float) -> None:
+        """Send what should go out now, through `transmit`."""
+        output.output(self, now)
+
+    def next_deadline(self) -> float:
+        return timeouts.next_deadline(self)
+
+    def expire(self, now: float) -> None:
+        timeouts.expire(self, now)
+
+    def settle_batch(self) -> None:
+        """The batch is over: what the user did not take must leave the link's memory."""
+        received = self.received
+        for index in range(len(received) - 1, -1, -1):
+            if type(received[index]) is bytes:
+                break
+            received[index] = bytes(received[index])
+
+    def answer_with_reset(self, seq: int) -> None:
+        """`<SEQ=SEG.ACK><CTL=RST>`, while this connection goes on."""
+        if len(self.stray_resets) < 4:
+            self.stray_resets.append(seq)
+
+    def refuse_data(self) -> None:
+        """Data for a user who is gone (SHLD-3)."""
+        self.farewell = Why.RST_DATA_AFTER_CLOSE
+        self.fail(reset())
+
+    # -- the user's calls -------------------------------------------------------------------
+
+    @property
+    def readable(self) -> int:
+        """Bytes that wait to be taken."""
+        return self.received_bytes
+
+    @property
+    def eof(self) -> bool:
+        """The peer's FIN was reached and everything before it was taken."""
+        return (
+            self.peer_fin is not None and self.rcv_nxt > self.peer_fin and not self.received_bytes
+        )
+
+    @property
+    def send_space(self) -> int:
+        """Bytes that `send` would accept."""
+        if self.ended or self.fin_seq is not None:
+            return 0
+        return max(self.options.send_buffer - len(self.sending), 0)
+
+    @property
+    def unacked(self) -> int:
+        """Bytes sent and not yet acknowledged."""
+        return min(self.snd_nxt, self.sending.end) - self.sending.start
+
+    @property
+    def urgent_remaining(self) -> int:
+        """Bytes up to the end of the peer's urgent data; 0 if there is none ahead (MUST-33)."""
+        if self.rcv_up is None:
+            return 0
+        return max(self.rcv_up - (self.rcv_nxt - self.received_bytes), 0)
+
+    def send(self, data: Buffer, *, urgent: bool = False) -> int:
+        """SEND (RFC 9293 3.10.2): how many bytes of `data` were accepted, as send(2) does.
+
+        Views are kept until they are acknowledged, so the caller must not change them. With
+        `urgent` the urgent pointer marks the end of what was accepted (RFC 6093: new programs
+        should not). Raises BrokenPipeError after `shutdown`, and the connection's own error,
+        or BrokenPipeError, once it has ended.
+        """
+        if self.ended or self.fin_seq is not None:
+            raise self.error or broken_pipe()
+        view = memoryview(data)
+        accepted = min(view.nbytes, self.send_space)
+        if accepted:
+            self.sending.append(view if accepted == view.nbytes else view.cast("B")[:accepted])
+            if urgent:
+                self.snd_up = self.sending.end
+        return accepted
+
+    def take(self, limit: int | None = None) -> list[Buffer]:
+        """RECEIVE (3.10.3): up to `limit` bytes, in order; what opens the receive window.
+
+        The views are good until the batch is over: copy or join them at once.
+        """
+        received = self.received
+        if limit is None or limit >= self.received_bytes:
+            chunks = list(received)
+            received.clear()
+            self.received_bytes = 0
+        else:
+            chunks = []
+            self.received_bytes -= limit
+            while limit > 0:
+                chunk = received.popleft()
+                if len(chunk) > limit:
+                    received.appendleft(chunk[limit:])
+                    chunk = chunk[:limit]
+                chunks.append(chunk)
+                limit -= len(chunk)
+        if self.rcv_up is not None and self.rcv_nxt - self.received_bytes >= self.rcv_up:
+            self.rcv_up = None
+        return chunks
+
+    def shutdown(self) -> None:
+        """CLOSE (3.10.4) in the sense of a half-close: FIN after what is queued."""
+        if self.fin_seq is not None or self.ended:
+            return
+        if self.state is State.SYN_SENT:
+            # "Delete the TCB and return "error: closing" responses to any queued SENDs"
+            self.fail(aborted())
+            return
+        self.fin_seq = self.sending.end
+        self.reach(Milestone.WE_CLOSE)
+
+    def close(self) -> None:
+        """As close(2): nothing more is sent or read. RST if unread bytes wait (SHLD-3), else FIN;
+        the connection goes on alone until TIME-WAIT or CLOSED."""
+        self.closed_by_user = True
+        self.user = None
+        if self.ended:
+            return
+        if self.received_bytes:
+            self.received.clear()
+            self.received_bytes = 0
+            self.farewell = Why.RST_UNREAD_DATA
+            self.fail(aborted())
+            return
+        self.shutdown()
+
+    def abort(self, *, discarded: bool = False) -> None:
+        """ABORT (3.10.5). RST if anything is discarded by it; otherwise as `close`.
+
+        `discarded`: the caller throws away data of its own. In SYN-SENT there is nobody to tell.
+        """
+        if self.ended:
+            self.close()
+            return
+        if self.state is not State.SYN_SENT and (
+            discarded or self.received_bytes or self.reassembly or len(self.sending)
+        ):
+            self.closed_by_user = True
+            self.user = None
+            self.received.clear()
+            self.received_bytes = 0
+            self.farewell = Why.RST_ABORT
+            self.fail(aborted())
+            return
+        self.close()

@@ -1,0 +1,66 @@
+"""LISTEN (RFC 9293 3.10.7.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiotcp.options import Options
+from aiotcp.reasons import Drop
+from aiotcp.tcp.halfopen import HalfOpen
+from aiotcp.tcp.tcb import Endpoint
+from aiotcp.wire.tcp import ACK, RST, SYN, Segment
+
+
+class Listener:
+    """A port that takes connections.
+
+    `backlog` bounds the half-open entries; beyond it a SYN is dropped, not reset (ST-28), so that
+    an honest client tries again.
+    """
+
+    __slots__ = ("_close", "backlog", "closed", "half_open", "local", "options", "promote")
+
+    def __init__(
+        self,
+        local: Endpoint,
+        options: Options,
+        backlog: int,
+        *,
+        promote: Callable[[HalfOpen, Segment, float], Drop | None],
+        close: Callable[[Listener], None],
+    ) -> None:
+        self.local = local
+        """What was bound; the wildcard address where that was."""
+        self.options = options
+        self.backlog = max(backlog, 1)
+        self.half_open = 0
+        """Entries in SYN-RECEIVED."""
+        self.closed = False
+        self.promote = promote
+        """Makes a connection of an entry; the segment is its first."""
+        self._close = close
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"{self.half_open}/{self.backlog} half-open"
+        return f"<Listener {self.local} {state}>"
+
+    def screen(self, segment: Segment) -> Drop | None:
+        """What a segment is to LISTEN: None for a SYN to answer, else why it is dropped.
+
+        LISTEN_ACK is for the owner to answer with a reset (ST-3).
+        """
+        if segment.flags & RST:
+            return Drop.LISTEN_RST
+        if segment.flags & ACK:
+            return Drop.LISTEN_ACK
+        if not segment.flags & SYN:
+            return Drop.LISTEN_NO_SYN
+        if self.half_open >= self.backlog:
+            return Drop.LISTEN_BACKLOG
+        return None
+
+    def close(self) -> None:
+        """Stop listening. Half-open entries are forgotten, connections live on. Idempotent."""
+        if not self.closed:
+            self.closed = True
+            self._close(self)

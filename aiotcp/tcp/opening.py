@@ -1,0 +1,187 @@
+"""The three-way handshake: what SYNs carry, what is agreed, and the segment that answers one.
+
+RFC 9293 3.5 and 3.10.7.3; options by RFC 7323 (2.2, 3.2), RFC 2018 (2) and RFC 6691.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiotcp.errors import refused
+from aiotcp.options import Options
+from aiotcp.reasons import Drop, Why
+from aiotcp.tcp.seq import unwrap
+from aiotcp.tcp.tcb import Milestone, Path, State
+from aiotcp.tcp.window import scale_for
+from aiotcp.wire.tcp import ACK, RST, SYN, Segment, pack_options
+
+if TYPE_CHECKING:
+    from aiotcp.tcp.connection import Connection
+
+TIMESTAMP_OPTION_BYTES = 12
+_LEAST_MSS = 48
+"""A peer that offers less would have us send a header for each few bytes."""
+
+
+class Offer(NamedTuple):
+    """What a SYN offers, or what both sides agreed on."""
+
+    mss: int
+    """Payload of the largest segment, options not taken off."""
+    wscale: int | None
+    """The sender's own shift; None: no scaling."""
+    sack: bool
+    tsval: int | None
+    """The sender's timestamp; None: no timestamps."""
+
+
+def read_offer(segment: Segment, path: Path, options: Options) -> Offer:
+    """What the peer's SYN offers and we are willing to use."""
+    mss = path.default_mss if segment.mss is None else segment.mss  # MUST-15
+    return Offer(
+        mss=max(mss, _LEAST_MSS),
+        wscale=segment.wscale if options.window_scaling else None,
+        sack=options.sack and segment.sack_permitted,
+        tsval=segment.tsval if options.timestamps else None,
+    )
+
+
+def advertised_mss(path: Path, options: Options) -> int:
+    """RFC 6691: the MTU less fixed headers. MUST-67 is why an option can only lower it."""
+    return path.mss if options.mss is None else min(options.mss, path.mss)
+
+
+def syn_options(
+    path: Path, options: Options, ts: tuple[int, int], answered: Offer | None = None
+) -> bytes:
+    """The options of a SYN, or with `answered` those of the SYN+ACK that answers that offer.
+
+    `ts` is TSval and TSecr. RFC 7323 2.2, 3.2 and RFC 2018 2: a SYN+ACK carries only what the
+    SYN had.
+    """
+    scaling = options.window_scaling and (answered is None or answered.wscale is not None)
+    stamps = options.timestamps and (answered is None or answered.tsval is not None)
+    return pack_options(
+        mss=advertised_mss(path, options),
+        wscale=scale_for(options.receive_buffer) if scaling else None,
+        sack_permitted=options.sack and (answered is None or answered.sack),
+        timestamps=ts if stamps else None,
+    )
+
+
+def syn_window(options: Options) -> int:
+    """MUST-1; the window of a SYN is never scaled (RFC 7323 2.2)."""
+    return min(options.receive_buffer, 0xFFFF)
+
+
+def settle(conn: Connection, offer: Offer, irs: int, now: float) -> None:
+    """Both SYNs are known: set all that follows from them."""
+    options = conn.options
+    conn.irs = irs
+    conn.rcv_nxt = conn.last_ack_sent = irs + 1
+    conn.rcv_adv = conn.rcv_nxt + syn_window(options)
+    if offer.wscale is not None:
+        conn.snd_wscale = offer.wscale
+        conn.rcv_wscale = scale_for(options.receive_buffer)
+    conn.rcv_mss = advertised_mss(conn.path, options)
+    conn.sack_enabled = offer.sack
+    mss = min(offer.mss, conn.path.mss)
+    if offer.tsval is not None:
+        conn.ts_enabled = True
+        conn.ts_recent = offer.tsval
+        conn.ts_recent_at = now
+        mss -= TIMESTAMP_OPTION_BYTES
+    conn.peer_mss = offer.mss
+    conn.start_congestion(mss)
+
+
+def syn_acknowledged(conn: Connection, segment: Segment, now: float) -> None:
+    """Our SYN arrived: take its round trip, and leave SYN-SENT or SYN-RECEIVED."""
+    if conn.retransmissions == 0:
+        conn.rto.sample(now - conn.syn_sent_at)
+    else:
+        # RFC 6298 5.7: "If the timer expires awaiting the ACK of a SYN segment and the TCP
+        # implementation is using an RTO less than 3 seconds, the RTO MUST be re-initialized
+        # to 3 seconds when data transmission begins".
+        conn.rto.restart(3.0)
+    conn.snd_una = conn.iss + 1
+    conn.retransmissions = 0
+    conn.rexmt_at = conn.NEVER
+    conn.stalled_since = conn.NEVER
+    # RFC 7323 2.2: only windows of segments with SYN are not scaled.
+    shift = 0 if segment.flags & SYN else conn.snd_wscale
+    conn.snd_wnd = segment.window << shift
+    conn.max_snd_wnd = max(conn.max_snd_wnd, conn.snd_wnd)
+    conn.snd_wl1 = segment.seq
+    conn.snd_wl2 = segment.ack
+    conn.reach(Milestone.SYNCHRONIZED)
+
+
+def arrive_syn_sent(conn: Connection, segment: Segment, now: float) -> Drop | None:
+    """RFC 9293 3.10.7.3, SYN-SENT STATE."""
+    flags = segment.flags
+    acceptable = False
+    # "First, check the ACK bit"
+    if flags & ACK:
+        segment.ack = unwrap(segment.ack, conn.snd_una)
+        acceptable = conn.iss < segment.ack <= conn.snd_nxt
+        if not acceptable:
+            if not flags & RST:
+                conn.answer_with_reset(segment.ack)
+            return Drop.SYN_SENT_BAD_ACK
+    # "Second, check the RST bit"; RFC 5961 3.2: only one that acknowledges our SYN counts.
+    if flags & RST:
+        if not acceptable:
+            return Drop.SYN_SENT_RST_NO_ACK
+        conn.fail(refused())
+        return None
+    # "Fourth, check the SYN bit"
+    if not flags & SYN:
+        return Drop.SYN_SENT_NO_SYN
+    offer = read_offer(segment, conn.path, conn.options)
+    settle(conn, offer, segment.seq, now)
+    if not acceptable:
+        # Simultaneous open (MUST-10): our SYN crossed theirs. The SYN+ACK repeats our SYN's
+        # sequence number and offers what both sides offered.
+        conn.crossed_offer = offer
+        conn.rexmt_at = conn.NEVER
+        conn.snd_nxt = conn.iss
+        conn.reach(Milestone.SYN_CROSSED)
+        return None
+    syn_acknowledged(conn, segment, now)
+    conn.acks.at_once(Why.OPEN_ACK)
+    return None
+
+
+def output_syn(conn: Connection, now: float) -> None:
+    """Send the SYN or, after a crossing, the SYN+ACK: the first time, or again."""
+    if conn.snd_nxt > conn.iss:
+        return
+    first = conn.snd_max == conn.iss
+    crossed = conn.state is State.SYN_RECEIVED
+    ts = (conn.clock(now), conn.timestamp if crossed else 0)
+    options = syn_options(conn.path, conn.options, ts, conn.crossed_offer if crossed else None)
+    if crossed:
+        flags, ack = SYN | ACK, conn.rcv_nxt
+        why = Why.OPEN_REPLY if conn.retransmissions == 0 else Why.OPEN_REPLY_RETRANSMIT
+    else:
+        flags, ack = SYN, 0
+        why = Why.OPEN if first else Why.OPEN_RETRANSMIT
+    conn.transmit(
+        conn.template.frame(
+            conn.iss,
+            ack,
+            flags,
+            syn_window(conn.options),
+            options=options,
+            offload=conn.path.offload,
+            reason=why,
+        )
+    )
+    conn.acks.sent()
+    if first:
+        conn.syn_sent_at = now
+        conn.stalled_since = now
+    conn.snd_nxt = conn.snd_max = conn.iss + 1
+    if conn.rexmt_at == conn.NEVER:
+        conn.rexmt_at = now + conn.rto.rto

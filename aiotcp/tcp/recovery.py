@@ -1,0 +1,79 @@
+"""Fast retransmit and fast recovery without SACK: NewReno (RFC 6582), limited transmit (3042).
+
+Sequence numbers and byte counts in, a verdict out. The window of RFC 6582, inflated by one SMSS
+for each duplicate acknowledgment, is kept in two parts: `cwnd` belongs to the congestion control,
+`inflation` is here.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+DUP_THRESH = 3
+
+
+class Verdict(Enum):
+    """What an acknowledgment asks of the sender."""
+
+    NOTHING = auto()
+    FAST_RETRANSMIT = auto()
+    """Third duplicate: reduce, and repeat the segment at `snd_una`."""
+    RETRANSMIT_NEXT = auto()
+    """Partial acknowledgment: repeat the segment at `snd_una`, stay in recovery."""
+    RECOVERED = auto()
+    """Everything up to `recover` arrived."""
+
+
+class NewReno:
+    """The state between two acknowledgments."""
+
+    __slots__ = ("dup_acks", "in_recovery", "inflation", "recover")
+
+    def __init__(self, iss: int) -> None:
+        self.dup_acks = 0
+        self.in_recovery = False
+        self.inflation = 0
+        """Bytes by which duplicate acknowledgments widen cwnd: each tells of a departed segment."""
+        self.recover = iss
+        """RFC 6582 3.2 step 1: the highest sequence sent when recovery last began."""
+
+    def on_duplicate(self, snd_una: int, snd_nxt: int, mss: int) -> Verdict:
+        """An acknowledgment that repeats `snd_una` while data is outstanding."""
+        self.dup_acks += 1
+        # Limited transmit (RFC 3042): the first two allow one new segment each. From the third
+        # on it is RFC 6582's inflation. Never more than what can have left the network.
+        self.inflation = min(self.inflation + mss, snd_nxt - snd_una)
+        if self.in_recovery or self.dup_acks != DUP_THRESH:
+            return Verdict.NOTHING
+        # RFC 6582 3.2 step 2, and 4.1: "If the Cumulative Acknowledgment field didn't cover
+        # more than recover", the duplicates may come from our own retransmissions.
+        if snd_una <= self.recover:
+            self.inflation = 0
+            return Verdict.NOTHING
+        self.in_recovery = True
+        self.recover = snd_nxt
+        return Verdict.FAST_RETRANSMIT
+
+    def on_new_ack(self, acked: int, snd_una: int, mss: int) -> Verdict:
+        """`acked` new bytes were acknowledged, up to `snd_una`."""
+        self.dup_acks = 0
+        if not self.in_recovery:
+            self.inflation = 0
+            return Verdict.NOTHING
+        if snd_una >= self.recover:
+            self.in_recovery = False
+            self.inflation = 0
+            return Verdict.RECOVERED
+        # Partial acknowledgment, step 5: deflate by what was acknowledged; "If the partial ACK
+        # acknowledges at least one SMSS of new data, then add back SMSS bytes".
+        self.inflation = max(self.inflation - acked, 0)
+        if acked >= mss:
+            self.inflation += mss
+        return Verdict.RETRANSMIT_NEXT
+
+    def on_timeout(self, snd_nxt: int) -> None:
+        """RFC 6582 4: after a timeout, the highest sequence sent so far becomes `recover`."""
+        self.in_recovery = False
+        self.dup_acks = 0
+        self.inflation = 0
+        self.recover = snd_nxt

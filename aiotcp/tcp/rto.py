@@ -1,0 +1,64 @@
+"""The retransmission timeout (RFC 6298), with RFC 7323's care for many samples per round trip."""
+
+from __future__ import annotations
+
+_ALPHA = 1 / 8
+_BETA = 1 / 4
+_GRANULARITY_S = 0.001
+
+
+class RtoEstimator:
+    """Round-trip samples in, `rto` out; seconds throughout.
+
+    `rto` always lies in [minimum, maximum]: every assignment passes the same clamp.
+    """
+
+    __slots__ = ("_backoff", "_base", "maximum", "min_rtt", "minimum", "rttvar", "srtt")
+
+    def __init__(self, *, initial: float, minimum: float, maximum: float) -> None:
+        self.minimum = minimum
+        self.maximum = maximum
+        self.srtt: float | None = None
+        """Smoothed round-trip time; None before the first sample."""
+        self.rttvar = 0.0
+        self.min_rtt: float | None = None
+        """The smallest sample so far."""
+        self._base = initial
+        self._backoff = 0
+
+    @property
+    def rto(self) -> float:
+        """The timeout now, back-off included."""
+        return min(max(self._base * (1 << self._backoff), self.minimum), self.maximum)
+
+    @property
+    def backoff(self) -> int:
+        """How often the timeout has doubled since the last sample."""
+        return self._backoff
+
+    def sample(self, rtt: float, expected_samples: int = 1) -> None:
+        """Take one measurement and end any back-off.
+
+        `expected_samples` is how many the current window will give (RFC 7323, appendix G): the
+        gains shrink by it, so that a window of samples weighs as much as one did.
+        """
+        if self.min_rtt is None or rtt < self.min_rtt:
+            self.min_rtt = rtt
+        if self.srtt is None:  # RFC 6298 2.2
+            self.srtt = rtt
+            self.rttvar = rtt / 2
+        else:  # RFC 6298 2.3: RTTVAR first, with the old SRTT
+            self.rttvar += _BETA / expected_samples * (abs(self.srtt - rtt) - self.rttvar)
+            self.srtt += _ALPHA / expected_samples * (rtt - self.srtt)
+        self._base = self.srtt + max(_GRANULARITY_S, 4 * self.rttvar)
+        self._backoff = 0
+
+    def back_off(self) -> None:
+        """The timer expired: double the timeout (RFC 6298 5.5), up to the maximum."""
+        if self.rto < self.maximum:
+            self._backoff += 1
+
+    def restart(self, initial: float) -> None:
+        """Begin anew at `initial` until the first sample (RFC 6298 5.7: 3 s after a lost SYN)."""
+        self._base = initial
+        self._backoff = 0

@@ -1,0 +1,303 @@
+"""The transmission control block: what one connection knows (RFC 9293 3.3.1).
+
+Arrival, output, opening and the timers all work on these variables; `Connection` adds the life
+story and the calls of the user. Names are the RFCs'. Sequence numbers are plain growing integers
+(see `seq`), sizes are bytes, times seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from enum import Enum, StrEnum, auto
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from aiotcp.options import Options
+from aiotcp.reasons import Why
+from aiotcp.tcp.ackpolicy import AckPolicy
+from aiotcp.tcp.challenge import ChallengeLimit
+from aiotcp.tcp.reassembly import Reassembly
+from aiotcp.tcp.recovery import NewReno
+from aiotcp.tcp.rto import RtoEstimator
+from aiotcp.tcp.scoreboard import Scoreboard
+from aiotcp.tcp.sendbuffer import Buffer, SendBuffer
+
+if TYPE_CHECKING:
+    from aiotcp.tcp.congestion import CongestionControl
+    from aiotcp.tcp.opening import Offer
+    from aiotcp.wire.tcp import HeaderTemplate
+
+
+class State(StrEnum):
+    """RFC 9293 3.3.2."""
+
+    CLOSED = "CLOSED"
+    LISTEN = "LISTEN"
+    SYN_SENT = "SYN-SENT"
+    SYN_RECEIVED = "SYN-RECEIVED"
+    ESTABLISHED = "ESTABLISHED"
+    FIN_WAIT_1 = "FIN-WAIT-1"
+    FIN_WAIT_2 = "FIN-WAIT-2"
+    CLOSE_WAIT = "CLOSE-WAIT"
+    CLOSING = "CLOSING"
+    LAST_ACK = "LAST-ACK"
+    TIME_WAIT = "TIME-WAIT"
+
+
+class Milestone(Enum):
+    """What the life of a connection waits for; each happens at most once."""
+
+    SYN_CROSSED = auto()
+    """A SYN without ACK answered our SYN: simultaneous open."""
+    SYNCHRONIZED = auto()
+    """Our SYN is acknowledged and theirs is known."""
+    WE_CLOSE = auto()
+    """The user will send no more."""
+    THEY_CLOSE = auto()
+    """The peer's FIN was reached, everything before it included."""
+    FIN_ACKED = auto()
+    """Our FIN is acknowledged."""
+
+
+class Endpoint(NamedTuple):
+    """An address in its usual text form, and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Path(NamedTuple):
+    """What the way to the peer looks like from here."""
+
+    mtu: int
+    """Largest IP packet, bytes."""
+    ip_header: int
+    """20 for IPv4, 40 for IPv6."""
+    gso_max_bytes: int
+    """Largest frame the link cuts for us, IP packet bytes; 0 where it does not."""
+    offload: bool
+    """Whether the link completes checksums."""
+
+    @property
+    def mss(self) -> int:
+        """RFC 6691: the MTU less the fixed headers; options are never subtracted here."""
+        return self.mtu - self.ip_header - 20
+
+    @property
+    def default_mss(self) -> int:
+        """MUST-15: what a peer that sends no MSS option takes."""
+        return 536 if self.ip_header == 20 else 1220
+
+
+class Tcb:
+    """The variables of one connection."""
+
+    NEVER: ClassVar[float] = math.inf
+
+    __slots__ = (
+        "acks",
+        "cc",
+        "challenges",
+        "closed_by_user",
+        "crossed_offer",
+        "fin_seq",
+        "flow",
+        "force_retransmit",
+        "irs",
+        "iss",
+        "last_ack_sent",
+        "last_sent_at",
+        "local",
+        "max_snd_wnd",
+        "mss",
+        "nodelay",
+        "options",
+        "path",
+        "peer_fin",
+        "peer_mss",
+        "probe_due",
+        "probes",
+        "rcv_adv",
+        "rcv_mss",
+        "rcv_nxt",
+        "rcv_up",
+        "rcv_wscale",
+        "reassembly",
+        "received",
+        "received_bytes",
+        "recovery",
+        "remote",
+        "retransmissions",
+        "rexmt_at",
+        "rexmt_why",
+        "rto",
+        "sack_enabled",
+        "scoreboard",
+        "sending",
+        "snd_max",
+        "snd_nxt",
+        "snd_una",
+        "snd_up",
+        "snd_wl1",
+        "snd_wl2",
+        "snd_wnd",
+        "snd_wscale",
+        "soft_error",
+        "stalled_since",
+        "state",
+        "syn_sent_at",
+        "template",
+        "total_received",
+        "total_retransmitted",
+        "ts_enabled",
+        "ts_offset",
+        "ts_recent",
+        "ts_recent_at",
+        "urgent_news",
+    )
+
+    def __init__(
+        self,
+        flow: bytes,
+        local: Endpoint,
+        remote: Endpoint,
+        path: Path,
+        template: HeaderTemplate,
+        options: Options,
+        cc: CongestionControl,
+        *,
+        iss: int,
+        ts_offset: int,
+    ) -> None:
+        self.flow = flow
+        """The stack's key: addresses and ports as inbound packets carry them."""
+        self.local = local
+        self.remote = remote
+        self.path = path
+        self.template = template
+        self.options = options
+        self.state = State.CLOSED
+        self.nodelay = options.nodelay
+
+        # -- sending: snd_una <= snd_nxt <= snd_max --------------------------------------
+        self.iss = iss
+        self.snd_una = iss
+        """Oldest unacknowledged; equal to `iss` until our SYN is acknowledged."""
+        self.snd_nxt = iss
+        """Next to be sent for the first time."""
+        self.snd_max = iss
+        """One above the highest ever sent: beyond `snd_nxt` only by a window probe."""
+        self.snd_wnd = 0
+        """Window of the peer, scaled: it accepts below `snd_una + snd_wnd`."""
+        self.max_snd_wnd = 0
+        """The largest `snd_wnd` so far (RFC 9293 3.8.6.2.1, RFC 5961 5)."""
+        self.snd_wl1 = 0
+        """Sequence number of the segment that last updated `snd_wnd`."""
+        self.snd_wl2 = 0
+        """Acknowledgment number of that segment."""
+        self.snd_wscale = 0
+        self.snd_up: int | None = None
+        """One above our urgent data (MUST-62); None without."""
+        self.mss = min(path.mss, path.default_mss)
+        """Eff.snd.MSS: payload bytes of a full segment, options taken off (MUST-16)."""
+        self.peer_mss = path.default_mss
+        """What the peer's MSS option said, or its default."""
+        self.syn_sent_at = -math.inf
+        self.crossed_offer: Offer | None = None
+        """Simultaneous open: what the peer's SYN offered."""
+        self.sending = SendBuffer(iss + 1)
+        self.scoreboard = Scoreboard()
+        self.fin_seq: int | None = None
+        """Sequence number of our FIN, known as soon as nothing more will be written."""
+        self.last_sent_at = -math.inf
+        """When data last left, for the restart of an idle connection."""
+
+        # -- receiving: rcv_nxt <= rcv_adv ------------------------------------------------
+        self.irs = 0
+        self.rcv_nxt = 0
+        self.rcv_adv = 0
+        """Right edge of the window we offered; never moves left (SHLD-14)."""
+        self.rcv_mss = path.mss
+        """The MSS that we advertised."""
+        self.rcv_wscale = 0
+        self.rcv_up: int | None = None
+        """One above the peer's urgent data; None without, or when it is passed."""
+        self.urgent_news = False
+        """The urgent pointer advanced and the user was not told yet (MUST-32)."""
+        self.peer_fin: int | None = None
+        """Sequence number of the peer's FIN, as soon as it is seen, in order or not."""
+        self.received: deque[Buffer] = deque()
+        """In order, not yet taken by the user; views are good for the batch, then copied."""
+        self.received_bytes = 0
+        self.reassembly = Reassembly(2 * options.receive_buffer)
+        self.acks = AckPolicy(options.delayed_ack_s)
+        self.closed_by_user = False
+        """The user reads no more: new data is answered with RST (SHLD-3)."""
+
+        # -- options in force (RFC 7323, RFC 2018) -----------------------------------------
+        self.ts_enabled = False
+        self.ts_offset = ts_offset
+        self.ts_recent = 0
+        """TS.Recent, unwrapped."""
+        self.ts_recent_at = -math.inf
+        self.last_ack_sent = 0
+        self.sack_enabled = False
+
+        # -- loss, congestion, timers -------------------------------------------------------
+        self.rto = RtoEstimator(
+            initial=options.rto_initial_s, minimum=options.rto_min_s, maximum=options.rto_max_s
+        )
+        self.cc = cc
+        self.recovery = NewReno(iss)
+        self.challenges = ChallengeLimit(options.challenge_acks)
+        self.rexmt_at = math.inf
+        """When the send timer fires: retransmission, window probe or silly-window override."""
+        self.rexmt_why = Why.RTO_RETRANSMIT
+        """Label for what the scoreboard holds as lost."""
+        self.retransmissions = 0
+        """Consecutive ones without progress: counted against R1 and R2."""
+        self.force_retransmit = False
+        """A fast retransmit is due: its segment leaves whatever `cwnd` says (RFC 5681 3.2)."""
+        self.probe_due = False
+        """The timer asks for a window probe, or for what silly-window avoidance held back."""
+        self.probes = 0
+        """Consecutive window probes: each doubles the wait for the next."""
+        self.stalled_since = math.inf
+        """When the peer last owed us an answer that it has not given: the user timeout's start."""
+
+        self.soft_error: OSError | None = None
+        """The last ICMP error that did not end the connection (SHLD-25)."""
+
+        # -- totals -------------------------------------------------------------------------
+        self.total_received = 0
+        self.total_retransmitted = 0
+
+    # -- small facts, derived ---------------------------------------------------------------
+
+    @property
+    def send_edge(self) -> int:
+        """Right edge of the peer's window."""
+        return self.snd_una + self.snd_wnd
+
+    @property
+    def fin_acked(self) -> bool:
+        return self.fin_seq is not None and self.snd_una > self.fin_seq
+
+    @property
+    def unsent(self) -> int:
+        """Sequence numbers that wait to be sent for the first time, a FIN included."""
+        if self.fin_seq is None:
+            return self.sending.end - self.snd_nxt
+        return self.fin_seq + 1 - self.snd_nxt
+
+    @property
+    def timestamp(self) -> int:
+        """The peer's timestamp to echo, for the wire."""
+        return self.ts_recent & 0xFFFF_FFFF
+
+    def clock(self, now: float) -> int:
+        """Our timestamp: milliseconds from a random start (RFC 7323 5.4, 7.1)."""
+        return (int(now * 1000) + self.ts_offset) & 0xFFFF_FFFF

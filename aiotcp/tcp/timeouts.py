@@ -1,0 +1,91 @@
+"""TIMEOUTS: RFC 9293 3.10.8, and RFC 6298's retransmission timer.
+
+A connection has one send timer, since retransmission, window probes and the silly-window
+override exclude each other; beside it the delayed acknowledgment, the user timeout and the wait
+of an orphan in FIN-WAIT-2. `next_deadline` is the earliest; a deadline is only looked at when it
+has come, so moving it costs an assignment.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiotcp.errors import timed_out
+from aiotcp.reasons import Why
+from aiotcp.tcp.tcb import State
+
+if TYPE_CHECKING:
+    from aiotcp.tcp.connection import Connection
+
+_OPENING = frozenset({State.SYN_SENT, State.SYN_RECEIVED})
+
+
+def next_deadline(conn: Connection) -> float:
+    """When `expire` has something to do; infinity if never."""
+    if conn.ended:
+        return conn.NEVER
+    deadline = min(conn.rexmt_at, conn.acks.deadline, conn.orphan_until)
+    if conn.options.user_timeout_s is not None:
+        deadline = min(deadline, conn.stalled_since + conn.options.user_timeout_s)
+    return deadline
+
+
+def expire(conn: Connection, now: float) -> None:
+    """Act on the deadlines that have passed; output follows."""
+    limit = conn.options.user_timeout_s
+    if limit is not None and now >= conn.stalled_since + limit:
+        give_up(conn)
+    elif now >= conn.orphan_until:
+        conn.fail(timed_out())  # nobody is left to hear it
+    else:
+        conn.acks.on_timer(now)
+        if now >= conn.rexmt_at:
+            _send_timer(conn, now)
+
+
+def give_up(conn: Connection) -> None:
+    """R2 or the user timeout: ETIMEDOUT, or the ICMP error that explains it (ST-25, SHLD-25)."""
+    if conn.state not in _OPENING:
+        conn.farewell = Why.RST_TIMEOUT
+    conn.fail(conn.soft_error or timed_out())
+
+
+def _send_timer(conn: Connection, now: float) -> None:
+    conn.rexmt_at = conn.NEVER
+    opening = conn.state in _OPENING
+    if not (opening or conn.scoreboard or conn.unsent > 0):
+        return
+    conn.retransmissions += 1
+    options = conn.options
+    if conn.retransmissions > (options.syn_retries if opening else options.retries2):
+        give_up(conn)
+    elif opening:
+        conn.rto.back_off()
+        conn.snd_nxt = conn.iss  # output sends the SYN again
+    elif conn.send_edge <= conn.snd_una or not conn.scoreboard:
+        _probe_timer(conn, now)
+    else:
+        _retransmission_timer(conn, now)
+
+
+def _retransmission_timer(conn: Connection, now: float) -> None:
+    """RFC 6298 5.4 to 5.6, RFC 5681 3.1, RFC 6582 4."""
+    flight = conn.snd_nxt - conn.snd_una
+    conn.cc.on_timeout(flight, now, conn.retransmissions > 1)
+    conn.recovery.on_timeout(conn.snd_nxt)
+    conn.scoreboard.mark_lost(conn.snd_nxt)
+    conn.rexmt_why = Why.RTO_RETRANSMIT
+    conn.rto.back_off()
+    conn.rexmt_at = now + conn.rto.rto
+
+
+def _probe_timer(conn: Connection, now: float) -> None:
+    """SHLD-29: the first probe after one RTO; SHLD-30: then at exponentially growing intervals."""
+    interval = min(conn.rto.rto * (2 << conn.probes), conn.rto.maximum)
+    if interval < conn.rto.maximum:
+        conn.probes += 1
+    conn.probes = max(conn.probes, 1)
+    conn.probe_due = True
+    if conn.stalled_since == conn.NEVER:
+        conn.stalled_since = now
+    conn.rexmt_at = now + interval

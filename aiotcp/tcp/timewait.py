@@ -1,0 +1,129 @@
+"""TIME-WAIT, as a small record (RFC 9293 3.4.2, 3.6.1; RFC 1337; RFC 6191).
+
+It waits 2MSL for what may still be under way: a repeated FIN is acknowledged again, old segments
+die here instead of in a new connection.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from aiotcp.reasons import Drop, Why
+from aiotcp.tcp.seq import unwrap
+from aiotcp.wire.frame import Frame
+from aiotcp.wire.tcp import ACK, FIN, RST, SYN, HeaderTemplate, Segment, pack_options
+
+if TYPE_CHECKING:
+    from aiotcp.tcp.connection import Connection
+
+_REPLY_INTERVAL_S = 0.5
+
+
+class TimeWait:
+    """What is left of a connection that closed first."""
+
+    __slots__ = (
+        "armed_at",
+        "deadline",
+        "due",
+        "ended",
+        "flow",
+        "length_s",
+        "offload",
+        "rcv_nxt",
+        "replied_at",
+        "snd_nxt",
+        "touched",
+        "ts_offset",
+        "ts_recent",
+        "window",
+    )
+
+    def __init__(self, conn: Connection, now: float) -> None:
+        self.flow = conn.flow
+        self.offload = conn.path.offload
+        self.snd_nxt = conn.snd_nxt
+        self.rcv_nxt = conn.rcv_nxt
+        self.window = min((conn.rcv_adv - conn.rcv_nxt) >> conn.rcv_wscale, 0xFFFF)
+        self.ts_recent = conn.ts_recent if conn.ts_enabled else None
+        """The last timestamp of the peer; None without timestamps."""
+        self.ts_offset = conn.ts_offset
+        self.length_s = conn.options.time_wait_s
+        self.deadline = now + self.length_s
+        self.due: Why | None = None
+        self.replied_at = -math.inf
+        self.ended = False
+        self.armed_at = math.inf
+        self.touched = False
+
+    def accepts(self, segment: Segment) -> bool:
+        """Whether a SYN may open a new connection now: RFC 6191 2, MAY-2.
+
+        With timestamps on both sides a later one; otherwise a sequence number beyond the last.
+        """
+        if segment.flags & (SYN | ACK | RST) != SYN:
+            return False
+        later = unwrap(segment.seq, self.rcv_nxt) > self.rcv_nxt
+        if segment.tsval is None:
+            # A connection that had timestamps must not be followed on sequence numbers of a
+            # peer that has stopped sending them unless those are beyond the old ones.
+            return later
+        if self.ts_recent is None:
+            return True
+        tsval = unwrap(segment.tsval, self.ts_recent)
+        return tsval > self.ts_recent or (tsval == self.ts_recent and later)
+
+    def arrive(self, segment: Segment, now: float) -> Drop | None:
+        """RFC 9293 3.10.7.4 for TIME-WAIT. A SYN was offered to `accepts` before."""
+        flags = segment.flags
+        if flags & RST:
+            return Drop.TIME_WAIT_RST  # RFC 1337 3, fix F1
+        if flags & SYN:
+            self._reply(Why.CHALLENGE_ACK, now)
+            return Drop.TIME_WAIT_SYN
+        seq = unwrap(segment.seq, self.rcv_nxt)
+        if flags & FIN and seq + segment.length == self.rcv_nxt:
+            # ST-18: "acknowledge it, and restart the 2 MSL timeout"
+            self.deadline = now + self.length_s
+            self.due = Why.ACK_TIME_WAIT
+            return Drop.TIME_WAIT_FIN
+        if segment.length or seq != self.rcv_nxt:
+            self._reply(Why.ACK_TIME_WAIT, now)
+        return Drop.TIME_WAIT_OLD
+
+    def _reply(self, why: Why, now: float) -> None:
+        """Answer, but not so often that two such ends could keep each other busy."""
+        if now - self.replied_at >= _REPLY_INTERVAL_S:
+            self.replied_at = now
+            self.due = why
+
+    def output(
+        self, now: float, template: HeaderTemplate, transmit: Callable[[Frame], None]
+    ) -> None:
+        why, self.due = self.due, None
+        if why is None:
+            return
+        options = b""
+        if self.ts_recent is not None:
+            options = pack_options(timestamps=(int(now * 1000) + self.ts_offset, self.ts_recent))
+        transmit(
+            template.frame(
+                self.snd_nxt,
+                self.rcv_nxt,
+                ACK,
+                self.window,
+                options=options,
+                offload=self.offload,
+                reason=why,
+            )
+        )
+
+    def next_deadline(self) -> float:
+        return math.inf if self.ended else self.deadline
+
+    def expire(self, now: float) -> None:
+        """2MSL is over."""
+        if now >= self.deadline:
+            self.ended = True

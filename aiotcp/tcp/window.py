@@ -1,0 +1,50 @@
+"""The receive window: how much to offer, and when it is worth telling (RFC 9293 3.8.6)."""
+
+from __future__ import annotations
+
+_MAX_FIELD = 0xFFFF
+
+
+def scale_for(buffer: int) -> int:
+    """The smallest shift with which the window field can offer `buffer` bytes (RFC 7323 2.3)."""
+    shift = 0
+    while shift < 14 and (_MAX_FIELD << shift) < buffer:
+        shift += 1
+    return shift
+
+
+def advertise(rcv_nxt: int, edge: int, held: int, buffer: int, mss: int, shift: int) -> int:
+    """The window field to send, in units of `1 << shift` bytes.
+
+    `edge` is the right edge offered so far, `held` what waits for the application out of
+    `buffer` bytes. The edge moves right only by min(MSS, buffer/2) or more (MUST-39), and never
+    left (SHLD-14): where the scale cannot express the old edge, it is rounded up (RFC 7323 2.4),
+    unless that would let the peer send twice the buffer.
+    """
+    free = buffer - held
+    offered = edge - rcv_nxt
+    if free - offered >= min(mss, buffer // 2):
+        field = max(free, 0) >> shift
+        if field << shift >= offered:
+            return min(field, _MAX_FIELD)
+    up = -(-max(offered, 0) >> shift)
+    if (up << shift) > 2 * buffer - held:
+        up = max(offered, 0) >> shift
+    return min(up, _MAX_FIELD)
+
+
+def worth_update(rcv_nxt: int, edge: int, held: int, buffer: int, mss: int) -> bool:
+    """Whether the application's reading opened the window enough to send a segment for it.
+
+    RFC 9293 3.8.6.2.2 asks for min(MSS, buffer/2) at the least. A peer that still has room
+    learns of more with the next acknowledgment, so a segment for the update alone is worth it
+    for half the buffer, or for two segments when the buffer is small, the window nearly closed,
+    or the gain a quarter of the buffer.
+    """
+    offered = edge - rcv_nxt
+    gain = buffer - held - offered
+    if 2 * gain >= buffer:
+        return True
+    if gain < 2 * mss:
+        return False
+    return 4 * gain >= buffer or 8 * offered <= buffer or buffer <= 8 * mss
