@@ -57,9 +57,9 @@ class Receiver(Protocol):
 
         packet: the packet from its first IP header byte to its last; valid until `flush()`
             returns, after which the link may overwrite the memory. Copy what must live longer.
-        vouched: the link answers for the transport checksum, so it is not to be verified: either
-            the packet never left memory (its checksum field may then hold the mere pseudo-header
-            sum) or hardware has checked it. The IPv4 header checksum is not covered by this.
+        vouched: the link answers for the checksums, so they are not to be verified: either the
+            packet never left this machine's memory (the transport's may then be the mere sum of the
+            pseudo-header) or hardware has checked it.
         gso_size: 0 for a packet as it was on the wire. Otherwise the packet is many TCP segments
             in one, cut every `gso_size` payload bytes if it were to travel; always vouched.
 

@@ -176,6 +176,12 @@ async def off_loop(function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.k
 @contextmanager
 def _netlink(doing: str) -> Iterator[Any]:
     """pyroute2's view of this thread's namespace, with its errors as OSError."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        raise RuntimeError(f"{doing} inside a running event loop: use network.off_loop()")
     from pyroute2 import IPRoute  # slow to import, and needed by few
     from pyroute2.netlink.exceptions import NetlinkError
 

@@ -81,9 +81,9 @@ class Tun:
     offload: ask for checksum and segmentation offload. Off, every frame is a packet of the MTU with
         its checksum complete.
     fd: an open descriptor of /dev/net/tun, already attached to a TUN device (TUNSETIFF done, with
-        IFF_NO_PI). It belongs to this object once the constructor has returned. Offload needs
-        IFF_VNET_HDR to be set on it. The device may be in another network namespace; then give
-        `mtu`.
+        IFF_NO_PI, which nobody can check afterwards; with IFF_VNET_HDR for offload). It belongs to
+        this object once the constructor has returned. If the device is in another network
+        namespace, give `mtu`.
 
     Attributes: those of `Link`, and `name`, as the kernel chose it.
 
@@ -297,8 +297,9 @@ def _inspect(fd: int) -> tuple[str, int]:
         if exc.errno == errno.EBADF:
             raise
         raise ValueError(f"descriptor {fd} is not attached to a TUN device") from exc
-    if not flags & _IFF_TUN or not flags & _IFF_NO_PI:
-        raise ValueError(f"descriptor {fd} must be a TUN device (not TAP) with IFF_NO_PI")
+    # IFF_NO_PI cannot be checked: TUNGETIFF uses its bit for IFF_NOFILTER, too.
+    if not flags & _IFF_TUN:
+        raise ValueError(f"descriptor {fd} is a TAP device: this is for IP packets, TUN")
     return name.rstrip(b"\0").decode(), flags
 
 
