@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -512,7 +513,8 @@ def without_privilege(*arguments: str) -> str:
     if setpriv is None:
         pytest.skip("setpriv (util-linux) is not installed")
     command = [setpriv, "--bounding-set=-net_admin", "--inh-caps=-all", sys.executable, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    root = Path(__file__).parents[2]
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=root).stdout
 
 
 def test_the_owner_of_a_persistent_device_needs_no_privilege() -> None:
