@@ -150,10 +150,10 @@ async def in_memory() -> None:
 def show(connections: list[dict[str, Any]]) -> None:
     """The connection table."""
     heading("The live connections, as /connections.json tells")
-    row = "{:32}{:28}{:13}{:>9}{:>10}{:>10}{:>9}"
+    row = "{:32}{:30}{:13}{:>9}{:>10}{:>10}{:>9}"
     print(row.format("remote", "local", "state", "bytes in", "bytes out", "rtt ms", "cwnd"))
     for each in connections:
-        rtt = "" if each["rtt_s"] is None else f"{each['rtt_s'] * 1000:.3f}"
+        rtt = "" if each["rtt_s"] is None else f"{each['rtt_s'] * 1000:.1f}"
         numbers = (each["bytes_received"], each["bytes_sent"], rtt, each["cwnd_bytes"])
         print(row.format(each["remote"], each["local"], each["state"], *numbers))
 

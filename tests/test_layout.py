@@ -12,7 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "aiotcp").rglob("*.py"))
 
 LEAVES = {"errors", "options", "reasons"}
-STACK = {"stack", "counters", "ports", "timers"}
+STACK = {
+    *("stack", "addresses", "counters", "icmp", "info", "limits", "listeners", "ports", "timers"),
+}
 TRANSPORTS = {"transport", "server", "sockets", "client"}
 ON_TOP = {"streams", "tls", "eventloop"}
 

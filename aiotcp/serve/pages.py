@@ -20,7 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from aiotcp.stack import ConnectionInfo
+from aiotcp.info import ConnectionInfo
 from aiotcp.streams import Stack
 
 _STYLE = (
@@ -82,6 +82,18 @@ class Directory(StaticFiles):
             return await super().get_response(index, scope)
         return await anyio.to_thread.run_sync(self._listing, path, full_path, scope["path"])
 
+    def file_response(
+        self,
+        full_path: str | os.PathLike[str],
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        # Found out later, when the file is opened, it would be an error of ours.
+        if not os.access(full_path, os.R_OK):
+            raise HTTPException(status_code=403)
+        return super().file_response(full_path, stat_result, scope, status_code)
+
     def _listing(self, path: str, full_path: str, shown: str) -> Response:
         try:
             names = sorted(os.listdir(full_path), key=str.lower)
@@ -110,7 +122,7 @@ class Directory(StaticFiles):
 
 def _connections_page(stack: Stack) -> str:
     live = stack.connections()
-    columns = ("remote", "local", "state", "bytes in", "bytes out", "rtt", "cwnd", "retransmits")
+    columns = ("remote", "local", "state", "bytes in", "bytes out", "rtt", "cwnd", "retransmitted")
     head = "".join(
         f'<th class="n">{c}</th>' if i > 2 else f"<th>{c}</th>" for i, c in enumerate(columns)
     )
@@ -126,14 +138,14 @@ def _connections_page(stack: Stack) -> str:
 
 
 def _row(info: ConnectionInfo) -> str:
-    rtt = "" if info.rtt_s is None else f"{info.rtt_s * 1000:.3f} ms"
+    rtt = "" if info.rtt_s is None else f"{info.rtt_s * 1000:.1f} ms"
     texts = (_endpoint(info.remote), _endpoint(info.local), info.state)
     numbers = (
         f"{info.bytes_received:,}",
         f"{info.bytes_sent:,}",
         rtt,
         f"{info.cwnd_bytes:,}",
-        f"{info.retransmits:,}",
+        f"{info.bytes_retransmitted:,}",
     )
     cells = [f"<td>{html.escape(text)}</td>" for text in texts]
     cells += [f'<td class="n">{number}</td>' for number in numbers]

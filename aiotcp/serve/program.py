@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -13,11 +14,12 @@ import click
 import uvloop
 
 from aiotcp import log
+from aiotcp.info import Transition
 from aiotcp.link.base import Link
 from aiotcp.link.pcapng import Capture
 from aiotcp.serve import privileges
 from aiotcp.serve.device import Device, open_device
-from aiotcp.serve.problems import BadOptions, PortTaken
+from aiotcp.serve.problems import BadOptions, PortTaken, Problem
 from aiotcp.serve.service import Listening, Service, joined
 from aiotcp.serve.settings import Settings
 from aiotcp.streams import Stack
@@ -61,14 +63,45 @@ def _open_capture(path: str, user: privileges.Account | None) -> BinaryIO:
     return file
 
 
+class _ServedStack(Stack):
+    """A stack that logs each transition, and says when its device has gone away."""
+
+    def __init__(
+        self, link: Link, addresses: Sequence[str], on_lost: Callable[[OSError], None]
+    ) -> None:
+        observer = _log_transition if _logger.isEnabledFor(logging.DEBUG) else None
+        super().__init__(link, addresses=addresses, observer=observer)
+        self._on_lost = on_lost
+
+    def link_lost(self, exc: OSError) -> None:
+        super().link_lost(exc)
+        self._on_lost(exc)
+
+
+def _log_transition(transition: Transition) -> None:
+    _logger.debug(
+        "transition",
+        local=joined(*transition.local),
+        remote=joined(*transition.remote),
+        old=str(transition.old),
+        new=str(transition.new),
+        error=transition.error and str(transition.error),
+    )
+
+
 async def _serve(settings: Settings, device: Device, link: Link, service: Service) -> None:
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[None] = loop.create_future()
     at_once: asyncio.Future[None] = loop.create_future()
+    lost: list[OSError] = []
 
     def on_signal(name: str) -> None:
         _logger.info("stopping", signal=name, grace_s=0 if stop.done() else settings.grace)
         _resolve(at_once if stop.done() else stop)
+
+    def on_lost(exc: OSError) -> None:
+        lost.append(exc)
+        _resolve(stop)
 
     def on_listening(endpoints: Sequence[tuple[str, int]]) -> None:
         _announce(device, service, endpoints)
@@ -77,7 +110,7 @@ async def _serve(settings: Settings, device: Device, link: Link, service: Servic
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number.name)
-    stack = Stack(link, addresses=device.addresses)
+    stack = _ServedStack(link, device.addresses, on_lost)
     serving = asyncio.create_task(_run_service(service, stack, on_listening))
     serving.add_done_callback(lambda _: _resolve(stop))
     await stop
@@ -88,7 +121,10 @@ async def _serve(settings: Settings, device: Device, link: Link, service: Servic
     closing = asyncio.create_task(stack.aclose(grace=max(0.0, deadline - loop.time())))
     if not await _before(at_once, closing, None):
         await stack.aclose(grace=0)
-    serving.result()
+    if lost:
+        raise Problem(f"the device {device.tun.name} has gone away ({lost[0].strerror})")
+    if not serving.cancelled():
+        serving.result()
     _logger.info("stopped")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,8 @@ class Web:
             proxy_headers=False,
             log_config=None,
         )
+        if not logging.getLogger("aiotcp").isEnabledFor(logging.DEBUG):
+            logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # we say that we serve
         self._server = _Server(config, stack, self._hosts, self._port, listening)
         await self._server.serve()
 
