@@ -1,0 +1,256 @@
+"""create_server: listeners of the stack behind asyncio's Server, in its 3.13 form on every Python.
+
+That form differs from older ones in two ways: `wait_closed()` waits until every connection is gone,
+and `close_clients()` and `abort_clients()` exist.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import errno
+import socket
+import ssl as ssl_module
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from aiotcp.client import Resolved, bind_error, resolve
+from aiotcp.sockets import StackSocket, family_of
+from aiotcp.tcp.tcb import Endpoint
+from aiotcp.transport import Transport
+
+if TYPE_CHECKING:
+    from aiotcp.stack import Connection, Listener, PacketStack
+
+
+class Server(asyncio.AbstractServer):
+    """What `create_server()` gives. Protocols run in the context of its caller, a copy for each."""
+
+    def __init__(
+        self,
+        stack: PacketStack,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        backlog: int,
+        reuse_port: bool,
+    ) -> None:
+        self._stack = stack
+        self._protocol_factory = protocol_factory
+        self._backlog = backlog
+        self._reuse_port = reuse_port
+        self._context = contextvars.copy_context()
+        self._sockets: tuple[StackSocket, ...] = ()
+        self._listeners: list[Listener] = []
+        self._serving = False
+        self._closed = False
+        self._serving_forever: asyncio.Future[None] | None = None
+        self._clients: dict[Transport, None] = {}  # a set in the order of arrival
+        self._gone = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} sockets={self.sockets!r}>"
+
+    @property
+    def sockets(self) -> tuple[StackSocket, ...]:
+        """A socket to look at for each address; none once the server is closed."""
+        return self._sockets
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._stack.loop
+
+    def is_serving(self) -> bool:
+        return self._serving
+
+    # Listening
+
+    def _bind(self, targets: Iterable[Resolved]) -> None:
+        """Listen on each address. Addresses that are not the stack's are passed over, unless none
+        remains. Raises OSError, and then listens on none."""
+        targets = list(targets)
+        try:
+            for target in targets:
+                try:
+                    self._listen(target.endpoint)
+                except OSError as exc:
+                    if exc.errno != errno.EADDRNOTAVAIL:
+                        raise bind_error(exc, target.address) from None
+            if not self._listeners:
+                addresses = [target.address for target in targets]
+                raise OSError(
+                    errno.EADDRNOTAVAIL, f"could not bind on any address out of {addresses!r}"
+                )
+        except BaseException:
+            self._stop_listening()
+            raise
+        self._sockets = tuple(StackSocket(listener.local) for listener in self._listeners)
+
+    def _listen(self, local: Endpoint) -> None:
+        listener = self._stack.listen(
+            local, self._accept, backlog=self._backlog, reuse_port=self._reuse_port
+        )
+        self._listeners.append(listener)
+
+    def _stop_listening(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+
+    def _accept(self, connection: Connection) -> None:
+        context = self._context.copy()
+        try:
+            protocol = context.run(self._protocol_factory)
+        except Exception as exc:
+            connection.abort()
+            self._stack.push(connection)
+            self._stack.loop.call_exception_handler(
+                {
+                    "message": "Error on transport creation for incoming connection",
+                    "exception": exc,
+                }
+            )
+            return
+        transport = Transport(self._stack, connection, protocol, context=context, owner=self)
+        self._clients[transport] = None
+
+    def _detach(self, transport: Transport) -> None:
+        self._clients.pop(transport, None)
+        self._wake_if_gone()
+
+    def _wake_if_gone(self) -> None:
+        if self._closed and not self._clients:
+            self._gone.set()
+
+    # What asyncio's servers do
+
+    def _start_serving(self) -> None:
+        if self._serving or self._closed:
+            return
+        self._serving = True
+        if not self._listeners:
+            for sock in self._sockets:
+                self._listen(Endpoint(*sock.getsockname()[:2]))
+
+    async def start_serving(self) -> None:
+        """Accept connections from now on; harmless when repeated."""
+        self._start_serving()
+        await asyncio.sleep(0)
+
+    async def serve_forever(self) -> None:
+        """Accept connections until cancelled, then close and wait for those that are open."""
+        if self._serving_forever is not None:
+            raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
+        if self._closed:
+            raise RuntimeError(f"server {self!r} is closed")
+        self._start_serving()
+        self._serving_forever = self._stack.loop.create_future()
+        try:
+            await self._serving_forever
+        except asyncio.CancelledError:
+            try:
+                self.close()
+                await self.wait_closed()
+            finally:
+                raise
+        finally:
+            self._serving_forever = None
+
+    def close(self) -> None:
+        """Stop listening. Open connections live on."""
+        if self._closed:
+            return
+        self._closed = True
+        self._serving = False
+        self._sockets = ()
+        self._stop_listening()
+        if self._serving_forever is not None:
+            self._serving_forever.cancel()
+            self._serving_forever = None
+        self._wake_if_gone()
+
+    def close_clients(self) -> None:
+        """Close every open connection, after what is written."""
+        for transport in list(self._clients):
+            transport.close()
+
+    def abort_clients(self) -> None:
+        """Close every open connection at once."""
+        for transport in list(self._clients):
+            transport.abort()
+
+    async def wait_closed(self) -> None:
+        """Wait until the server is closed and its last connection is gone."""
+        await self._gone.wait()
+
+
+async def create_server(
+    stack: PacketStack,
+    protocol_factory: Callable[[], asyncio.BaseProtocol],
+    host: str | bytes | Iterable[str | None] | None = None,
+    port: str | int | None = None,
+    *,
+    family: int = socket.AF_UNSPEC,
+    flags: int = socket.AI_PASSIVE,
+    sock: socket.socket | None = None,
+    backlog: int = 100,
+    ssl: ssl_module.SSLContext | None = None,
+    reuse_address: bool | None = None,
+    reuse_port: bool | None = None,
+    keep_alive: bool | None = None,
+    ssl_handshake_timeout: float | None = None,
+    ssl_shutdown_timeout: float | None = None,
+    start_serving: bool = True,
+) -> Server:
+    """Listen, and give each connection to a new protocol, as `loop.create_server()` does.
+
+    host: an address of the stack, a name, a sequence of those; None or "" means all addresses of
+        the stack. Port 0 picks a free port for each address.
+    backlog: how many handshakes may be under way at once.
+    reuse_address: no effect; a listener is never kept out by old connections.
+    start_serving: if false, ports are picked now, but listening begins with `start_serving()`.
+
+    Raises ValueError or TypeError for arguments that do not go together, socket.gaierror for a bad
+    name, OSError with EADDRINUSE or EADDRNOTAVAIL for an address that can't be had.
+    """
+    if isinstance(ssl, bool):
+        raise TypeError("ssl argument must be an SSLContext or None")
+    if ssl_handshake_timeout is not None and ssl is None:
+        raise ValueError("ssl_handshake_timeout is only meaningful with ssl")
+    if ssl_shutdown_timeout is not None and ssl is None:
+        raise ValueError("ssl_shutdown_timeout is only meaningful with ssl")
+    if sock is not None:
+        if host is not None or port is not None:
+            raise ValueError("host/port and sock can not be specified at the same time")
+        raise ValueError("a stack can not use a kernel socket: give host and port, not sock")
+    if host is None and port is None:
+        raise ValueError("Neither host/port nor sock were specified")
+    hosts: Iterable[str | bytes | None]
+    if host == "":
+        hosts = [None]
+    elif host is None or isinstance(host, str | bytes):
+        hosts = [host]
+    else:
+        hosts = host
+    targets: dict[Resolved, None] = {}  # a set in the order of finding
+    for name in hosts:
+        targets.update(dict.fromkeys(await _passive(stack, name, port, family, flags)))
+    server = Server(stack, protocol_factory, backlog, bool(reuse_port))
+    server._bind(targets)
+    if start_serving:
+        server._start_serving()
+        await asyncio.sleep(0)
+    else:
+        server._stop_listening()
+    return server
+
+
+async def _passive(
+    stack: PacketStack, host: str | bytes | None, port: str | int | None, family: int, flags: int
+) -> list[Resolved]:
+    """What to listen on for `host`: for None the wildcard of each family that the stack has."""
+    if host is not None:
+        return await resolve(stack.loop, host, port, family=family, flags=flags)
+    families = {family_of(address) for address in stack.addresses}
+    found = []
+    for known, wildcard in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+        if known in families and family in (socket.AF_UNSPEC, known):
+            found += await resolve(stack.loop, wildcard, port, family=known, flags=flags)
+    return found

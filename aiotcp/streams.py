@@ -1,0 +1,149 @@
+"""The stack for programs: asyncio's streams and transports on it, and how to find it.
+
+    async with Stack(link, addresses=["192.0.2.2"]):
+        reader, writer = await aiotcp.open_connection("192.0.2.1", 80)
+
+Readers and writers are the standard library's own. `Stack` has the functions as methods; those of
+the module do the same on the stack given as `stack=`, or else on the one whose `async with` block
+the caller is in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from aiotcp import client, server
+from aiotcp.server import Server
+from aiotcp.stack import PacketStack
+from aiotcp.transport import Transport
+
+_ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
+_ClientConnected = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
+_Hosts = str | Iterable[str | None] | None
+
+_LIMIT = 64 * 1024
+"""Bytes that a StreamReader may hold before it pauses reading are twice this, as in asyncio."""
+
+_current: ContextVar[Stack | None] = ContextVar("aiotcp_stack", default=None)
+
+
+class Stack(PacketStack):
+    """A packet stack with asyncio's functions; as an `async with` block, the current one in it."""
+
+    _outer: Stack | None = None
+
+    async def __aenter__(self) -> Self:
+        self._outer = _current.get()
+        _current.set(self)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # No token: fixtures of test frameworks leave the block in another context.
+        if _current.get() is self:
+            _current.set(self._outer)
+        self._outer = None
+        await self.aclose()
+
+    create_connection = client.create_connection
+    create_server = server.create_server
+
+    async def open_connection(
+        self,
+        host: str | None = None,
+        port: str | int | None = None,
+        *,
+        limit: int = _LIMIT,
+        **kwds: Any,
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect, and read and write as streams. `kwds` go to `create_connection()`."""
+        reader = asyncio.StreamReader(limit=limit, loop=self.loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=self.loop)
+        transport, _ = await self.create_connection(lambda: protocol, host, port, **kwds)
+        return reader, asyncio.StreamWriter(transport, protocol, reader, self.loop)
+
+    async def start_server(
+        self,
+        client_connected_cb: _ClientConnected,
+        host: _Hosts = None,
+        port: str | int | None = None,
+        *,
+        limit: int = _LIMIT,
+        **kwds: Any,
+    ) -> Server:
+        """Serve: `client_connected_cb(reader, writer)` is called for each connection; if it is a
+        coroutine function, as a task. `kwds` go to `create_server()`."""
+
+        def factory() -> asyncio.StreamReaderProtocol:
+            reader = asyncio.StreamReader(limit=limit, loop=self.loop)
+            return asyncio.StreamReaderProtocol(reader, client_connected_cb, loop=self.loop)
+
+        return await self.create_server(factory, host, port, **kwds)
+
+
+def current_stack() -> Stack:
+    """The stack whose `async with` block the caller is in. Raises RuntimeError outside of any."""
+    stack = _current.get()
+    if stack is None:
+        raise RuntimeError("no current stack: pass stack=, or be inside 'async with Stack(...)'")
+    return stack
+
+
+async def open_connection(
+    host: str | None = None,
+    port: str | int | None = None,
+    *,
+    stack: Stack | None = None,
+    limit: int = _LIMIT,
+    **kwds: Any,
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """`asyncio.open_connection()` on `stack`, or on the current one."""
+    return await (stack or current_stack()).open_connection(host, port, limit=limit, **kwds)
+
+
+async def start_server(
+    client_connected_cb: _ClientConnected,
+    host: _Hosts = None,
+    port: str | int | None = None,
+    *,
+    stack: Stack | None = None,
+    limit: int = _LIMIT,
+    **kwds: Any,
+) -> Server:
+    """`asyncio.start_server()` on `stack`, or on the current one."""
+    stack = stack or current_stack()
+    return await stack.start_server(client_connected_cb, host, port, limit=limit, **kwds)
+
+
+async def create_connection(
+    protocol_factory: Callable[[], _ProtocolT],
+    host: str | None = None,
+    port: str | int | None = None,
+    *,
+    stack: Stack | None = None,
+    **kwds: Any,
+) -> tuple[Transport, _ProtocolT]:
+    """`loop.create_connection()` on `stack`, or on the current one."""
+    stack = stack or current_stack()
+    return await stack.create_connection(protocol_factory, host, port, **kwds)
+
+
+async def create_server(
+    protocol_factory: Callable[[], asyncio.BaseProtocol],
+    host: _Hosts = None,
+    port: str | int | None = None,
+    *,
+    stack: Stack | None = None,
+    **kwds: Any,
+) -> Server:
+    """`loop.create_server()` on `stack`, or on the current one."""
+    stack = stack or current_stack()
+    return await stack.create_server(protocol_factory, host, port, **kwds)

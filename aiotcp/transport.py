@@ -1,0 +1,387 @@
+"""An asyncio transport over one TCP connection of the stack.
+
+It keeps asyncio's promises to a protocol; TCP itself is the connection's business. The two meet in
+few places: `connection.take()` gives bytes that arrived (and thereby opens the receive window),
+`connection.send()` takes bytes like send(2), as many as fit, and `progress()` is how the stack says
+"look again": bytes came, room to send came, or the connection ended.
+
+What waits where: bytes that the connection has accepted are as good as written, and like a
+kernel's send buffer they are not counted by `get_write_buffer_size()`. Only what did not fit waits
+here, and only that holds up `close()` and pauses the protocol. A closed transport is gone one turn
+of the loop later; its connection lives on in the stack until TCP's own close is through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import constants, transports
+from asyncio.log import logger
+from collections import deque
+from collections.abc import Iterable
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Protocol
+from warnings import warn
+
+from aiotcp.errors import broken_pipe
+from aiotcp.sockets import StackSocket
+
+if TYPE_CHECKING:
+    from aiotcp.stack import Connection, PacketStack
+
+_READ_BYTES = 256 * 1024
+"""Most bytes in one `data_received()`, as in asyncio: what a protocol gets before it can pause."""
+
+
+class _Owner(Protocol):
+    """Whoever counts a transport among its own: the server that accepted it."""
+
+    def _detach(self, transport: Transport) -> None: ...
+
+
+class Transport(transports._FlowControlMixin):
+    """One connection, as asyncio protocols and stream writers see it.
+
+    Made by `create_connection()` and servers, never by users. All callbacks of the protocol run in
+    `context`: that of the caller of `create_connection()` or `create_server()`.
+    """
+
+    _start_tls_compatible = True
+    _sendfile_compatible = constants._SendfileMode.FALLBACK
+
+    __slots__ = (
+        "__weakref__",
+        "_buffered",
+        "_closing",
+        "_connection",
+        "_context",
+        "_discarded",
+        "_eof_received",
+        "_eof_written",
+        "_given_up",
+        "_lost",
+        "_overflow",
+        "_overflow_bytes",
+        "_owner",
+        "_paused",
+        "_protocol",
+        "_stack",
+        "_started",
+    )
+
+    if TYPE_CHECKING:  # what _FlowControlMixin has and the stubs leave out
+        _loop: asyncio.AbstractEventLoop
+        _extra: dict[str, Any]
+        _protocol_paused: bool
+
+        def _maybe_pause_protocol(self) -> None: ...
+        def _maybe_resume_protocol(self) -> None: ...
+
+    def __init__(
+        self,
+        stack: PacketStack,
+        connection: Connection,
+        protocol: asyncio.BaseProtocol,
+        *,
+        context: Context,
+        waiter: asyncio.Future[None] | None = None,
+        owner: _Owner | None = None,
+    ) -> None:
+        loop = stack.loop
+        sock = StackSocket(connection.local, connection.remote, stack, connection)
+        super().__init__(
+            {"socket": sock, "sockname": sock.getsockname(), "peername": sock.getpeername()}, loop
+        )
+        self._stack = stack
+        self._connection = connection
+        self._context = context
+        self._owner = owner
+        self._overflow: deque[memoryview] = deque()
+        self._overflow_bytes = 0
+        self._started = False  # connection_made() has run; reading may begin
+        self._paused = False  # pause_reading() was called
+        self._closing = False  # close() was called, or the connection was lost
+        self._given_up = False  # abort(), not close(), is what becomes of the connection
+        self._discarded = False  # and bytes that it never got were thrown away
+        self._eof_received = False  # eof_received() was called: nothing more to read
+        self._eof_written = False  # write_eof() was called
+        self._lost = 0  # connection_lost() is on its way (1), writes since then (the rest)
+        self.set_protocol(protocol)
+        connection.user = self
+        loop.call_soon(protocol.connection_made, self, context=context)
+        loop.call_soon(self._start_reading, context=context)
+        if waiter is not None:
+            loop.call_soon(_set_unless_done, waiter, context=context)
+
+    def __repr__(self) -> str:
+        info = [type(self).__name__]
+        if self._loop is None:
+            info.append("closed")
+        elif self._closing:
+            info.append("closing")
+        connection = self._connection
+        info.append(f"local={connection.local} remote={connection.remote}")
+        if self._loop is not None:
+            info.append(f"state={connection.state.value}")
+            info.append(f"read={'polling' if self._wants_input() else 'idle'}")
+            writing = "polling" if self._overflow else "idle"
+            info.append(f"write=<{writing}, bufsize={self._overflow_bytes}>")
+        return f"<{' '.join(info)}>"
+
+    def __del__(self) -> None:
+        # The stack holds its connections and they hold us: this is the end of the stack, too.
+        if getattr(self, "_loop", None) is not None:
+            warn(f"unclosed transport {self!r}", ResourceWarning, stacklevel=1, source=self)
+
+    # The protocol
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = protocol
+        # By attribute, too: uvloop's SSLProtocol is no BufferedProtocol by inheritance.
+        self._buffered = isinstance(protocol, asyncio.BufferedProtocol) or (
+            hasattr(protocol, "get_buffer") and not isinstance(protocol, asyncio.Protocol)
+        )
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self._protocol
+
+    # What the stack calls
+
+    def progress(self) -> None:
+        """Look at the connection again. Called by the stack, which runs output afterwards."""
+        self._context.run(self._look)
+
+    def _look(self) -> None:
+        self._read()
+        if self._overflow:
+            self._flush()
+
+    # Reading
+
+    def is_reading(self) -> bool:
+        return not self._closing and not self._paused
+
+    def pause_reading(self) -> None:
+        if self.is_reading():
+            self._paused = True
+
+    def resume_reading(self) -> None:
+        if self._closing or not self._paused:
+            return
+        self._paused = False
+        self._loop.call_soon(self._read_and_push, context=self._context)
+
+    def _start_reading(self) -> None:
+        self._started = True
+        self._read_and_push()
+
+    def _read_and_push(self) -> None:
+        if self._wants_input():
+            self._read()
+            self._stack.push(self._connection)
+
+    def _wants_input(self) -> bool:
+        return self._started and not (self._closing or self._paused or self._eof_received)
+
+    def _read(self) -> None:
+        """Deliver what has arrived: bytes first, then the end of the stream or of the connection.
+
+        A protocol that doesn't read (paused, or past the end of the stream) doesn't learn of the
+        connection's end either until it writes; as with a kernel socket that nobody polls.
+        """
+        connection = self._connection
+        while connection.readable and self._wants_input():
+            (self._deliver_into_buffer if self._buffered else self._deliver_bytes)()
+        if not self._wants_input():
+            return
+        if connection.eof:
+            self._deliver_eof()
+        elif connection.ended:
+            self._force_close(connection.error)
+
+    def _deliver_bytes(self) -> None:
+        self._call("data_received", b"".join(self._connection.take(_READ_BYTES)))
+
+    def _deliver_into_buffer(self) -> None:
+        buffer = self._call("get_buffer", -1)
+        if self._lost:
+            return
+        if not len(buffer):
+            empty = RuntimeError("get_buffer() returned an empty buffer")
+            self._fatal_error(empty, "Fatal error: protocol.get_buffer() call failed.")
+            return
+        filled = 0
+        with memoryview(buffer).cast("B") as room:
+            for chunk in self._connection.take(len(room)):
+                end = filled + len(chunk)
+                room[filled:end] = chunk
+                filled = end
+        self._call("buffer_updated", filled)
+
+    def _deliver_eof(self) -> None:
+        self._eof_received = True
+        if not self._call("eof_received"):
+            self.close()
+
+    def _call(self, name: str, *args: object) -> Any:
+        """Call the protocol; whatever it raises ends the connection."""
+        try:
+            return getattr(self._protocol, name)(*args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._fatal_error(exc, f"Fatal error: protocol.{name}() call failed.")
+
+    # Writing
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that the connection has not accepted yet."""
+        return self._overflow_bytes
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._write((data,), "write")
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        self._write(list_of_data, "writelines")
+
+    def _write(self, buffers: Iterable[bytes | bytearray | memoryview], name: str) -> None:
+        views = [_view(data) for data in buffers]
+        if self._eof_written:
+            raise RuntimeError(f"Cannot call {name}() after write_eof()")
+        if not any(views):
+            return
+        if self._lost:
+            if self._lost >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
+                logger.warning("write() on a transport whose connection is lost")
+            self._lost += 1
+            return
+        idle = not self._overflow
+        for view in views:
+            if view:
+                self._overflow.append(view)
+                self._overflow_bytes += len(view)
+        # Send first: only what is left over counts against the high-water mark.
+        if idle and self._send():
+            self._stack.push(self._connection)
+        self._maybe_pause_protocol()
+
+    def _send(self) -> bool:
+        """Give the connection what it takes. False: it takes nothing any more, and is lost."""
+        overflow = self._overflow
+        send = self._connection.send
+        try:
+            while overflow:
+                view = overflow[0]
+                sent = send(view)
+                self._overflow_bytes -= sent
+                if sent < len(view):
+                    overflow[0] = view[sent:]
+                    break
+                overflow.popleft()
+        except OSError as exc:
+            if self._eof_received and isinstance(exc, ConnectionResetError):
+                exc = broken_pipe()  # as send(2): a reset is no surprise once the peer has closed
+            self._fatal_error(exc, "Fatal write error on socket transport")
+            return False
+        return True
+
+    def _flush(self) -> None:
+        if not self._send():
+            return
+        self._maybe_resume_protocol()  # which may write
+        if self._overflow:
+            return
+        if self._closing:
+            self._lose(None)
+        elif self._eof_written:
+            self._connection.shutdown()
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        if self._closing or self._eof_written:
+            return
+        self._eof_written = True
+        if not self._overflow:
+            self._connection.shutdown()
+            self._stack.push(self._connection)
+
+    # Closing
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def close(self) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        if not self._overflow:
+            self._lose(None)
+
+    def abort(self) -> None:
+        self._force_close(None)
+
+    def _abort(self, exc: BaseException | None) -> None:  # the name that sslproto uses since 3.13
+        self._force_close(exc)
+
+    def _force_close(self, exc: BaseException | None) -> None:
+        """Give up what waits to be written and let go of the connection, because of `exc`."""
+        if self._lost:
+            return
+        self._discarded = bool(self._overflow)
+        self._overflow.clear()
+        self._overflow_bytes = 0
+        self._given_up = self._closing = True
+        self._lose(exc)
+
+    def _fatal_error(self, exc: BaseException, message: str) -> None:
+        """Let go because of `exc`: the network's error, or a bug in the protocol (reported)."""
+        if isinstance(exc, OSError):
+            if self._loop.get_debug():
+                logger.debug("%r: %s", self, message, exc_info=exc)
+        else:
+            self._loop.call_exception_handler(
+                {
+                    "message": message,
+                    "exception": exc,
+                    "transport": self,
+                    "protocol": self._protocol,
+                }
+            )
+        self._force_close(exc)
+
+    def _lose(self, exc: BaseException | None) -> None:
+        if not self._lost:
+            self._lost = 1
+            self._loop.call_soon(self._connection_lost, exc, context=self._context)
+
+    def _connection_lost(self, exc: BaseException | None) -> None:
+        connection = self._connection
+        owner = self._owner
+        try:
+            self._protocol.connection_lost(exc)  # type: ignore[arg-type]
+        finally:
+            if self._given_up or self._extra["socket"].lingers_zero:
+                connection.abort(discarded=self._discarded or self._extra["socket"].lingers_zero)
+            else:
+                connection.close()
+            self._stack.push(connection)
+            # Cut the cycles: a protocol holds its transport, and often much else.
+            self._protocol = self._loop = self._owner = None  # type: ignore[assignment]
+            if owner is not None:
+                owner._detach(self)
+
+
+def _view(data: bytes | bytearray | memoryview) -> memoryview:
+    """Bytes that nobody will change: a view of `data` where that is sure, else of a copy."""
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+    view = memoryview(data)
+    if not (isinstance(view.obj, bytes) and view.c_contiguous):
+        return memoryview(bytes(view))
+    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+
+
+def _set_unless_done(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,192 @@
+"""Two hosts for one test body: on kernel sockets, or on two stacks joined in memory.
+
+The kernel is the reference: a test that passes there says what asyncio promises, and the same
+words hold for aiotcp. A test asks `net` for everything that has to do with the network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import uvloop
+
+from aiotcp.streams import Stack
+
+LINGER_RESET = struct.pack("@ii", 1, 0)
+"""The value of SO_LINGER that makes closing send RST."""
+
+
+class OnKernel:
+    """Mixed into the loops on which a test uses kernel sockets."""
+
+
+class KernelAsyncio(OnKernel, asyncio.SelectorEventLoop):
+    pass
+
+
+class KernelUvloop(OnKernel, uvloop.Loop):  # type: ignore[misc]  # uvloop types its own way
+    pass
+
+
+class KernelSide:
+    """What a `Stack` offers, on the running loop's kernel sockets."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.create_connection: Callable[..., Any] = loop.create_connection
+        self.create_server: Callable[..., Any] = loop.create_server
+        self.open_connection: Callable[..., Any] = asyncio.open_connection
+        self.start_server: Callable[..., Any] = asyncio.start_server
+
+
+Side = KernelSide | Stack
+
+
+class Net:
+    """Two hosts and the loop that they run on.
+
+    Every call of the loop's exception handler is kept in `reports`; those that a test does not
+    take out fail it.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, client: Side, server: Side, host: str
+    ) -> None:
+        self.loop = loop
+        self.client: Any = client
+        self.server: Any = server
+        self.host = host
+        self.kernel = isinstance(loop, OnKernel)
+        self.kernel_uvloop = isinstance(loop, KernelUvloop)
+        self.reports: list[dict[str, Any]] = []
+        self._protocols: list[weakref.ref[Calls]] = []
+        loop.set_exception_handler(lambda _, context: self.reports.append(context))
+
+    async def turns(self, count: int = 50) -> None:
+        """Let the loop go round, for what no call reports (packets that nobody waits for)."""
+        for _ in range(count):
+            await asyncio.sleep(0)
+
+    async def pair(self, client: Calls, server: Calls) -> tuple[Any, Any]:
+        """Connect two protocols. Returns the transports, the client's first."""
+        accepted = self.loop.create_future()
+
+        def accept() -> asyncio.BaseProtocol:
+            accepted.set_result(None)
+            return server
+
+        listening = await self.server.create_server(accept, self.host, 0)
+        port = listening.sockets[0].getsockname()[1]
+        transport, _ = await self.client.create_connection(lambda: client, self.host, port)
+        await accepted
+        listening.close()
+        await server.made
+        self._protocols += [weakref.ref(client), weakref.ref(server)]
+        return transport, server.transport
+
+    async def close(self) -> None:
+        """End what tests leave open."""
+        for reference in self._protocols:
+            protocol = reference()
+            if protocol is not None and not protocol.lost.done():
+                protocol.transport.abort()
+        self._protocols.clear()
+        await self.turns()
+
+    async def unused_port(self) -> int:
+        """A port of the server on which nobody listens."""
+        server = await self.server.create_server(asyncio.Protocol, self.host, 0)
+        port: int = server.sockets[0].getsockname()[1]
+        server.close()
+        await server.wait_closed()
+        return port
+
+
+def reset_on_close(transport: Any) -> None:
+    """Make `transport.close()` send RST, as SO_LINGER (on, 0) does."""
+    sock = transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
+
+
+class Calls(asyncio.BaseProtocol):
+    """Writes down what a protocol is told, in `calls`, and lets a test wait for it."""
+
+    def __init__(self, keep_open: bool = False) -> None:
+        self.keep_open = keep_open
+        self.calls: list[str] = []
+        self.data = bytearray()
+        self.transport: Any = None
+        self.exception: BaseException | None = None
+        loop = asyncio.get_running_loop()
+        self.made: asyncio.Future[None] = loop.create_future()
+        self.at_eof: asyncio.Future[None] = loop.create_future()
+        self.lost: asyncio.Future[None] = loop.create_future()
+        self._wanted = 0
+        self._arrived: asyncio.Future[None] = loop.create_future()
+        self._resumed = asyncio.Event()
+        self._resumed.set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.calls.append("connection_made")
+        self.transport = transport
+        self.made.set_result(None)
+
+    def arrived(self, data: bytes | bytearray | memoryview) -> None:
+        if self.calls[-1] != "data":
+            self.calls.append("data")
+        self.data += data
+        if len(self.data) >= self._wanted and not self._arrived.done():
+            self._arrived.set_result(None)
+
+    def eof_received(self) -> bool:
+        self.calls.append("eof_received")
+        self.at_eof.set_result(None)
+        return self.keep_open
+
+    def pause_writing(self) -> None:
+        self.calls.append("pause_writing")
+        self._resumed.clear()
+
+    def resume_writing(self) -> None:
+        self.calls.append("resume_writing")
+        self._resumed.set()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.calls.append("connection_lost")
+        self.exception = exc
+        self.lost.set_result(None)
+
+    async def until(self, count: int) -> bytes:
+        """Wait for `count` bytes in all. Returns what has come so far."""
+        self._wanted = count
+        if len(self.data) < count:
+            self._arrived = asyncio.get_running_loop().create_future()
+            await self._arrived
+        return bytes(self.data)
+
+    async def resumed(self) -> None:
+        """Wait until writing is not paused."""
+        await self._resumed.wait()
+
+
+class Recorder(Calls, asyncio.Protocol):
+    def data_received(self, data: bytes) -> None:
+        self.arrived(data)
+
+
+class BufferedRecorder(Calls, asyncio.BufferedProtocol):
+    """The same, through a buffer of `size` bytes."""
+
+    def __init__(self, size: int, keep_open: bool = False) -> None:
+        super().__init__(keep_open)
+        self.buffer = bytearray(size)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.arrived(memoryview(self.buffer)[:nbytes])
