@@ -1,13 +1,21 @@
-"""ICMP errors in the terms of sockets: which connection, which errno, hard or soft."""
+"""What is not TCP: echo answered, UDP refused, and ICMP errors in the terms of sockets."""
 
 from __future__ import annotations
 
 import errno
+from typing import NamedTuple
 
-from aiotcp.addresses import flow_key
+from aiotcp.addresses import LocalAddresses, flow_key, is_unicast
 from aiotcp.errors import os_error
+from aiotcp.limits import TokenBucket
+from aiotcp.reasons import Drop
 from aiotcp.tcp.icmp import IcmpNews
+from aiotcp.wire import icmp
+from aiotcp.wire.frame import Frame
 from aiotcp.wire.icmp import IcmpError, Kind
+
+_UDP = 17
+_REPLIES_PER_SECOND = 1000
 
 _ERRNO = {
     Kind.NET_UNREACHABLE: errno.ENETUNREACH,
@@ -42,3 +50,48 @@ def news_of(error: IcmpError) -> IcmpNews:
         hard=hard,
         mtu=error.mtu if too_big else None,
     )
+
+
+class Answer(NamedTuple):
+    """What becomes of a packet that is no TCP and no ICMP error."""
+
+    dropped: Drop | None
+    reply: Frame | None = None
+
+
+class IcmpHost:
+    """The host behind the addresses of a stack, as far as `ping` and `nc -u` can tell."""
+
+    def __init__(self, addresses: LocalAddresses, hop_limit: int) -> None:
+        self._addresses = addresses
+        self._hop_limit = hop_limit
+        self._limit = TokenBucket(_REPLIES_PER_SECOND, _REPLIES_PER_SECOND)
+
+    def receive(
+        self, packet: memoryview, protocol: int, offset: int, end: int, vouched: bool, now: float
+    ) -> Answer | IcmpError:
+        """An IP packet of another protocol than TCP; an error is for a connection to hear of.
+
+        Raises Malformed."""
+        is_ipv4 = packet[0] >> 4 == 4
+        destination = bytes(packet[16:20] if is_ipv4 else packet[24:40])
+        if destination not in self._addresses:
+            return Answer(Drop.IP_NOT_FOR_US)
+        source = bytes(packet[12:16] if is_ipv4 else packet[8:24])
+        if not is_unicast(source) or source in self._addresses:
+            return Answer(Drop.IP_BAD_SOURCE)
+        if protocol == (icmp.PROTOCOL_V4 if is_ipv4 else icmp.PROTOCOL_V6):
+            message = icmp.parse(packet, offset, end, vouched)
+            if isinstance(message, IcmpError):
+                if message.kind is Kind.SOURCE_QUENCH:
+                    return Answer(Drop.ICMP_SOURCE_QUENCH)  # MUST-55, RFC 6633
+                return message
+            if not self._limit.take(now):
+                return Answer(Drop.ICMP_RATE_LIMIT)
+            return Answer(None, icmp.echo_reply(packet, offset, end, hop_limit=self._hop_limit))
+        if protocol != _UDP or not self._limit.take(now):
+            return Answer(Drop.IP_PROTOCOL)
+        # RFC 1122 4.1.3.1: nobody listens on a UDP port here.
+        return Answer(
+            Drop.IP_PROTOCOL, icmp.port_unreachable(packet[:end], hop_limit=self._hop_limit)
+        )

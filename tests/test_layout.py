@@ -13,7 +13,18 @@ MODULES = sorted((ROOT / "aiotcp").rglob("*.py"))
 
 LEAVES = {"errors", "options", "reasons"}
 STACK = {
-    *("stack", "addresses", "counters", "icmp", "info", "limits", "listeners", "ports", "timers"),
+    *(
+        "stack",
+        "engine",
+        "addresses",
+        "counters",
+        "icmp",
+        "info",
+        "limits",
+        "listeners",
+        "ports",
+        "timers",
+    ),
 }
 TRANSPORTS = {"transport", "server", "sockets", "client"}
 ON_TOP = {"streams", "tls", "eventloop"}

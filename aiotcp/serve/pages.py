@@ -127,9 +127,10 @@ def _connections_page(stack: Stack) -> str:
         f'<th class="n">{c}</th>' if i > 2 else f"<th>{c}</th>" for i, c in enumerate(columns)
     )
     rows = "".join(_row(info) for info in live)
+    title = f"Live connections: {len(live)}"
     return _page(
-        f"{len(live)} live connections",
-        f"<h1>Live connections: {len(live)}</h1>\n"
+        title,
+        f"<h1>{title}</h1>\n"
         f"<table>\n<tr>{head}</tr>\n{rows}</table>\n"
         '<p>The same as data: <a href="/connections.json">/connections.json</a>; '
         'what was sent and dropped, and why: <a href="/counters.json">/counters.json</a></p>\n',

@@ -10,8 +10,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable
 
-from aiotcp.tcp.sendbuffer import Buffer
-
 _OVERHEAD_BYTES = 128
 """What a chunk costs beside its bytes: the object, its place in the lists."""
 
@@ -38,7 +36,7 @@ class Reassembly:
     def held_bytes(self) -> int:
         return self._cost - _OVERHEAD_BYTES * len(self._starts)
 
-    def insert(self, start: int, data: Buffer) -> bool | None:
+    def insert(self, start: int, data: bytes | bytearray | memoryview) -> bool | None:
         """Keep what is new of `data`, which begins at `start`.
 
         True if any byte was new, False if all were held already, None if there is no room.

@@ -1,0 +1,383 @@
+"""What packets and timers do: packets in, demultiplexing, output, packets out.
+
+A batch of packets from the link goes through four steps, and nothing is sent before the last two:
+
+1. `receive` parses each packet once and gives the segment to the entry of its 4-tuple: a
+   connection, a half-open entry or a TIME-WAIT record. One dict lookup on a slice of the packet.
+2. `flush` lets the user of each touched connection look at it (`User.progress`).
+3. It asks each touched entry what should go out now.
+4. It looks at each one's next deadline, and retires those that have ended.
+
+Timers, and the calls of users in `stack`, go through steps 3 and 4 in the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable, Sequence
+
+from aiotcp.addresses import LocalAddresses, endpoints, is_unicast, split_flow
+from aiotcp.counters import Counters
+from aiotcp.icmp import IcmpHost, flow_of, news_of
+from aiotcp.info import Transition
+from aiotcp.link.base import Link
+from aiotcp.listeners import Listeners
+from aiotcp.options import Options
+from aiotcp.ports import EphemeralPorts
+from aiotcp.reasons import Drop, Why
+from aiotcp.tcp.closed import reset_for
+from aiotcp.tcp.connection import Connection, Path, State
+from aiotcp.tcp.halfopen import HalfOpen
+from aiotcp.tcp.isn import initial_sequence_number, timestamp_offset
+from aiotcp.tcp.listener import Listener
+from aiotcp.tcp.opening import read_offer
+from aiotcp.tcp.timewait import TimeWait
+from aiotcp.timers import Timed, TimerQueue
+from aiotcp.wire import ipv4, ipv6, tcp
+from aiotcp.wire.frame import Frame
+from aiotcp.wire.icmp import IcmpError
+from aiotcp.wire.malformed import Malformed
+
+Entry = Connection | HalfOpen | TimeWait
+
+
+class Engine:
+    """The table of connections on one link, and what arrives for them.
+
+    Made in a running event loop, which it uses from then on.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        *,
+        addresses: Sequence[str],
+        options: Options | None = None,
+        seed: bytes | None = None,
+        observer: Callable[[Transition], None] | None = None,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.link = link
+        self.options = options if options is not None else Options()
+        self.addresses = LocalAddresses(list(addresses))
+        self.counters = Counters()
+        self.closed = False
+        source = random.Random(seed) if seed is not None else None
+        secrets = source.randbytes(32) if source is not None else os.urandom(32)
+        self._secret = secrets[:16]
+        self._ports = EphemeralPorts(secrets[16:])
+        self._observer = observer
+        self._table: dict[bytes, Entry] = {}
+        self._time_wait: dict[bytes, TimeWait] = {}  # those of the table, oldest first
+        self._listeners = Listeners()
+        self._timers = TimerQueue(self.loop, self._on_due)
+        self._icmp = IcmpHost(self.addresses, self.options.hop_limit)
+        self._now = 0.0
+        self._in_batch = False
+        self._touched: list[Entry] = []
+        self._accepted: list[tuple[Listener, Connection]] = []
+        self._replies: list[Frame] = []
+        self._drained: asyncio.Event | None = None
+        link.attach(self, self.loop)
+
+    # -- packets in ---------------------------------------------------------------------------
+
+    def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
+        """One packet of a batch; see `aiotcp.link.base.Receiver`. Raises nothing, whatever the
+        packet holds: what can't be used counts under its `Drop`."""
+        if not self._in_batch:
+            self._in_batch = True
+            self._now = self.loop.time()
+        counters = self.counters
+        counters.packets_received += 1
+        counters.bytes_received += len(packet)
+        try:
+            dropped = self._receive(packet, vouched, gso_size)
+        except Malformed as malformed:
+            dropped = malformed.reason
+        if dropped is not None:
+            counters.dropped[dropped] += 1
+
+    def _receive(self, packet: memoryview, vouched: bool, gso_size: int) -> Drop | None:
+        if not packet:
+            return Drop.IP_EMPTY
+        version = packet[0] >> 4
+        if version == 4:
+            protocol, offset, end = ipv4.parse(packet, vouched)
+            addresses = slice(12, 20)
+        elif version == 6:
+            protocol, offset, end = ipv6.parse(packet, vouched)
+            addresses = slice(8, 40)
+        else:
+            return Drop.IP_VERSION
+        if protocol != tcp.PROTOCOL:
+            return self._receive_other(packet, protocol, offset, end, vouched)
+        segment = tcp.parse(packet, offset, end)
+        if not vouched and not tcp.verify_checksum(packet, offset, end):
+            return Drop.TCP_CHECKSUM
+        segment.gso_size = gso_size
+        if offset == addresses.stop:
+            key = bytes(packet[addresses.start : offset + 4])
+        else:  # IP options or extension headers stand between
+            key = bytes(packet[addresses]) + bytes(packet[offset : offset + 4])
+        entry = self._table.get(key)
+        if entry is None:
+            return self._unmatched(key, segment)
+        if type(entry) is not Connection:
+            if type(entry) is TimeWait and entry.accepts(segment):
+                return self._reopen(entry, segment)
+            if type(entry) is HalfOpen and entry.listener.closed:
+                self._forget(entry)
+                return self._unmatched(key, segment)
+        if not entry.touched:
+            entry.touched = True
+            self._touched.append(entry)
+        return entry.arrive(segment, self._now)
+
+    def _receive_other(
+        self, packet: memoryview, protocol: int, offset: int, end: int, vouched: bool
+    ) -> Drop | None:
+        answer = self._icmp.receive(packet, protocol, offset, end, vouched, self._now)
+        if isinstance(answer, IcmpError):
+            return self._icmp_error(answer)
+        if answer.reply is not None:
+            self._replies.append(answer.reply)
+        return answer.dropped
+
+    def _icmp_error(self, message: IcmpError) -> Drop | None:
+        entry = self._table.get(flow_of(message)) if message.protocol == tcp.PROTOCOL else None
+        if not isinstance(entry, Connection):
+            return Drop.ICMP_NO_CONNECTION
+        self._touch(entry)
+        return entry.on_icmp(news_of(message), self._now)
+
+    def _touch(self, entry: Entry) -> None:
+        if not entry.touched:
+            entry.touched = True
+            self._touched.append(entry)
+
+    def _unmatched(self, key: bytes, segment: tcp.Segment, iss_above: int = 0) -> Drop | None:
+        """A segment for no connection: LISTEN or CLOSED (RFC 9293 3.10.7.1, 3.10.7.2)."""
+        local, local_port, remote, remote_port = split_flow(key)
+        if local not in self.addresses:
+            return Drop.IP_NOT_FOR_US  # MUST-57: broadcast and multicast are not answered
+        if not is_unicast(remote) or remote in self.addresses:
+            return Drop.IP_BAD_SOURCE  # MUST-63
+        if not local_port or not remote_port:
+            return Drop.TCP_PORT_ZERO
+        listener = self._listeners.find(local, local_port, key)
+        if listener is not None:
+            dropped = listener.screen(segment)
+            if dropped is None:
+                self._half_open(listener, key, segment, iss_above)
+            elif dropped is Drop.LISTEN_ACK:
+                self._reset(key, segment, Why.RST_BAD_ACK)
+            return dropped
+        if self._reset(key, segment, Why.RST_NO_CONNECTION):
+            return Drop.TCP_NO_CONNECTION
+        return Drop.TCP_RST_NO_CONNECTION
+
+    def _reset(self, key: bytes, segment: tcp.Segment, why: Why) -> bool:
+        reset = reset_for(segment)
+        if reset is None:
+            return False
+        template = self._template(key, self.options)
+        self._replies.append(
+            template.frame(
+                reset.seq,
+                reset.ack,
+                reset.flags,
+                0,
+                offload=self.link.checksum_offload,
+                reason=why,
+            )
+        )
+        return True
+
+    # -- passive open -------------------------------------------------------------------------
+
+    def _half_open(
+        self, listener: Listener, key: bytes, segment: tcp.Segment, iss_above: int
+    ) -> None:
+        path = self._path(key)
+        iss = initial_sequence_number(self._secret, key, self._now)
+        entry = HalfOpen(
+            listener,
+            key,
+            path,
+            read_offer(segment, path, listener.options),
+            irs=segment.seq,
+            # MAY-2: the new connection's numbers begin above those of the old one.
+            iss=max(iss, iss_above) & 0xFFFF_FFFF,
+            ts_offset=timestamp_offset(self._secret, key),
+        )
+        listener.half_open += 1
+        self._table[key] = entry
+        self._tell(key, State.LISTEN, State.SYN_RECEIVED)
+        self._touch(entry)
+
+    def _promote(self, entry: HalfOpen, segment: tcp.Segment, now: float) -> Drop | None:
+        """The handshake is complete: a connection takes the place of the half-open entry."""
+        listener = entry.listener
+        conn = self._new_connection(entry.flow, entry.path, listener.options, entry.iss, now)
+        self._table[entry.flow] = conn
+        conn.open_passive(
+            entry.offer, entry.irs, syn_sent_at=entry.sent_at, lost=entry.retransmissions
+        )
+        conn.on_state = self._on_state
+        self._touch(conn)
+        self._accepted.append((listener, conn))
+        self.counters.connections_accepted += 1
+        return conn.arrive(segment, now)
+
+    def _reopen(self, entry: TimeWait, segment: tcp.Segment) -> Drop | None:
+        """A SYN that TIME-WAIT lets through (RFC 6191 2, MAY-2)."""
+        self._forget(entry)
+        return self._unmatched(entry.flow, segment, (entry.snd_nxt & 0xFFFF_FFFF) + 1)
+
+    # -- after a batch ------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """The batch is over: users look, everything that is due goes out, timers are set."""
+        now = self._now
+        accepted, self._accepted = self._accepted, []
+        for listener, conn in accepted:
+            if listener.closed:
+                conn.abort(discarded=True)
+            else:
+                self._listeners.accept(listener, conn)
+        touched, self._touched = self._touched, []
+        for entry in touched:
+            entry.touched = False
+            if type(entry) is Connection:
+                if entry.user is not None:
+                    entry.user.progress()
+                if entry.received:
+                    entry.settle_batch()
+            self._finish(entry, now)
+        if self._replies:
+            replies, self._replies = self._replies, []
+            for frame in replies:
+                self._transmit(frame)
+        self._in_batch = False
+
+    def _finish(self, entry: Entry, now: float) -> None:
+        """Output, then the deadline; what has ended leaves the table."""
+        if isinstance(entry, Connection):
+            entry.output(now)
+        elif entry.due is not None or (type(entry) is HalfOpen and entry.resets):
+            entry.output(now, self._template(entry.flow, self.options), self._transmit)
+        if entry.ended:
+            self._retire(entry, now)
+        else:
+            self._timers.arm(entry)
+
+    def _retire(self, entry: Entry, now: float) -> None:
+        if self._table.get(entry.flow) is not entry:
+            return
+        self._forget(entry)
+        if type(entry) is Connection:
+            if entry.state is State.TIME_WAIT and self.options.time_wait_s > 0:
+                self._keep_time_wait(TimeWait(entry, now))
+        elif type(entry) is TimeWait:
+            self._tell(entry.flow, State.TIME_WAIT, State.CLOSED)
+        else:
+            self._tell(entry.flow, State.SYN_RECEIVED, State.LISTEN)
+        if self._drained is not None and not self._live():
+            self._drained.set()
+
+    def _keep_time_wait(self, record: TimeWait) -> None:
+        if self.options.max_time_wait == 0:
+            return
+        while len(self._time_wait) >= self.options.max_time_wait:
+            oldest = next(iter(self._time_wait.values()))
+            oldest.ended = True
+            self._retire(oldest, self._now)
+            self.counters.time_wait_evicted += 1
+        self._table[record.flow] = self._time_wait[record.flow] = record
+        self._timers.arm(record)
+
+    def _forget(self, entry: Entry) -> None:
+        del self._table[entry.flow]
+        if type(entry) is TimeWait:
+            entry.ended = True
+            del self._time_wait[entry.flow]
+
+    def _on_due(self, item: Timed, now: float) -> None:
+        assert isinstance(item, Connection | HalfOpen | TimeWait)
+        item.expire(now)
+        if isinstance(item, Connection) and item.user is not None and item.ended:
+            item.user.progress()
+        self._finish(item, now)
+
+    def link_lost(self, exc: OSError) -> None:
+        """The device is gone: every connection ends with `exc`."""
+        for conn in self._live():
+            conn.fail(exc)
+            if conn.user is not None:
+                conn.user.progress()
+            self._retire(conn, self.loop.time())
+        for listener in self._listeners.all():
+            listener.close()
+
+    # -- packets out --------------------------------------------------------------------------
+
+    def _transmit(self, frame: Frame) -> None:
+        counters = self.counters
+        counters.packets_sent += 1
+        counters.bytes_sent += frame.length
+        counters.sent[frame.reason] += 1
+        self.link.send(frame)
+
+    def _path(self, key: bytes) -> Path:
+        link = self.link
+        return Path(
+            mtu=link.mtu,
+            ip_header=20 if len(key) == 12 else 40,
+            gso_max_bytes=link.gso_max_bytes,
+            offload=link.checksum_offload,
+        )
+
+    def _template(self, key: bytes, options: Options) -> tcp.HeaderTemplate:
+        local, local_port, remote, remote_port = split_flow(key)
+        return tcp.HeaderTemplate(
+            local,
+            local_port,
+            remote,
+            remote_port,
+            hop_limit=options.hop_limit,
+            traffic_class=options.traffic_class,
+        )
+
+    def _new_connection(
+        self, key: bytes, path: Path, options: Options, iss: int, now: float
+    ) -> Connection:
+        local, remote = endpoints(key)
+        return Connection(
+            key,
+            local,
+            remote,
+            path,
+            self._template(key, options),
+            options,
+            iss=iss,
+            ts_offset=timestamp_offset(self._secret, key),
+            now=now,
+            transmit=self._transmit,
+        )
+
+    def _live(self) -> list[Connection]:
+        return [entry for entry in self._table.values() if isinstance(entry, Connection)]
+
+    # -- observation --------------------------------------------------------------------------
+
+    def _on_state(self, conn: Connection, old: State, new: State) -> None:
+        self._tell(conn.flow, old, new, conn.error)
+
+    def _tell(self, flow: bytes, old: State, new: State, error: OSError | None = None) -> None:
+        if self._observer is not None:
+            local, remote = endpoints(flow)
+            now = self._now if self._in_batch else self.loop.time()
+            self._observer(Transition(now, local, remote, old, new, error))
