@@ -1,20 +1,13 @@
-"""A real TUN device, against the kernel that owns it."""
+"""A real TUN device, against the kernel that owns it: packets, batches, offload, trouble."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
-import os
 import random
-import shutil
 import socket
 import struct
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
@@ -24,8 +17,17 @@ from aiotcp.wire import checksum, ipv4, tcp
 from aiotcp.wire.frame import Buffer, Frame
 from aiotcp.wire.segmentation import split
 from aiotcp.wire.tcp import ACK, FIN, PSH, SYN, HeaderTemplate, Segment
-from tests.support.hosts import V4, V6, Side, is_datagram, transport
-from tests.support.netns import has_ipv6
+from tests.support.hosts import (
+    V4,
+    V6,
+    Side,
+    attached,
+    device,
+    is_datagram,
+    kernel_socket,
+    opened,
+    transport,
+)
 from tests.support.netns import netns as netns
 from tests.support.recorder import Arrival, Recorder
 
@@ -36,25 +38,7 @@ with_and_without_offload = pytest.mark.parametrize(
     "offload", [True, False], ids=["offload", "plain"]
 )
 
-TUNSETIFF, TUNSETPERSIST, TUNSETOWNER = 0x400454CA, 0x400454CB, 0x400454CC
 SO_RCVBUFFORCE = 33  # not limited by net.core.rmem_max
-IFF_TUN, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0001, 0x0002, 0x1000, 0x4000
-
-
-def opened(side: Side = V4, offload: bool = True) -> Tun:
-    """A device with the host's address, up."""
-    if side.version == 6 and not has_ipv6():
-        pytest.skip("the kernel has no IPv6")
-    return network.open_tun(host_addresses=[side.host_address], offload=offload)[0]
-
-
-@asynccontextmanager
-async def device(side: Side, *, offload: bool = True) -> AsyncIterator[Tun]:
-    tun = await network.off_loop(opened, side, offload)
-    try:
-        yield tun
-    finally:
-        tun.close()
 
 
 @pytest.fixture
@@ -62,26 +46,6 @@ def tun() -> Iterator[Tun]:
     tun = opened()
     yield tun
     tun.close()
-
-
-def open_by_hand(name: str, flags: int) -> int:
-    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-    fcntl.ioctl(fd, TUNSETIFF, struct.pack("=16sH22x", name.encode(), flags))
-    return fd
-
-
-def kernel_socket(side: Side, kind: socket.SocketKind) -> socket.socket:
-    """A socket of the kernel's, bound to the host's address and any port."""
-    made = socket.socket(socket.AF_INET if side.version == 4 else socket.AF_INET6, kind)
-    made.setblocking(False)
-    made.bind((side.host, 0))
-    return made
-
-
-def attached(tun: Tun) -> Recorder:
-    recorder = Recorder()
-    tun.attach(recorder, asyncio.get_running_loop())
-    return recorder
 
 
 def segment_in(arrival: Arrival) -> Segment:
@@ -409,148 +373,3 @@ async def test_a_link_has_one_receiver(tun: Tun) -> None:
     attached(tun)
     with pytest.raises(RuntimeError, match="already has a receiver"):
         attached(tun)
-
-
-# Opening
-
-
-def test_the_kernel_chooses_a_number_and_the_device_says_its_mtu() -> None:
-    first, second = Tun(), Tun(offload=False)
-    try:
-        assert first.name.startswith("aiotcp")
-        assert first.name != second.name
-        assert (first.mtu, first.gso_max_bytes, first.checksum_offload) == (1500, 65535, True)
-        assert (second.mtu, second.gso_max_bytes, second.checksum_offload) == (1500, 0, False)
-        network.configure(first.name, host_addresses=[], mtu=9000)
-        assert repr(first) == f"<Tun {first.name} open mtu=1500 offload=True>"
-    finally:
-        first.close()
-        second.close()
-
-
-def test_a_device_in_use_is_busy() -> None:
-    tun = Tun("tun7")
-    try:
-        with pytest.raises(OSError, match="tun7 is in use by another process") as caught:
-            Tun("tun7")
-        assert caught.value.errno == errno.EBUSY
-    finally:
-        tun.close()
-
-
-def test_an_interface_that_is_no_tun_device_is_refused() -> None:
-    with pytest.raises(OSError, match="lo exists and is not a TUN device") as caught:
-        Tun("lo")
-    assert caught.value.errno == errno.EINVAL
-
-
-@pytest.mark.parametrize("name", ["", "sixteen-letters!", "a/b", "nul\0"])
-def test_a_name_that_cannot_be_one_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="device name"):
-        Tun(name)
-
-
-@pytest.mark.parametrize("vnet", [IFF_VNET_HDR, 0], ids=["with header", "without"])
-async def test_a_descriptor_can_be_handed_over(vnet: int) -> None:
-    fd = open_by_hand("handed", IFF_TUN | IFF_NO_PI | vnet)
-    await network.off_loop(network.configure, "handed", host_addresses=[V4.host_address], mtu=1400)
-    tun = Tun(fd=fd)
-    assert (tun.name, tun.mtu, tun.fileno()) == ("handed", 1400, fd)
-    assert tun.checksum_offload is bool(vnet)
-    recorder = attached(tun)
-    with kernel_socket(V4, socket.SOCK_DGRAM) as udp:
-        udp.sendto(b"hello", (V4.stack, 9))
-        await recorder.until(lambda packet: is_datagram(packet, b"hello"))
-        tun.send(V4.datagram(7, udp.getsockname()[1], b"answer"))
-        assert await asyncio.get_running_loop().sock_recv(udp, 100) == b"answer"
-    tun.close()
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(fd)
-
-
-async def test_offload_can_be_declined_on_a_descriptor_that_has_the_header() -> None:
-    tun = Tun(fd=open_by_hand("handed", IFF_TUN | IFF_NO_PI | IFF_VNET_HDR), offload=False)
-    try:
-        await network.off_loop(network.configure, "handed", host_addresses=[V4.host_address])
-        assert (tun.gso_max_bytes, tun.checksum_offload) == (0, False)
-        recorder = attached(tun)
-        with kernel_socket(V4, socket.SOCK_STREAM) as client:
-            with pytest.raises(BlockingIOError):
-                client.connect((V4.stack, 80))
-            syn = await recorder.until(lambda packet: transport(packet)[0] == tcp.PROTOCOL)
-        assert tcp.verify_checksum(syn.packet, 20, len(syn.packet))
-    finally:
-        tun.close()
-
-
-def test_a_tap_device_is_refused_and_its_descriptor_not_closed() -> None:
-    fd = open_by_hand("other", IFF_TAP | IFF_NO_PI)
-    with pytest.raises(ValueError, match="TAP"):
-        Tun(fd=fd)
-    os.close(fd)
-
-
-def test_a_descriptor_that_is_no_tun_device_is_refused() -> None:
-    with open("/dev/null") as null, pytest.raises(ValueError, match="not attached to a TUN"):
-        Tun(fd=null.fileno())
-    with open("/dev/net/tun") as fresh, pytest.raises(ValueError, match="not attached to a TUN"):
-        Tun(fd=fresh.fileno())
-
-
-UNPRIVILEGED = """
-import sys
-from aiotcp.link.tun import Tun
-try:
-    print(Tun(sys.argv[1]))
-except OSError as exc:
-    print(type(exc).__name__, exc.strerror)
-"""
-
-
-def without_privilege(*arguments: str) -> str:
-    """What a Python without CAP_NET_ADMIN prints, in this namespace."""
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        pytest.skip("setpriv (util-linux) is not installed")
-    command = [setpriv, "--bounding-set=-net_admin", "--inh-caps=-all", sys.executable, *arguments]
-    root = Path(__file__).parents[2]
-    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=root).stdout
-
-
-def test_the_owner_of_a_persistent_device_needs_no_privilege() -> None:
-    fd = open_by_hand("mine", IFF_TUN | IFF_NO_PI | IFF_VNET_HDR)
-    fcntl.ioctl(fd, TUNSETOWNER, os.geteuid())
-    fcntl.ioctl(fd, TUNSETPERSIST, 1)
-    os.close(fd)
-    network.configure("mine", host_addresses=[V4.host_address], mtu=1300)
-    try:
-        shown = without_privilege("-c", UNPRIVILEGED, "mine")
-        assert shown == "<Tun mine open mtu=1300 offload=True>\n"
-    finally:
-        network.delete("mine")
-
-
-def test_creating_a_device_without_privilege_says_the_way_out() -> None:
-    shown = without_privilege("-c", UNPRIVILEGED, "aiotcp%d")
-    assert shown.startswith("PermissionError ")
-    assert "CAP_NET_ADMIN" in shown
-    assert "ip tuntap add" in shown
-
-
-@pytest.mark.parametrize(
-    ("number", "kind", "message"),
-    [
-        (errno.ENOENT, FileNotFoundError, "modprobe tun"),
-        (errno.ENODEV, FileNotFoundError, "--device /dev/net/tun"),
-        (errno.EACCES, PermissionError, "may not be opened"),
-    ],
-)
-def test_without_a_usable_device_node_the_error_says_the_way_out(
-    number: int, kind: type[OSError], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> int:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(kind, match=message):
-        Tun()

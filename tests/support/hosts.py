@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+import pytest
+
+from aiotcp.link import network
+from aiotcp.link.tun import Tun
 from aiotcp.wire import checksum, ipv4, ipv6
 from aiotcp.wire.frame import Frame
+from tests.support.netns import has_ipv6
+from tests.support.recorder import Recorder
 
 UDP = 17
 
@@ -64,3 +74,35 @@ def transport(packet: bytes) -> tuple[int, memoryview]:
 def is_datagram(packet: bytes, data: bytes) -> bool:
     protocol, udp = transport(packet)
     return protocol == UDP and udp[8:] == data
+
+
+def opened(side: Side = V4, offload: bool = True) -> Tun:
+    """A device with the host's address, up. For use outside of a running loop."""
+    if side.version == 6 and not has_ipv6():
+        pytest.skip("the kernel has no IPv6")
+    return network.open_tun(host_addresses=[side.host_address], offload=offload)[0]
+
+
+@asynccontextmanager
+async def device(side: Side, *, offload: bool = True) -> AsyncIterator[Tun]:
+    """The same, from a coroutine; closed at the end."""
+    tun = await network.off_loop(opened, side, offload)
+    try:
+        yield tun
+    finally:
+        tun.close()
+
+
+def attached(tun: Tun) -> Recorder:
+    """A recorder that hears the device on the running loop."""
+    recorder = Recorder()
+    tun.attach(recorder, asyncio.get_running_loop())
+    return recorder
+
+
+def kernel_socket(side: Side, kind: socket.SocketKind) -> socket.socket:
+    """A socket of the kernel's, not blocking, bound to the host's address and any port."""
+    made = socket.socket(socket.AF_INET if side.version == 4 else socket.AF_INET6, kind)
+    made.setblocking(False)
+    made.bind((side.host, 0))
+    return made
