@@ -109,17 +109,17 @@ def fetch(url: str, *, with_head: bool = False) -> str:
 async def in_memory() -> None:
     from aiotcp.link import memory
     from aiotcp.serve import pages
-    from aiotcp.serve.settings import STACK_ADDRESSES
     from aiotcp.serve.web import Web
+    from aiotcp.stack import DEFAULT_ADDRESSES
     from aiotcp.streams import Stack
 
     ours, theirs = memory.pair(offload=True)
     async with (
-        Stack(ours, addresses=STACK_ADDRESSES) as server,
+        Stack(ours, addresses=DEFAULT_ADDRESSES) as server,
         Stack(theirs, addresses=["192.0.2.1", "fd61:696f:7463:70::1"]) as client,
     ):
         listening: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        web = Web("live connections", pages.connections, STACK_ADDRESSES, 80, lifespan="off")
+        web = Web("live connections", pages.connections, DEFAULT_ADDRESSES, 80, lifespan="off")
         serving = asyncio.create_task(web.run(server, listening.set_result))
         await asyncio.wait({listening, serving}, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
@@ -138,7 +138,7 @@ async def in_memory() -> None:
         idle = [await client.open_connection(host, 80) for host, _ in listening.result()]
         show(
             json.loads(
-                (await get(STACK_ADDRESSES[0], "/connections.json")).partition("\r\n\r\n")[2]
+                (await get(DEFAULT_ADDRESSES[0], "/connections.json")).partition("\r\n\r\n")[2]
             )
         )
         for _, writer in idle:

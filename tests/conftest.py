@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 
@@ -118,18 +117,6 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
     result = yield
     _fail_on_reports()
     return result
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With AIOTCP_REQUIRE_TUN=1, as .ci/run sets it, no test may skip for want of a TUN device."""
-    report = yield
-    if report.skipped and item.get_closest_marker("tun") and os.environ.get("AIOTCP_REQUIRE_TUN"):
-        report.outcome = "failed"
-        report.longrepr = f"skipped with AIOTCP_REQUIRE_TUN set: {report.longrepr}"
-    return report
 
 
 def _fail_on_reports() -> None:

@@ -6,9 +6,9 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aiotcp.link.network import HOST_ADDRESSES
 from aiotcp.serve.problems import BadOptions
-
-STACK_ADDRESSES = ("192.0.2.2", "fd61:696f:7463:70::2")
+from aiotcp.stack import DEFAULT_ADDRESSES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +41,9 @@ def checked_addresses(
     Raises Problem for what is no address, and, if we are to configure the device (`configured`),
     for a stack address outside of the host's prefixes: the host would send its packets elsewhere.
     """
-    from aiotcp.link.network import HOST_ADDRESSES  # asyncio's import time: not for --help
-
     if host_addresses and not addresses:
         raise BadOptions("--host-address needs --address: the stack's address in its prefix")
-    stack = [_address(text) for text in addresses or STACK_ADDRESSES]
+    stack = [_address(text) for text in addresses or DEFAULT_ADDRESSES]
     hosts = [_host_address(text) for text in host_addresses or HOST_ADDRESSES]
     if not host_addresses:
         hosts = [host for host in hosts if host.version in {each.version for each in stack}]

@@ -19,6 +19,7 @@ import pytest
 
 from aiotcp.link import network
 from aiotcp.link.tun import Tun
+from aiotcp.serve import privileges
 from tests.serve.support import TIMEOUT_S, curl, ended, serving
 from tests.support.netns import has_ipv6
 from tests.support.netns import netns as netns
@@ -32,6 +33,11 @@ pytestmark = [
 PR_CAPBSET_DROP, CAP_NET_ADMIN = 24, 12
 NOBODY = pwd.getpwnam("nobody")
 STACK = ("192.0.2.2", "fd61:696f:7463:70::2")
+
+
+root_only = pytest.mark.skipif(
+    not privileges.is_root(), reason="needs the machine's root: the program becomes someone else"
+)
 
 
 def give_up_net_admin() -> None:
@@ -80,6 +86,7 @@ def test_the_commands_that_it_prints_work_as_printed() -> None:
             assert "Live connections" in curl(*shlex.split(command)[1:])
 
 
+@root_only
 def test_files_and_listings_are_served_to_someone_who_is_not_root(tmp_path: Path) -> None:
     root = tmp_path / "root"
     (root / "sub dir").mkdir(parents=True)
@@ -210,6 +217,7 @@ def test_it_says_so_when_the_device_goes_away() -> None:
 # Devices and privileges
 
 
+@root_only
 def test_the_user_changes_for_good_once_the_device_is_open(tmp_path: Path) -> None:
     capture = tmp_path / "all.pcapng"
     with serving("http", "--user", "nobody", "--capture", str(capture)) as program:

@@ -10,7 +10,9 @@ import pytest
 from aiotcp.serve import privileges
 from aiotcp.serve.problems import BadOptions
 
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it becomes someone else")
+root_only = pytest.mark.skipif(
+    not privileges.is_root(), reason="needs the machine's root: it becomes someone else"
+)
 
 
 def in_a_child(program: str) -> str:

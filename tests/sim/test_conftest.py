@@ -111,25 +111,3 @@ def test_a_task_left_behind_fails_the_test(bench: pytest.Pytester) -> None:
     result = bench.runpytest_inprocess()
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["*tasks left pending*forever*"])
-
-
-def test_skipped_tun_tests_fail_where_they_are_required(
-    bench: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench.makepyfile(
-        """
-        import pytest
-
-        @pytest.mark.tun
-        def test_on_tun(): pytest.skip("no TUN device here")
-
-        def test_on_something_else(): pytest.skip("nor that")
-        """
-    )
-    with bench.path.joinpath("tox.ini").open("a") as ini:
-        ini.write("\nmarkers = tun: needs a TUN device")
-    bench.runpytest_inprocess().assert_outcomes(skipped=2)
-    monkeypatch.setenv("AIOTCP_REQUIRE_TUN", "1")
-    result = bench.runpytest_inprocess()
-    result.assert_outcomes(skipped=1, failed=1)
-    result.stdout.fnmatch_lines(["*no TUN device here*"])
