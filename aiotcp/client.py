@@ -6,7 +6,6 @@ import asyncio
 import errno
 import itertools
 import socket
-import ssl as ssl_module
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -87,20 +86,16 @@ async def create_connection(
     host: str | bytes | None = None,
     port: str | int | None = None,
     *,
-    ssl: bool | ssl_module.SSLContext | None = None,
     family: int = 0,
     proto: int = 0,
     flags: int = 0,
     sock: socket.socket | None = None,
     local_addr: tuple[str, int] | None = None,
-    server_hostname: str | None = None,
-    ssl_handshake_timeout: float | None = None,
-    ssl_shutdown_timeout: float | None = None,
     happy_eyeballs_delay: float | None = None,
     interleave: int | None = None,
     all_errors: bool = False,
 ) -> tuple[Transport, _ProtocolT]:
-    """Open a connection and give it to a protocol, as `loop.create_connection()` does.
+    """Open a connection and give it to a protocol, as `loop.create_connection()` does without ssl.
 
     Addresses are tried one after the other, each until it answers or TCP gives up (see
     `Options.syn_retries`). `happy_eyeballs_delay` turns interleaving of the address families on.
@@ -109,7 +104,12 @@ async def create_connection(
     the OSError of the attempt: ConnectionRefusedError, TimeoutError, …; if several attempts failed
     in different ways, one OSError that tells of all, or with `all_errors` an ExceptionGroup.
     """
-    _check(host, port, sock, ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
+    if sock is not None:
+        if host is not None or port is not None:
+            raise ValueError("host/port and sock can not be specified at the same time")
+        raise ValueError("a stack can not use a kernel socket: give host and port, not sock")
+    if host is None and port is None:
+        raise ValueError("host and port was not specified and no sock specified")
     loop = stack.loop
     targets = await resolve(loop, host, port, family=family, proto=proto, flags=flags)
     sources = None
@@ -134,33 +134,6 @@ async def create_connection(
         transport.close()
         raise
     return transport, protocol
-
-
-def _check(
-    host: str | bytes | None,
-    port: str | int | None,
-    sock: socket.socket | None,
-    ssl: bool | ssl_module.SSLContext | None,
-    server_hostname: str | None,
-    ssl_handshake_timeout: float | None,
-    ssl_shutdown_timeout: float | None,
-) -> None:
-    if not ssl:
-        for name, value in (
-            ("server_hostname", server_hostname),
-            ("ssl_handshake_timeout", ssl_handshake_timeout),
-            ("ssl_shutdown_timeout", ssl_shutdown_timeout),
-        ):
-            if value is not None:
-                raise ValueError(f"{name} is only meaningful with ssl")
-    elif server_hostname is None and not host:
-        raise ValueError("You must set server_hostname when using ssl without a host")
-    if sock is not None:
-        if host is not None or port is not None:
-            raise ValueError("host/port and sock can not be specified at the same time")
-        raise ValueError("a stack can not use a kernel socket: give host and port, not sock")
-    if host is None and port is None:
-        raise ValueError("host and port was not specified and no sock specified")
 
 
 def _interleaved(targets: Sequence[Resolved], first_family_count: int) -> list[Resolved]:

@@ -10,7 +10,6 @@ import asyncio
 import contextvars
 import errno
 import socket
-import ssl as ssl_module
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -191,15 +190,13 @@ async def create_server(
     flags: int = socket.AI_PASSIVE,
     sock: socket.socket | None = None,
     backlog: int = 100,
-    ssl: ssl_module.SSLContext | None = None,
     reuse_address: bool | None = None,
     reuse_port: bool | None = None,
     keep_alive: bool | None = None,
-    ssl_handshake_timeout: float | None = None,
-    ssl_shutdown_timeout: float | None = None,
     start_serving: bool = True,
 ) -> Server:
-    """Listen, and give each connection to a new protocol, as `loop.create_server()` does.
+    """Listen, and give each connection to a new protocol, as `loop.create_server()` does
+    without ssl.
 
     host: an address of the stack, a name, a sequence of those; None or "" means all addresses of
         the stack. Port 0 picks a free port for each address.
@@ -210,12 +207,6 @@ async def create_server(
     Raises ValueError or TypeError for arguments that do not go together, socket.gaierror for a bad
     name, OSError with EADDRINUSE or EADDRNOTAVAIL for an address that can't be had.
     """
-    if isinstance(ssl, bool):
-        raise TypeError("ssl argument must be an SSLContext or None")
-    if ssl_handshake_timeout is not None and ssl is None:
-        raise ValueError("ssl_handshake_timeout is only meaningful with ssl")
-    if ssl_shutdown_timeout is not None and ssl is None:
-        raise ValueError("ssl_shutdown_timeout is only meaningful with ssl")
     if sock is not None:
         if host is not None or port is not None:
             raise ValueError("host/port and sock can not be specified at the same time")

@@ -11,15 +11,16 @@ the caller is in.
 from __future__ import annotations
 
 import asyncio
+import ssl as ssl_module
+import sys
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from aiotcp import client, server
+from aiotcp import tls
 from aiotcp.server import Server
 from aiotcp.stack import PacketStack
-from aiotcp.transport import Transport
 
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
 _ClientConnected = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
@@ -29,6 +30,41 @@ _LIMIT = 64 * 1024
 """Bytes that a StreamReader may hold before it pauses reading are twice this, as in asyncio."""
 
 _current: ContextVar[Stack | None] = ContextVar("aiotcp_stack", default=None)
+
+
+class StreamWriter(asyncio.StreamWriter):
+    """asyncio's own, except that `start_tls()` works on every loop."""
+
+    if TYPE_CHECKING:  # what the stubs leave out
+        _transport: asyncio.Transport
+        _protocol: Any
+        _loop: asyncio.AbstractEventLoop
+
+    async def start_tls(
+        self,
+        sslcontext: ssl_module.SSLContext,
+        *,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> None:
+        """Upgrade the connection to TLS; the server's side is the one that was accepted."""
+        protocol = self._protocol
+        await self.drain()
+        self._transport = await tls.start_tls(
+            self._loop,
+            self._transport,
+            protocol,
+            sslcontext,
+            server_side=protocol._client_connected_cb is not None,
+            server_hostname=server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
+        if sys.version_info >= (3, 13):
+            protocol._replace_transport(self._transport)
+        else:
+            protocol._replace_writer(self)
 
 
 class Stack(PacketStack):
@@ -53,8 +89,8 @@ class Stack(PacketStack):
         self._outer = None
         await self.aclose()
 
-    create_connection = client.create_connection
-    create_server = server.create_server
+    create_connection = tls.create_connection
+    create_server = tls.create_server
 
     async def open_connection(
         self,
@@ -68,7 +104,7 @@ class Stack(PacketStack):
         reader = asyncio.StreamReader(limit=limit, loop=self.loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=self.loop)
         transport, _ = await self.create_connection(lambda: protocol, host, port, **kwds)
-        return reader, asyncio.StreamWriter(transport, protocol, reader, self.loop)
+        return reader, StreamWriter(transport, protocol, reader, self.loop)
 
     async def start_server(
         self,
@@ -82,9 +118,15 @@ class Stack(PacketStack):
         """Serve: `client_connected_cb(reader, writer)` is called for each connection; if it is a
         coroutine function, as a task. `kwds` go to `create_server()`."""
 
+        def connected(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> Awaitable[None] | None:
+            writer.__class__ = StreamWriter  # the protocol makes asyncio's
+            return client_connected_cb(reader, writer)
+
         def factory() -> asyncio.StreamReaderProtocol:
             reader = asyncio.StreamReader(limit=limit, loop=self.loop)
-            return asyncio.StreamReaderProtocol(reader, client_connected_cb, loop=self.loop)
+            return asyncio.StreamReaderProtocol(reader, connected, loop=self.loop)
 
         return await self.create_server(factory, host, port, **kwds)
 
@@ -130,7 +172,7 @@ async def create_connection(
     *,
     stack: Stack | None = None,
     **kwds: Any,
-) -> tuple[Transport, _ProtocolT]:
+) -> tuple[asyncio.Transport, _ProtocolT]:
     """`loop.create_connection()` on `stack`, or on the current one."""
     stack = stack or current_stack()
     return await stack.create_connection(protocol_factory, host, port, **kwds)

@@ -20,6 +20,11 @@ from aiotcp.streams import Stack
 LINGER_RESET = struct.pack("@ii", 1, 0)
 """The value of SO_LINGER that makes closing send RST."""
 
+MANY = 8 * 1024 * 1024
+"""Bytes, more than both ends' buffers hold."""
+
+PATTERN = bytes(range(251)) * (MANY // 251 + 1)
+
 
 class OnKernel:
     """Mixed into the loops on which a test uses kernel sockets."""

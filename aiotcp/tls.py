@@ -1,0 +1,178 @@
+"""TLS: asyncio's own SSLProtocol between a transport of the stack and an application's protocol.
+
+The stack knows nothing of TLS. `SSLProtocol` is an ordinary buffered protocol below, which it feeds
+from its buffer, and gives the application a transport above.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as ssl_module
+from asyncio.sslproto import SSLProtocol
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiotcp import client, server
+
+if TYPE_CHECKING:
+    from aiotcp.stack import PacketStack
+
+_ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
+
+
+def _require_ssl(ssl: object, **meaningless: object) -> None:
+    if not ssl:
+        for name, value in meaningless.items():
+            if value is not None:
+                raise ValueError(f"{name} is only meaningful with ssl")
+
+
+async def create_connection(
+    stack: PacketStack,
+    protocol_factory: Callable[[], _ProtocolT],
+    host: str | bytes | None = None,
+    port: str | int | None = None,
+    *,
+    ssl: bool | ssl_module.SSLContext | None = None,
+    server_hostname: str | None = None,
+    ssl_handshake_timeout: float | None = None,
+    ssl_shutdown_timeout: float | None = None,
+    **kwds: Any,
+) -> tuple[asyncio.Transport, _ProtocolT]:
+    """`client.create_connection()`, to which `kwds` go, and with `ssl` a TLS handshake on top.
+
+    ssl: a context, or True for `ssl.create_default_context()`.
+    server_hostname: whom the certificate must name; by default `host`.
+
+    Raises also ssl.SSLError if the handshake fails, ConnectionAbortedError if it takes longer than
+    `ssl_handshake_timeout` seconds (60).
+    """
+    _require_ssl(
+        ssl,
+        server_hostname=server_hostname,
+        ssl_handshake_timeout=ssl_handshake_timeout,
+        ssl_shutdown_timeout=ssl_shutdown_timeout,
+    )
+    if not ssl:
+        return await client.create_connection(stack, protocol_factory, host, port, **kwds)
+    if server_hostname is None:
+        if not host:
+            raise ValueError("You must set server_hostname when using ssl without a host")
+        server_hostname = host.decode("idna") if isinstance(host, bytes) else host
+    waiter = stack.loop.create_future()
+    made: list[tuple[asyncio.Transport, _ProtocolT]] = []
+
+    def factory() -> SSLProtocol:
+        protocol = protocol_factory()
+        tls = SSLProtocol(
+            stack.loop,
+            protocol,
+            None if ssl is True else ssl,  # type: ignore[arg-type]  # None makes a default context
+            waiter,
+            server_hostname=server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,  # type: ignore[arg-type]
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
+        made.append((_upper(tls), protocol))
+        return tls
+
+    transport, _ = await client.create_connection(stack, factory, host, port, **kwds)
+    await _handshake(waiter, transport)
+    return made[0]
+
+
+async def create_server(
+    stack: PacketStack,
+    protocol_factory: Callable[[], asyncio.BaseProtocol],
+    host: str | bytes | Iterable[str | None] | None = None,
+    port: str | int | None = None,
+    *,
+    ssl: ssl_module.SSLContext | None = None,
+    ssl_handshake_timeout: float | None = None,
+    ssl_shutdown_timeout: float | None = None,
+    **kwds: Any,
+) -> server.Server:
+    """`server.create_server()`, to which `kwds` go, with TLS if `ssl` is a context."""
+    if isinstance(ssl, bool):
+        raise TypeError("ssl argument must be an SSLContext or None")
+    _require_ssl(
+        ssl is not None,
+        ssl_handshake_timeout=ssl_handshake_timeout,
+        ssl_shutdown_timeout=ssl_shutdown_timeout,
+    )
+    if ssl is None:
+        return await server.create_server(stack, protocol_factory, host, port, **kwds)
+
+    def factory() -> SSLProtocol:
+        return SSLProtocol(
+            stack.loop,
+            protocol_factory(),
+            ssl,
+            None,  # type: ignore[arg-type]  # nobody waits for the handshake
+            server_side=True,
+            ssl_handshake_timeout=ssl_handshake_timeout,  # type: ignore[arg-type]
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
+
+    return await server.create_server(stack, factory, host, port, **kwds)
+
+
+async def start_tls(
+    loop: asyncio.AbstractEventLoop,
+    transport: asyncio.Transport,
+    protocol: asyncio.BaseProtocol,
+    sslcontext: ssl_module.SSLContext,
+    *,
+    server_side: bool = False,
+    server_hostname: str | None = None,
+    ssl_handshake_timeout: float | None = None,
+    ssl_shutdown_timeout: float | None = None,
+) -> asyncio.Transport:
+    """Upgrade a transport to TLS; returns the one that `protocol` uses from now on.
+
+    As `loop.start_tls()`, but on every loop: uvloop's refuses transports that are not its own.
+    """
+    if not isinstance(sslcontext, ssl_module.SSLContext):
+        raise TypeError(
+            f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}"
+        )
+    if not getattr(transport, "_start_tls_compatible", False):
+        raise TypeError(f"transport {transport!r} is not supported by start_tls()")
+    waiter = loop.create_future()
+    tls = SSLProtocol(
+        loop,
+        protocol,
+        sslcontext,
+        waiter,
+        server_side,
+        server_hostname,
+        call_connection_made=False,
+        ssl_handshake_timeout=ssl_handshake_timeout,  # type: ignore[arg-type]
+        ssl_shutdown_timeout=ssl_shutdown_timeout,
+    )
+    upper = _upper(tls)
+    transport.pause_reading()  # nothing may reach `tls` before its connection_made()
+    transport.set_protocol(tls)
+    made = loop.call_soon(tls.connection_made, transport)
+    resumed = loop.call_soon(transport.resume_reading)
+    try:
+        await _handshake(waiter, transport)
+    except BaseException:
+        made.cancel()
+        resumed.cancel()
+        raise
+    return upper
+
+
+def _upper(tls: SSLProtocol) -> asyncio.Transport:
+    """The application's transport."""
+    transport: asyncio.Transport = tls._get_app_transport()  # type: ignore[attr-defined]
+    return transport
+
+
+async def _handshake(waiter: asyncio.Future[Any], transport: asyncio.Transport) -> None:
+    try:
+        await waiter
+    except BaseException:
+        transport.close()
+        raise

@@ -1,0 +1,139 @@
+"""What a transport owes to the protocols that it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+
+from tests.contract.substrate import MANY, PATTERN, BufferedRecorder, KernelAsyncio, Net, Recorder
+
+
+async def test_the_protocol_can_change(net: Net) -> None:
+    first, second, third = Recorder(), BufferedRecorder(1000), Recorder()
+    left, right = await net.pair(Recorder(), first)
+    assert right.get_protocol() is first
+    left.write(b"first")
+    await first.until(5)
+    for protocol, data in ((second, b"second" * 1000), (third, b"third")):
+        protocol.calls.append("set_protocol")
+        right.set_protocol(protocol)
+        left.write(data)
+        assert await protocol.until(len(data)) == data
+    left.close()
+    await third.lost
+    assert first.calls == ["connection_made", "data"]
+    assert second.calls == ["set_protocol", "data"]
+    assert third.calls == ["set_protocol", "data", "eof_received", "connection_lost"]
+
+
+async def test_buffered_protocol(net: Net) -> None:
+    client, server = Recorder(), BufferedRecorder(5000)
+    left, _ = await net.pair(client, server)
+    left.write(PATTERN[:MANY])
+    left.close()
+    await server.lost
+    assert server.data == PATTERN[:MANY]
+    assert server.calls == ["connection_made", "data", "eof_received", "connection_lost"]
+
+
+@pytest.mark.parametrize("method", ["data_received", "eof_received"])
+async def test_a_protocol_that_raises_loses_its_connection(net: Net, method: str) -> None:
+    def fail(*args: Any) -> None:
+        raise RuntimeError("a bug in the protocol")
+
+    client, server = Recorder(), Recorder()
+    setattr(server, method, fail)
+    left, right = await net.pair(client, server)
+    left.write(b"data")
+    left.write_eof()
+    await server.lost
+    assert isinstance(server.exception, RuntimeError)
+    await client.lost
+    report = net.reports.pop()
+    assert report["exception"] is server.exception
+    if not net.kernel_uvloop:
+        assert report["message"] == f"Fatal error: protocol.{method}() call failed."
+        assert report["transport"] is right
+        assert report["protocol"] is server
+
+
+async def test_a_protocol_whose_buffer_is_empty_loses_its_connection(net: Net) -> None:
+    server = BufferedRecorder(0)
+    left, _ = await net.pair(Recorder(), server)
+    left.write(b"data")
+    await server.lost
+    assert isinstance(server.exception, RuntimeError)
+    assert net.reports.pop()["exception"] is server.exception
+
+
+@pytest.mark.parametrize("method", ["get_buffer", "buffer_updated"])
+async def test_a_buffered_protocol_that_raises_loses_its_connection(net: Net, method: str) -> None:
+    def fail(count: int) -> bytearray:
+        raise RuntimeError("a bug in the protocol")
+
+    server = BufferedRecorder(100)
+    setattr(server, method, fail)
+    left, _ = await net.pair(Recorder(), server)
+    left.write(b"data")
+    await server.lost
+    assert isinstance(server.exception, RuntimeError)
+    assert net.reports.pop()["exception"] is server.exception
+
+
+async def test_callbacks_run_in_the_context_of_the_caller(net: Net) -> None:
+    side: ContextVar[str] = ContextVar("side")
+    seen: list[tuple[str, str]] = []
+
+    class Curious(Recorder):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            seen.append((self.name, side.get()))
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            seen.append((self.name, side.get()))
+
+        def connection_lost(self, exc: BaseException | None) -> None:
+            seen.append((self.name, side.get()))
+            super().connection_lost(exc)
+
+    client, server = Curious("client"), Curious("server")
+    side.set("server")
+    listening = await net.server.create_server(lambda: server, net.host, 0)
+    side.set("client")
+    port = listening.sockets[0].getsockname()[1]
+    left, _ = await net.client.create_connection(lambda: client, net.host, port)
+    side.set("neither")
+    left.write(b"question")
+    await server.until(8)
+    server.transport.write(b"answer")
+    await client.until(6)
+    left.close()
+    await server.lost
+    listening.close()
+    await listening.wait_closed()
+    assert len(seen) == 6
+    if isinstance(net.loop, KernelAsyncio):  # calls connection_lost() in the context of close()
+        del seen[4:]
+    assert all(name == context for name, context in seen)
+
+
+async def test_a_lost_transport_lets_go_of_its_protocol(net: Net) -> None:
+    client = Recorder()
+    left, _ = await net.pair(client, Recorder())
+    gone = weakref.ref(client)
+    left.close()
+    await client.lost
+    del client
+    await net.turns()
+    gc.collect()
+    assert gone() is None

@@ -1,0 +1,121 @@
+"""TLS through asyncio's own SSLProtocol: over kernel sockets and over the stack."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+
+import pytest
+
+from tests.contract.substrate import MANY, PATTERN, Net, Recorder
+
+PEM = Path(__file__).parents[1] / "support" / "tls" / "self-signed.pem"
+NAME = "stack.test"
+
+
+@pytest.fixture
+def server_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(PEM)
+    return context
+
+
+@pytest.fixture
+def client_context() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=PEM)
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(100_000):
+            writer.write(data)
+            await writer.drain()
+    finally:
+        writer.close()
+
+
+async def test_echo(
+    net: Net, server_context: ssl.SSLContext, client_context: ssl.SSLContext
+) -> None:
+    server = await net.server.start_server(echo, net.host, 0, ssl=server_context)
+    port = server.sockets[0].getsockname()[1]
+    reader, writer = await net.client.open_connection(
+        net.host, port, ssl=client_context, server_hostname=NAME
+    )
+    assert writer.get_extra_info("sslcontext") is client_context
+    assert writer.get_extra_info("cipher") is not None
+    assert writer.get_extra_info("ssl_object").version() == "TLSv1.3"
+    assert ("DNS", NAME) in writer.get_extra_info("peercert")["subjectAltName"]
+    assert writer.get_extra_info("peername") == (net.host, port)
+    assert writer.get_extra_info("socket") is not None
+
+    async def send() -> None:
+        for start in range(0, MANY, 500_000):
+            writer.write(PATTERN[start : min(start + 500_000, MANY)])
+            await writer.drain()
+
+    _, received = await asyncio.gather(send(), reader.readexactly(MANY))
+    assert received == PATTERN[:MANY]
+    writer.close()
+    await writer.wait_closed()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_the_host_is_whom_the_certificate_must_name(
+    net: Net, server_context: ssl.SSLContext, client_context: ssl.SSLContext
+) -> None:
+    server = await net.server.create_server(Recorder, net.host, 0, ssl=server_context)
+    port = server.sockets[0].getsockname()[1]
+    _, protocol = await net.client.create_connection(Recorder, net.host, port, ssl=client_context)
+    protocol.transport.close()
+    await protocol.lost
+    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+        await net.client.create_connection(
+            Recorder, net.host, port, ssl=client_context, server_hostname="other.test"
+        )
+    with pytest.raises(ssl.SSLCertVerificationError, match="self-signed certificate"):
+        await net.client.create_connection(Recorder, net.host, port, ssl=True, server_hostname=NAME)
+    server.close()
+    await server.wait_closed()
+
+
+async def test_start_tls_of_streams(
+    net: Net, server_context: ssl.SSLContext, client_context: ssl.SSLContext
+) -> None:
+    async def upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readline() == b"STARTTLS\n"
+        writer.write(b"go ahead\n")
+        await writer.start_tls(server_context)
+        await echo(reader, writer)
+
+    server = await net.server.start_server(upgrade, net.host, 0)
+    port = server.sockets[0].getsockname()[1]
+    reader, writer = await net.client.open_connection(net.host, port)
+    writer.write(b"STARTTLS\n")
+    assert await reader.readline() == b"go ahead\n"
+    await writer.start_tls(client_context, server_hostname=NAME)
+    assert writer.get_extra_info("sslcontext") is client_context
+    writer.write(b"secret\n")
+    assert await reader.readline() == b"secret\n"
+    writer.close()
+    await writer.wait_closed()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_handshake_that_takes_too_long(net: Net, client_context: ssl.SSLContext) -> None:
+    server = await net.server.create_server(Recorder, net.host, 0)
+    port = server.sockets[0].getsockname()[1]
+    with pytest.raises(ConnectionAbortedError, match="SSL handshake is taking longer"):
+        await net.client.create_connection(
+            Recorder,
+            net.host,
+            port,
+            ssl=client_context,
+            server_hostname=NAME,
+            ssl_handshake_timeout=0.05,
+        )
+    server.close()
+    await server.wait_closed()
