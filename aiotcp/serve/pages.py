@@ -62,16 +62,21 @@ class Directory(StaticFiles):
     Symbolic links are followed as long as they stay below the directory.
     """
 
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        try:
+            return super().lookup_path(path)
+        except PermissionError:
+            raise HTTPException(status_code=403) from None
+        except (OSError, ValueError):
+            return "", None  # too long, a null byte, links in a circle: no such file can be
+
     async def get_response(self, path: str, scope: Scope) -> Response:
         try:
             return await super().get_response(path, scope)
         except HTTPException as exc:
             if exc.status_code != 404:
                 raise
-            try:
-                full_path, status = await anyio.to_thread.run_sync(self.lookup_path, path)
-            except (OSError, ValueError):
-                raise exc from None
+            full_path, status = await anyio.to_thread.run_sync(self.lookup_path, path)
             if status is None or not stat.S_ISDIR(status.st_mode):
                 raise
         if not scope["path"].endswith("/"):
@@ -103,7 +108,7 @@ class Directory(StaticFiles):
         for name in names:
             try:
                 _, status = self.lookup_path(os.path.join(path, name))
-            except OSError:
+            except HTTPException:
                 status = None
             if status is None:
                 continue  # a link that leads nowhere, or out of the directory: can't be fetched

@@ -66,7 +66,7 @@ def test_help_is_quick_it_imports_nothing_that_only_serving_needs(command: list[
 def test_bad_options_exit_with_2_and_say_what_is_wrong(arguments: list[str], message: str) -> None:
     result = invoke(*arguments)
     assert result.exit_code == 2
-    assert message in result.stderr
+    assert message in result.output
 
 
 def test_files_are_not_served_as_root(
@@ -76,8 +76,8 @@ def test_files_are_not_served_as_root(
     for options in ([], ["--user", "root"]):
         result = invoke("http", "--root", str(tmp_path), *options)
         assert result.exit_code == 2
-        assert "refusing to serve files as root" in result.stderr
-        assert "--user NAME" in result.stderr
+        assert "refusing to serve files as root" in result.output
+        assert "--user NAME" in result.output
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def test_what_the_machine_does_not_have_has_a_message_and_a_code_of_its_own(
     monkeypatch.setattr(network, "open_tun", fail)
     result = invoke("echo")
     assert result.exit_code == code
-    assert result.stderr.startswith("aiotcp-serve: ")
+    assert result.output.startswith("aiotcp-serve: ")
     for message in messages:
-        assert message in result.stderr
+        assert message in result.output
 
 
 def test_the_launcher_runs_from_anywhere(tmp_path: os.PathLike[str]) -> None:
