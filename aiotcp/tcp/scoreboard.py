@@ -100,12 +100,15 @@ class Scoreboard:
                 return
             if record.lost:
                 continue
+            reaches_end = record.end >= end
             if record.end > end:
                 self._split(index, end)
             record.lost = True
             size = record.end - record.start
             self.in_flight -= size
             self._lost += size
+            if reaches_end:
+                return  # before the iterator could see that a record was inserted
 
     def first_lost(self) -> Sent | None:
         """The first record that waits for retransmission."""
