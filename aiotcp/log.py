@@ -48,7 +48,8 @@ def configure(
     """Send everything that is logged, by structlog or `logging`, to `stream` (default: stderr).
 
     format: "console" for people (in colour on a terminal), "json" for programs: one object a line.
-    level: the least severe level to show, as `logging` names it, in any case.
+    level: the least severe level to show, as `logging` names it, in any case. What others have to
+        say for debugging stays out: it drowns ours, and some of it is per packet.
     Timestamps are ISO 8601 in UTC. Replaces the root logger's handlers. Raises ValueError for an
     unknown level or format.
     """
@@ -69,6 +70,7 @@ def configure(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *finish],
         )
     )
-    root = logging.getLogger()
+    root, ours = logging.getLogger(), logging.getLogger("aiotcp")
+    ours.setLevel(level.upper())
+    root.setLevel(max(ours.level, logging.INFO))
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())

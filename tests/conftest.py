@@ -75,13 +75,14 @@ def loop_factory(request: pytest.FixtureRequest) -> LoopFactory:
 
 
 @pytest.fixture
-def root_logger_as_before() -> Iterator[None]:
-    """For tests that configure logging: puts the root logger's handlers and level back."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+def logging_as_before() -> Iterator[None]:
+    """For tests that configure logging: puts handlers and levels back."""
+    root, ours = logging.getLogger(), logging.getLogger("aiotcp")
+    handlers, levels = root.handlers[:], (root.level, ours.level)
     yield
     root.handlers[:] = handlers
-    root.setLevel(level)
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
 
 
 @pytest_asyncio.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from aiotcp import log
 
-pytestmark = pytest.mark.usefixtures("root_logger_as_before")
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 
 def test_json_is_one_object_a_line_with_a_utc_timestamp() -> None:
@@ -40,6 +40,14 @@ def test_levels_filter() -> None:
     log.logger().info("not shown")
     log.logger().warning("shown")
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["shown"]
+
+
+def test_debugging_shows_our_own_events_only() -> None:
+    stream = io.StringIO()
+    log.configure("json", "debug", stream=stream)
+    log.logger("aiotcp.test").debug("transition")
+    logging.getLogger("someone.else").debug("a packet")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["transition"]
 
 
 def test_exceptions_are_structured() -> None:

@@ -15,7 +15,7 @@ from aiotcp.link import network
 from aiotcp.serve import privileges
 from aiotcp.serve.main import cli
 
-pytestmark = pytest.mark.usefixtures("root_logger_as_before")
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 
 def invoke(*arguments: str) -> Result:

@@ -169,6 +169,25 @@ def test_echo_sends_everything_back_and_then_the_end() -> None:
                 assert stream.read() == data
 
 
+def test_the_log_has_one_event_for_each_transition() -> None:
+    options = ("--log", "json", "--log-level", "debug")
+    with serving("http", *options, stderr=subprocess.PIPE) as program:
+        curl(f"http://{program.endpoints[0]}/")
+        program.signal(signal.SIGTERM)
+        _, stderr = program.process.communicate(timeout=TIMEOUT_S)
+    events = [json.loads(line) for line in stderr.splitlines()]
+    seen = [(each["old"], each["new"]) for each in events if each["event"] == "transition"]
+    assert seen == [
+        ("LISTEN", "SYN-RECEIVED"),
+        ("SYN-RECEIVED", "ESTABLISHED"),
+        ("ESTABLISHED", "CLOSE-WAIT"),
+        ("CLOSE-WAIT", "LAST-ACK"),
+        ("LAST-ACK", "CLOSED"),
+    ]
+    assert next(each["event"] for each in events if each["logger"] == "aiotcp.serve") == "serving"
+    assert any("GET / HTTP/1.1" in each["event"] for each in events), "the access log"
+
+
 # How it ends
 
 
