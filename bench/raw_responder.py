@@ -1,0 +1,103 @@
+"""The most that a TUN link can carry: a responder that acknowledges and does nothing else.
+
+No loss is handled, no data kept, one connection at a time, IPv4 or IPv6, without timestamps: what a
+complete TCP adds to this is its own cost.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from aiotcp.link.tun import Tun
+from aiotcp.wire import ipv4, ipv6, tcp
+from aiotcp.wire.tcp import ACK, FIN, PSH, RST, SYN, HeaderTemplate
+
+WSCALE = 10
+WINDOW_BYTES = 4 << 20
+IN_FLIGHT_BYTES = 4 << 20
+
+_fields = struct.Struct("!HHIIBBH").unpack_from
+
+
+class RawResponder:
+    """A `Receiver`: what comes to `sink_port` it acknowledges; to a peer on `source_port` it sends
+    without end, canned frames, as far as the peer's window allows."""
+
+    def __init__(self, tun: Tun, sink_port: int, source_port: int) -> None:
+        self._tun = tun
+        self._ports = (sink_port, source_port)
+        self._source_port = source_port
+        self._template: HeaderTemplate | None = None
+        self._port = 0
+        self._burst = b""
+        self._mss = 0
+        self._rcv_nxt = self._acknowledged = self._snd_una = self._snd_nxt = 0
+        self._peer_window = self._peer_shift = 0
+
+    def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
+        ip = ipv4 if packet[0] >> 4 == 4 else ipv6
+        protocol, start, end = ip.parse(packet, vouched)
+        if protocol != tcp.PROTOCOL:
+            return
+        _, port, seq, ack, offset, flags, window = _fields(packet, start)
+        if port not in self._ports:
+            return
+        if flags & SYN:
+            self._open(packet, start, end)
+        elif flags & (RST | FIN):
+            if flags & FIN and self._template is not None:
+                self._rcv_nxt += end - start - (offset >> 4) * 4 + 1
+                self._transmit(ACK | FIN, self._snd_nxt)
+            self._template = None
+        else:
+            length = end - start - (offset >> 4) * 4
+            if length and seq == self._rcv_nxt & 0xFFFFFFFF:
+                self._rcv_nxt += length
+            self._snd_una += (ack - self._snd_una) & 0x7FFFFFFF
+            self._peer_window = window << self._peer_shift
+
+    def _open(self, packet: memoryview, start: int, end: int) -> None:
+        syn = tcp.parse(packet, start, end)
+        source, self._port = struct.unpack_from("!HH", packet, start)
+        addresses = bytes(packet[12:20] if start == 20 else packet[8:40])
+        remote, local = addresses[: len(addresses) // 2], addresses[len(addresses) // 2 :]
+        self._template = HeaderTemplate(local, self._port, remote, source)
+        self._mss = self._tun.mtu - start - 20
+        limit = self._tun.gso_max_bytes - start - 20 if self._tun.gso_max_bytes else self._mss
+        self._burst = bytes(limit // self._mss * self._mss)
+        self._rcv_nxt = self._acknowledged = syn.seq + 1
+        self._snd_una, self._snd_nxt = 1000, 1001
+        self._peer_shift = syn.wscale or 0
+        options = tcp.pack_options(mss=self._mss, wscale=WSCALE)
+        self._transmit(SYN | ACK, 1000, options=options)
+
+    def flush(self) -> None:
+        if self._template is None:
+            return
+        if self._rcv_nxt != self._acknowledged:
+            self._acknowledged = self._rcv_nxt
+            self._transmit(ACK, self._snd_nxt)
+        if self._port == self._source_port and self._snd_una > 1000:
+            limit = self._snd_una + min(self._peer_window, IN_FLIGHT_BYTES)
+            while self._snd_nxt + len(self._burst) <= limit:
+                self._transmit(ACK | PSH, self._snd_nxt, self._burst)
+                self._snd_nxt += len(self._burst)
+
+    def _transmit(self, flags: int, seq: int, payload: bytes = b"", options: bytes = b"") -> None:
+        assert self._template is not None
+        self._tun.send(
+            self._template.frame(
+                seq,
+                self._rcv_nxt,
+                flags,
+                0xFFFF if flags & SYN else WINDOW_BYTES >> WSCALE,
+                options=options,
+                payload=(payload,) if payload else (),
+                payload_length=len(payload),
+                gso_size=self._mss if len(payload) > self._mss else 0,
+                offload=self._tun.checksum_offload,
+            )
+        )
+
+    def link_lost(self, exc: OSError) -> None:
+        raise exc
