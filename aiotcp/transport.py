@@ -58,6 +58,7 @@ class Transport(transports._FlowControlMixin):
         "_eof_received",
         "_eof_written",
         "_given_up",
+        "_in_progress",
         "_lost",
         "_overflow",
         "_overflow_bytes",
@@ -97,6 +98,7 @@ class Transport(transports._FlowControlMixin):
         self._owner = owner
         self._overflow: deque[memoryview] = deque()
         self._overflow_bytes = 0
+        self._in_progress = False
         self._started = False  # connection_made() has run; reading may begin
         self._paused = False  # pause_reading() was called
         self._closing = False  # close() was called, or the connection was lost
@@ -147,8 +149,17 @@ class Transport(transports._FlowControlMixin):
     # What the stack calls
 
     def progress(self) -> None:
-        """Look at the connection again. Called by the stack, which runs output afterwards."""
-        self._context.run(self._look)
+        """Look at the connection again. Called by the stack, which runs output afterwards: one
+        output for all that the protocol writes in answer."""
+        self._in_progress = True
+        try:
+            self._context.run(self._look)
+        finally:
+            self._in_progress = False
+
+    def _push(self) -> None:
+        if not self._in_progress:
+            self._stack.push(self._connection)
 
     def _look(self) -> None:
         self._read()
@@ -177,7 +188,7 @@ class Transport(transports._FlowControlMixin):
     def _read_and_push(self) -> None:
         if self._wants_input():
             self._read()
-            self._stack.push(self._connection)
+            self._push()
 
     def _wants_input(self) -> bool:
         return self._started and not (self._closing or self._paused or self._eof_received)
@@ -261,7 +272,7 @@ class Transport(transports._FlowControlMixin):
                 self._overflow_bytes += len(view)
         # Send first: only what is left over counts against the high-water mark.
         if idle and self._send():
-            self._stack.push(self._connection)
+            self._push()
         self._maybe_pause_protocol()
 
     def _send(self) -> bool:
@@ -304,7 +315,7 @@ class Transport(transports._FlowControlMixin):
         self._eof_written = True
         if not self._overflow:
             self._connection.shutdown()
-            self._stack.push(self._connection)
+            self._push()
 
     # Closing
 

@@ -9,6 +9,7 @@ import pytest
 from tests.contract.substrate import MANY, PATTERN, Net, Recorder, reset_on_close
 
 
+@pytest.mark.req("MAY-1")
 async def test_close_ends_the_transport_on_the_next_turn(net: Net) -> None:
     client, server = Recorder(), Recorder()
     left, _ = await net.pair(client, server)
@@ -27,6 +28,7 @@ async def test_close_ends_the_transport_on_the_next_turn(net: Net) -> None:
     assert server.exception is None
 
 
+@pytest.mark.req("ST-23")
 async def test_close_writes_what_waits_first(net: Net) -> None:
     client, server = Recorder(), Recorder()
     left, right = await net.pair(client, server)
@@ -90,6 +92,7 @@ async def test_abort_with_nothing_waiting(net: Net) -> None:
     assert server.calls == ["connection_made", "eof_received", "connection_lost"]
 
 
+@pytest.mark.req("ST-24")
 async def test_abort_drops_what_waits_to_be_written(net: Net) -> None:
     client, server = Recorder(), Recorder()
     left, right = await net.pair(client, server)
@@ -117,6 +120,7 @@ async def test_abort_with_unread_bytes_resets(net: Net) -> None:
     assert isinstance(server.exception, ConnectionResetError)
 
 
+@pytest.mark.req("MUST-12", "SHLD-3")
 async def test_close_with_unread_bytes_resets(net: Net) -> None:
     client, server = Recorder(), Recorder()
     left, right = await net.pair(client, server)
@@ -182,6 +186,7 @@ async def test_eof_received_false_closes(net: Net) -> None:
     assert client.calls == ["connection_made", "eof_received", "connection_lost"]
 
 
+@pytest.mark.req("ST-17")
 async def test_eof_received_true_keeps_writing(net: Net) -> None:
     client, server = Recorder(), Recorder(keep_open=True)
     left, right = await net.pair(client, server)

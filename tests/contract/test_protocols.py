@@ -41,6 +41,67 @@ async def test_buffered_protocol(net: Net) -> None:
     assert server.calls == ["connection_made", "data", "eof_received", "connection_lost"]
 
 
+async def test_what_a_protocol_does_in_data_received_counts_at_once(net: Net) -> None:
+    class Closing(Recorder):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self.transport.close()
+
+    class Pausing(Recorder):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self.transport.pause_reading()
+
+    client, server = Closing(), Pausing()
+    left, right = await net.pair(client, server)
+    left.write(PATTERN[:MANY])
+    await net.turns()
+    assert 0 < len(server.data) <= 256 * 1024
+    before = len(server.data)
+    right.resume_reading()
+    await net.turns()
+    assert before < len(server.data) <= before + 256 * 1024
+    right.write(PATTERN[:MANY])
+    await client.until(1)
+    await net.turns()
+    assert len(client.data) <= 256 * 1024
+    left.abort()
+    right.abort()
+    await client.lost
+    assert client.calls.count("data") == 1
+
+
+async def test_a_protocol_that_aborts_in_connection_made(net: Net) -> None:
+    class Refusing(Recorder):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            self.transport.abort()
+
+    client, server = Recorder(), Refusing()
+    await net.pair(client, server)
+    await server.lost
+    assert server.exception is None
+    assert server.calls == ["connection_made", "connection_lost"]
+    await client.lost
+    assert client.exception is None
+
+
+async def test_a_protocol_may_change_while_bytes_wait(net: Net) -> None:
+    class Upgrading(Recorder):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self.transport.set_protocol(second)
+
+    first, second = Upgrading(), BufferedRecorder(1000)
+    second.calls.append("set_protocol")
+    left, _ = await net.pair(Recorder(), first)
+    left.write(PATTERN[:MANY])
+    left.close()
+    await second.lost
+    assert first.data + second.data == PATTERN[:MANY]
+    assert len(first.data) <= 256 * 1024
+
+
 @pytest.mark.parametrize("method", ["data_received", "eof_received"])
 async def test_a_protocol_that_raises_loses_its_connection(net: Net, method: str) -> None:
     def fail(*args: Any) -> None:

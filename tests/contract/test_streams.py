@@ -90,6 +90,7 @@ async def test_big_echo(net: Net) -> None:
         await writer.wait_closed()
 
 
+@pytest.mark.req("MUST-12", "ST-17")
 async def test_the_end_of_the_stream_leaves_it_half_open(net: Net) -> None:
     async with Accepting(net) as accepting:
         (reader, writer), (their_reader, their_writer) = await accepting.connect()
@@ -138,6 +139,7 @@ async def test_a_bad_name(net: Net) -> None:
     assert caught.value.errno == socket.EAI_NONAME
 
 
+@pytest.mark.req("MUST-41")
 async def test_an_address_in_use(net: Net) -> None:
     async with Accepting(net) as accepting:
         with pytest.raises(OSError, match="error while attempting to bind on address") as caught:
@@ -163,6 +165,7 @@ async def test_a_local_address_of_the_other_family(net: Net) -> None:
         await net.client.open_connection(net.host, 80, local_addr=("::1", 0))
 
 
+@pytest.mark.req("MUST-43")
 async def test_a_local_address(net: Net) -> None:
     async with Accepting(net) as accepting:
         (_, first), _ = await accepting.connect()
@@ -179,6 +182,7 @@ async def test_a_local_address(net: Net) -> None:
             assert caught.value.errno == errno.EADDRINUSE
 
 
+@pytest.mark.req("MUST-12")
 async def test_reset_by_the_peer(net: Net) -> None:
     async with Accepting(net) as accepting:
         (reader, writer), (_, their_writer) = await accepting.connect()

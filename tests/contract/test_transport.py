@@ -124,6 +124,7 @@ async def test_pausing_in_connection_made(net: Net) -> None:
     assert await server.until(4) == b"data"
 
 
+@pytest.mark.req("MAY-8")
 async def test_a_reader_that_pauses_stops_the_writer(net: Net) -> None:
     client, server = Recorder(), Recorder()
     left, right = await net.pair(client, server)
