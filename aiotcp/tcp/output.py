@@ -59,11 +59,12 @@ def output(conn: Connection, now: float) -> None:
 
 
 def _window_opened(conn: Connection) -> bool:
-    return worth_update(
+    """Whether the user's reading is worth telling; before any data it has read nothing."""
+    return conn.total_received > 0 and worth_update(
         conn.rcv_nxt,
         conn.rcv_adv,
         conn.received_bytes,
-        conn.options.receive_buffer,
+        conn.rcv_buffer,
         conn.rcv_mss,
     )
 
@@ -118,7 +119,7 @@ def _segment(
         rcv_nxt,
         conn.rcv_adv,
         conn.received_bytes,
-        conn.options.receive_buffer,
+        conn.rcv_buffer,
         conn.rcv_mss,
         shift,
     )

@@ -10,7 +10,7 @@ _GRANULARITY_S = 0.001
 class RtoEstimator:
     """Round-trip samples in, `rto` out; seconds throughout.
 
-    `rto` always lies in [minimum, maximum]: every assignment passes the same clamp.
+    `rto` always lies in [minimum, maximum]: it is clamped where it is read.
     """
 
     __slots__ = ("_backoff", "_base", "maximum", "min_rtt", "minimum", "rttvar", "srtt")
@@ -29,7 +29,8 @@ class RtoEstimator:
     @property
     def rto(self) -> float:
         """The timeout now, back-off included."""
-        return min(max(self._base * (1 << self._backoff), self.minimum), self.maximum)
+        # RFC 6298 2.4 rounds up what is computed, 5.5 doubles what is in force: the floor first.
+        return min(max(self._base, self.minimum) * (1 << self._backoff), self.maximum)
 
     @property
     def backoff(self) -> int:

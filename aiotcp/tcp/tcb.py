@@ -121,6 +121,7 @@ class Tcb:
         "probe_due",
         "probes",
         "rcv_adv",
+        "rcv_buffer",
         "rcv_mss",
         "rcv_nxt",
         "rcv_up",
@@ -220,6 +221,8 @@ class Tcb:
         self.rcv_nxt = 0
         self.rcv_adv = 0
         """Right edge of the window we offered; never moves left (SHLD-14)."""
+        self.rcv_buffer = options.receive_buffer
+        """What may wait for the user, as far as the window field can offer it."""
         self.rcv_mss = path.mss
         """The MSS that we advertised."""
         self.rcv_wscale = 0
