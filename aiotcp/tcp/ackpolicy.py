@@ -35,12 +35,14 @@ class AckPolicy:
 
         SHLD-19: an acknowledgment for every second full-sized segment. Full-sized is what the
         peer has shown to be its size: its path may carry less than the MSS that we offered.
+        A full segment counts as the second after any other: a peer with Nagle's algorithm that
+        writes a header, then a body, holds the end of the body back until we acknowledge.
         """
         if segment_size > self._full:
             self._full = segment_size
         self._pending += length
         self.duplicates = 0
-        if self._pending >= 2 * self._full:
+        if self._pending > self._full:
             if self.due is None:
                 self.due = Why.ACK_SECOND_SEGMENT
         elif self.deadline == math.inf:
