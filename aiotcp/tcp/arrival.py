@@ -251,7 +251,7 @@ def _duplicate_ack(conn: Connection, segment: Segment, now: float) -> None:
         return
     verdict = conn.recovery.on_duplicate(conn.snd_una, conn.snd_nxt, conn.mss)
     if verdict is Verdict.FAST_RETRANSMIT:
-        conn.cc.on_loss(conn.snd_nxt - conn.snd_una, now)
+        conn.cc.on_loss(conn.recovery.flight, now)
         conn.scoreboard.mark_lost(conn.snd_una + conn.mss)
         conn.rexmt_why = Why.FAST_RETRANSMIT
         conn.force_retransmit = True

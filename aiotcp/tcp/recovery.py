@@ -27,32 +27,42 @@ class Verdict(Enum):
 class NewReno:
     """The state between two acknowledgments."""
 
-    __slots__ = ("dup_acks", "in_recovery", "inflation", "recover")
+    __slots__ = ("dup_acks", "flight", "in_recovery", "inflation", "recover")
 
     def __init__(self, iss: int) -> None:
         self.dup_acks = 0
         self.in_recovery = False
+        self.flight = 0
+        """Bytes outstanding when the first duplicate came. What limited transmit sends after that
+        is not part of the flight that ssthresh is computed from (RFC 5681 3.2 step 2)."""
         self.inflation = 0
         """Bytes by which duplicate acknowledgments widen cwnd: each tells of a departed segment."""
         self.recover = iss
-        """RFC 6582 3.2 step 1: the highest sequence sent when recovery last began."""
+        """RFC 6582 3.2 step 1: one above the highest sequence sent when recovery last began."""
 
     def on_duplicate(self, snd_una: int, snd_nxt: int, mss: int) -> Verdict:
         """An acknowledgment that repeats `snd_una` while data is outstanding."""
         self.dup_acks += 1
-        # Limited transmit (RFC 3042): the first two allow one new segment each. From the third
-        # on it is RFC 6582's inflation. Never more than what can have left the network.
-        self.inflation = min(self.inflation + mss, snd_nxt - snd_una)
-        if self.in_recovery or self.dup_acks != DUP_THRESH:
-            return Verdict.NOTHING
-        # RFC 6582 3.2 step 2, and 4.1: "If the Cumulative Acknowledgment field didn't cover
-        # more than recover", the duplicates may come from our own retransmissions.
-        if snd_una <= self.recover:
+        outstanding = snd_nxt - snd_una
+        if self.dup_acks == 1:
+            self.flight = outstanding
+        if self.in_recovery:
+            # RFC 5681 3.2 step 4, and its MAY: never more than what can have left the network.
+            self.inflation = min(self.inflation + mss, outstanding)
+        elif snd_una < self.recover:
+            self.inflation = 0  # after a timeout: our own repetitions make duplicates, too
+        elif self.dup_acks < DUP_THRESH:
+            # Limited transmit (RFC 3042): the first two allow one new segment each.
+            self.inflation = min(self.dup_acks * mss, outstanding)
+        elif self.dup_acks == DUP_THRESH and snd_una > self.recover:
+            # RFC 6582 3.2 step 2: "the Cumulative Acknowledgment field covers more than recover".
+            self.in_recovery = True
+            self.recover = snd_nxt
+            self.inflation = min(DUP_THRESH * mss, outstanding)
+            return Verdict.FAST_RETRANSMIT
+        else:
             self.inflation = 0
-            return Verdict.NOTHING
-        self.in_recovery = True
-        self.recover = snd_nxt
-        return Verdict.FAST_RETRANSMIT
+        return Verdict.NOTHING
 
     def on_new_ack(self, acked: int, snd_una: int, mss: int) -> Verdict:
         """`acked` new bytes were acknowledged, up to `snd_una`."""
