@@ -32,6 +32,7 @@ from aiotcp.errors import refused, reset
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp.opening import arrive_syn_sent, syn_acknowledged
 from aiotcp.tcp.recovery import Verdict
+from aiotcp.tcp.scoreboard import Sent
 from aiotcp.tcp.seq import unwrap
 from aiotcp.tcp.tcb import Milestone, State
 from aiotcp.wire.tcp import ACK, FIN, RST, SYN, URG, Segment
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 _PAWS_IDLE_S = 24 * 86400.0
 """RFC 7323 5.5: an older TS.Recent is no longer valid."""
+
+_TICKS_S = 0.002
+"""How far the timestamp clock's whole milliseconds may be off for a difference of two."""
 
 _TAKES_TEXT = frozenset({State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2})
 
@@ -212,15 +216,13 @@ def _new_ack(conn: Connection, segment: Segment, now: float) -> None:
     ack = segment.ack
     acked = ack - conn.snd_una
     flight = conn.scoreboard.in_flight
+    oldest = conn.scoreboard.oldest
     newest = conn.scoreboard.acknowledge(ack)
     rtt: float | None = None
     if newest is not None:
         rtt = now - newest.sent_at
-    elif conn.ts_enabled and segment.tsecr:
-        # RFC 7323 4.1: the echoed timestamp tells which transmission was acknowledged.
-        rtt = ((conn.clock(now) - segment.tsecr) & 0xFFFF_FFFF) / 1000
-        if rtt > 3600:
-            rtt = None  # not one of ours
+    elif oldest is not None and conn.ts_enabled and segment.tsecr:
+        rtt = _echoed_rtt(conn, oldest, segment.tsecr, now)
     if rtt is not None:
         conn.rto.sample(rtt, max(1, -(-flight // (2 * conn.mss))) if conn.ts_enabled else 1)
     conn.snd_una = ack
@@ -243,6 +245,18 @@ def _new_ack(conn: Connection, segment: Segment, now: float) -> None:
     conn.rexmt_at = now + conn.rto.rto if outstanding else conn.NEVER
     conn.stalled_since = now if outstanding else conn.NEVER
     conn.soft_error = None
+
+
+def _echoed_rtt(conn: Connection, oldest: Sent, tsecr: int, now: float) -> float | None:
+    """RFC 7323 4.1, for an acknowledgment of repeated data; `oldest` was at the left edge.
+
+    Only if the echo is of its latest transmission. An earlier one reached the peer before, and
+    its acknowledgment was lost: the time since then holds our own back-off and not the path's
+    round trip, and as a sample it would feed on itself until the RTO is at its ceiling. Then
+    Karn's rule stands (RFC 6298 3), and the back-off with it (5.5, 5.7).
+    """
+    rtt = ((conn.clock(now) - tsecr) & 0xFFFF_FFFF) / 1000
+    return rtt if rtt <= now - oldest.sent_at + _TICKS_S else None
 
 
 def _duplicate_ack(conn: Connection, segment: Segment, now: float) -> None:
