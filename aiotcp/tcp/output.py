@@ -42,6 +42,10 @@ def output(conn: Connection, now: float) -> None:
         return
     if state is State.CLOSED:
         return
+    if conn.acks.duplicates:
+        # Apart from the data that may follow: an acknowledgment counts as a duplicate only if
+        # "the incoming acknowledgment carries no data" (RFC 5681 2).
+        _acknowledge(conn, now)
     if conn.scoreboard.lost_bytes:
         _retransmit(conn, now)
     if conn.unsent > 0:
