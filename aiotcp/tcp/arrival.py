@@ -46,6 +46,7 @@ _PAWS_IDLE_S = 24 * 86400.0
 _TICKS_S = 0.002
 """How far the timestamp clock's whole milliseconds may be off for a difference of two."""
 
+_CLOSED_ON_BOTH_SIDES = frozenset({State.CLOSING, State.LAST_ACK})
 _TAKES_TEXT = frozenset({State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2})
 
 
@@ -167,6 +168,12 @@ def _check_reset(conn: Connection, segment: Segment, now: float) -> Drop | None:
     """RFC 5961 3.2: exactly at `rcv_nxt` it resets, elsewhere in the window it is challenged."""
     if segment.seq != conn.rcv_nxt:
         return _challenge(conn, now, Drop.RST_CHALLENGED)
+    if conn.state in _CLOSED_ON_BOTH_SIDES and not conn.sending:
+        # "CLOSING STATE, LAST-ACK STATE [...] enter the CLOSED state, delete the TCB, and return":
+        # unlike in the states before, nobody is told, since nothing is lost. Here, as in sockets,
+        # a closing state begins with the call, so data may still be on its way; then it is.
+        conn.delete()
+        return None
     # MUST-11: this SYN-RECEIVED came from an active open; a passive one is a half-open entry.
     conn.fail(refused() if conn.state is State.SYN_RECEIVED else reset())
     return None

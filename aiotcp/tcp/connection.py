@@ -193,8 +193,16 @@ class Connection(Tcb):
         try:
             self._life.throw(exc)
         except OSError as raised:
+            self.error = raised  # for those who are told of the transition
             self._enter(State.CLOSED)
             self._end(raised)
+
+    def delete(self) -> None:
+        """CLOSED at once, and no error: both sides had closed."""
+        if self._life is not None:
+            self._life.close()
+            self._enter(State.CLOSED)
+            self._end(None)
 
     def _end(self, error: OSError | None) -> None:
         self._life = None
