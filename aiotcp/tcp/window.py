@@ -36,15 +36,16 @@ def advertise(rcv_nxt: int, edge: int, held: int, buffer: int, mss: int, shift: 
 def worth_update(rcv_nxt: int, edge: int, held: int, buffer: int, mss: int) -> bool:
     """Whether the application's reading opened the window enough to send a segment for it.
 
-    RFC 9293 3.8.6.2.2 asks for min(MSS, buffer/2) at the least. A peer that still has room
-    learns of more with the next acknowledgment, so a segment for the update alone is worth it
-    for half the buffer, or for two segments when the buffer is small, the window nearly closed,
-    or the gain a quarter of the buffer.
+    RFC 9293 3.8.6.2.2 asks for min(MSS, buffer/2) at the least, and a peer that has no room for a
+    segment waits for just that. One that still has room learns of more with the next
+    acknowledgment. A segment for the update alone is then worth it for half the buffer; for a
+    quarter of it, if that is two segments; or for two segments if the buffer is small or the
+    window nearly closed.
     """
     offered = edge - rcv_nxt
     gain = buffer - held - offered
     if 2 * gain >= buffer:
         return True
     if gain < 2 * mss:
-        return False
+        return offered < mss <= gain
     return 4 * gain >= buffer or 8 * offered <= buffer or buffer <= 8 * mss
