@@ -13,9 +13,9 @@ _REPEAT_S = 0.5
 
 
 class ChallengeLimit:
-    """At most `limit` challenge ACKs in 5 seconds, and one reply per half second to empty
-    segments outside the window, so that two desynchronized ends never answer each other without
-    end."""
+    """At most `limit` challenge ACKs in a period of 5 seconds, which the first one begins, and one
+    reply per half second to empty segments outside the window, so that two desynchronized ends
+    never answer each other without end."""
 
     __slots__ = ("_count", "_period_start", "_replied_at", "limit")
 

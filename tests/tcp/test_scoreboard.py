@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from aiotcp.tcp.scoreboard import Scoreboard
 def board(*edges: int) -> Scoreboard:
     """Frames between each two of `edges`, sent at 0, 1, 2, … seconds."""
     scoreboard = Scoreboard()
-    for at, (start, end) in enumerate(zip(edges, edges[1:], strict=False)):
+    for at, (start, end) in enumerate(pairwise(edges)):
         scoreboard.sent(start, end, float(at))
     return scoreboard
 
