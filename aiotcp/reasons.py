@@ -93,6 +93,7 @@ class Drop(StrEnum):
     HALF_OPEN_BAD_ACK = "half_open_bad_ack"
     HALF_OPEN_NO_ACK = "half_open_no_ack"
     HALF_OPEN_RST = "half_open_rst"
+    HALF_OPEN_SYN = "half_open_syn"
     HALF_OPEN_SYN_AGAIN = "half_open_syn_again"
     # SYN-SENT.
     SYN_SENT_BAD_ACK = "syn_sent_bad_ack"

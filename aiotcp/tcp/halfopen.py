@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp.opening import Offer, syn_options, syn_window
 from aiotcp.tcp.seq import unwrap
+from aiotcp.tcp.window import scale_for
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.tcp import ACK, RST, SYN, HeaderTemplate, Segment, pack_options
 
 if TYPE_CHECKING:
     from aiotcp.tcp.listener import Listener
     from aiotcp.tcp.tcb import Path
+
+_REPLY_INTERVAL_S = 0.5
 
 
 class HalfOpen:
@@ -35,6 +38,7 @@ class HalfOpen:
         "listener",
         "offer",
         "path",
+        "replied_at",
         "resets",
         "retransmissions",
         "sent_at",
@@ -65,6 +69,7 @@ class HalfOpen:
         self.retransmissions = 0
         self.due: Why | None = Why.OPEN_REPLY
         """What the next output sends: the SYN+ACK, or a challenge ACK."""
+        self.replied_at = -math.inf
         self.resets: list[int] = []
         self.ended = False
         self.armed_at = math.inf
@@ -74,41 +79,58 @@ class HalfOpen:
         """RFC 9293 3.10.7.4 for SYN-RECEIVED; a complete handshake goes to `listener.promote`."""
         flags = segment.flags
         seq = unwrap(segment.seq, self.irs)
+        if flags & (SYN | ACK | RST) == SYN and seq == self.irs:
+            self._repeat()  # our SYN+ACK was lost
+            return Drop.HALF_OPEN_SYN_AGAIN
+        if self.offer.tsval is not None and not flags & (RST | SYN):
+            # RFC 7323 5.3 R1
+            if segment.tsval is None:
+                return Drop.NO_TIMESTAMP
+            if unwrap(segment.tsval, self.offer.tsval) < self.offer.tsval:
+                self._reply(Why.ACK_PAWS, now)
+                return Drop.PAWS
         rcv_nxt = self.irs + 1
-        in_window = rcv_nxt <= seq < rcv_nxt + syn_window(self.listener.options)
+        if seq >= rcv_nxt + syn_window(self.listener.options) or (
+            seq < rcv_nxt and seq + segment.length <= rcv_nxt
+        ):
+            if flags & RST:
+                return Drop.RST_OUT_OF_WINDOW
+            if flags & SYN:
+                self._reply(Why.CHALLENGE_ACK, now)
+                return Drop.SYN_CHALLENGED
+            self._reply(Why.ACK_UNACCEPTABLE, now)
+            return Drop.OUT_OF_WINDOW
         if flags & RST:
+            if seq != rcv_nxt:  # RFC 5961 3.2
+                self._reply(Why.CHALLENGE_ACK, now)
+                return Drop.RST_CHALLENGED
             # ST-10: "If this connection was initiated with a passive OPEN [...] then return
             # this connection to the LISTEN state [...] The user need not be informed."
-            if seq == rcv_nxt:
-                self._end()
-                return Drop.HALF_OPEN_RST
-            if in_window:
-                self.due = Why.CHALLENGE_ACK
-                return Drop.RST_CHALLENGED
-            return Drop.RST_OUT_OF_WINDOW
+            self._end()
+            return Drop.HALF_OPEN_RST
         if flags & SYN:
-            if seq == self.irs and not flags & ACK:
-                self.due = Why.OPEN_REPLY_RETRANSMIT  # our SYN+ACK was lost
-                return Drop.HALF_OPEN_SYN_AGAIN
-            self.due = Why.CHALLENGE_ACK
-            return Drop.SYN_CHALLENGED
+            # "If the connection was initiated with a passive OPEN, then return this connection
+            # to the LISTEN state and return": the peer began anew, and its SYN will come again.
+            self._end()
+            return Drop.HALF_OPEN_SYN
         if not flags & ACK:
             return Drop.HALF_OPEN_NO_ACK
         if unwrap(segment.ack, self.iss) != self.iss + 1:
             self.resets = [segment.ack]  # ST-12
             return Drop.HALF_OPEN_BAD_ACK
-        length = segment.length
-        if not (in_window or rcv_nxt < seq + length <= rcv_nxt + length):
-            self.due = Why.ACK_UNACCEPTABLE
-            return Drop.OUT_OF_WINDOW
-        if self.offer.tsval is not None:
-            if segment.tsval is None:
-                return Drop.NO_TIMESTAMP
-            if unwrap(segment.tsval, self.offer.tsval) < self.offer.tsval:
-                self.due = Why.ACK_PAWS
-                return Drop.PAWS
         self._end()
         return self.listener.promote(self, segment, now)
+
+    def _repeat(self) -> None:
+        """Send the SYN+ACK again, unless the first one is yet to leave."""
+        if self.due is not Why.OPEN_REPLY:
+            self.due = Why.OPEN_REPLY_RETRANSMIT
+
+    def _reply(self, why: Why, now: float) -> None:
+        """Answer, but seldom enough to be of no use to who forges segments (RFC 5961 7)."""
+        if self.due is None and now - self.replied_at >= _REPLY_INTERVAL_S:
+            self.replied_at = now
+            self.due = why
 
     def output(
         self, now: float, template: HeaderTemplate, transmit: Callable[[Frame], None]
@@ -123,18 +145,22 @@ class HalfOpen:
             return
         options = self.listener.options
         ts = (int(now * 1000) + self.ts_offset, self.offer.tsval or 0)
+        window = syn_window(options)
         if why in (Why.OPEN_REPLY, Why.OPEN_REPLY_RETRANSMIT):
             seq, flags = self.iss, SYN | ACK
             header_options = syn_options(self.path, options, ts, self.offer)
         else:
             seq, flags = self.iss + 1, ACK
+            if self.offer.wscale is not None:
+                # Only windows of SYNs are not scaled; rounded up, so as not to shrink (SHLD-14).
+                window = -(-window >> scale_for(options.receive_buffer))
             header_options = pack_options(timestamps=ts if self.offer.tsval is not None else None)
         transmit(
             template.frame(
                 seq,
                 self.irs + 1,
                 flags,
-                syn_window(options),
+                window,
                 options=header_options,
                 offload=offload,
                 reason=why,
@@ -151,6 +177,9 @@ class HalfOpen:
         """The SYN+ACK is repeated with back-off, and a few times only (RFC 4987 3.3)."""
         if self.ended or now < self.deadline:
             return
+        if self.listener.closed:
+            self._end()
+            return
         options = self.listener.options
         self.retransmissions += 1
         if self.retransmissions > options.synack_retries:
@@ -158,7 +187,7 @@ class HalfOpen:
             return
         wait = options.rto_initial_s * (1 << self.retransmissions)
         self.deadline = now + min(wait, options.rto_max_s)
-        self.due = Why.OPEN_REPLY_RETRANSMIT
+        self._repeat()
 
     def _end(self) -> None:
         self.ended = True

@@ -46,7 +46,9 @@ class TimeWait:
         self.offload = conn.path.offload
         self.snd_nxt = conn.snd_nxt
         self.rcv_nxt = conn.rcv_nxt
-        self.window = min((conn.rcv_adv - conn.rcv_nxt) >> conn.rcv_wscale, 0xFFFF)
+        offered = max(conn.rcv_adv - conn.rcv_nxt, 0)
+        # Rounded up, so as not to shrink (SHLD-14).
+        self.window = min(-(-offered >> conn.rcv_wscale), 0xFFFF)
         self.ts_recent = conn.ts_recent if conn.ts_enabled else None
         """The last timestamp of the peer; None without timestamps."""
         self.ts_offset = conn.ts_offset
@@ -89,7 +91,10 @@ class TimeWait:
             self.deadline = now + self.length_s
             self.due = Why.ACK_TIME_WAIT
             return Drop.TIME_WAIT_FIN
-        if segment.length or seq != self.rcv_nxt:
+        if not flags & ACK:
+            return Drop.NO_ACK  # ST-13
+        ack = unwrap(segment.ack, self.snd_nxt)
+        if segment.length or seq != self.rcv_nxt or ack != self.snd_nxt:
             self._reply(Why.ACK_TIME_WAIT, now)
         return Drop.TIME_WAIT_OLD
 
