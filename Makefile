@@ -1,5 +1,6 @@
 # make demo   a web page on our own TCP, fetched by curl through a TUN device
 # make test   the tests; those that need a TUN device are skipped where there is none to have
+# make conformance   the same, and writes docs/conformance.md from what they show
 # make lint   ruff and mypy --strict
 # make bench  throughput and rates, on this machine
 # make venv   just the environment: .venv, with aiotcp installed from this checkout
@@ -12,7 +13,7 @@ BIN := .venv/bin
 RUN := .venv/.installed
 DEV := .venv/.installed-dev
 
-.PHONY: demo test lint bench venv clean
+.PHONY: demo test conformance lint bench venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUN)
@@ -20,6 +21,9 @@ demo: $(RUN)
 
 test: $(DEV)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+conformance: $(DEV)
+	$(BIN)/python -m pytest --conformance docs/conformance.md $(PYTEST_ARGS)
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -23,6 +23,8 @@ import uvloop
 
 from aiotcp.sim import VirtualLoop
 
+pytest_plugins = ["tests.support.conformance"]
+
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 _reports: list[str] = []
