@@ -8,7 +8,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from aiotcp.errors import address_not_available
 from aiotcp.tcp.tcb import Endpoint
 
-_BROADCAST = b"\xff\xff\xff\xff"
+_UNSPECIFIED = bytes(16)
+_LOOPBACK = bytes(15) + b"\1"
 
 
 def pack(host: str) -> bytes:
@@ -28,10 +29,14 @@ def is_wildcard(address: bytes) -> bool:
 
 
 def is_unicast(address: bytes) -> bool:
-    """Whether a connection may have this address at its other end (MUST-46, MUST-57, MUST-63)."""
+    """Whether a connection may have this address at its other end (MUST-46, MUST-57, MUST-63).
+
+    Neither "this network", loopback, multicast, reserved nor broadcast (RFC 1122 3.2.1.3); in
+    IPv6 neither multicast, unspecified nor loopback (RFC 4291 2.5).
+    """
     if len(address) == 4:
-        return 0 < address[0] < 224 and address != _BROADCAST
-    return address[0] != 0xFF and any(address)
+        return 0 < address[0] < 224 and address[0] != 127
+    return address[0] != 0xFF and address not in (_UNSPECIFIED, _LOOPBACK)
 
 
 def flow_key(local: bytes, local_port: int, remote: bytes, remote_port: int) -> bytes:
