@@ -61,7 +61,7 @@ class Options:
     rto_min_s: float = 0.2
     """Floor of the RTO (RFC 6298 2.4 says 1 s; practice says 0.2 s); 0.001 to 60."""
     rto_max_s: float = 60.0
-    """Ceiling of the RTO (RFC 6298 2.5: at least 60 s); 1 to 600."""
+    """Ceiling of the RTO (RFC 6298 2.5: at least 60 s); 1 to 600, and not below the floor."""
     retries1: int = 3
     """R1: after so many retransmissions a soft error is reported (SHLD-10: at least 3)."""
     retries2: int = 15
@@ -94,7 +94,7 @@ class Options:
         _check("delayed_ack_s", self.delayed_ack_s, 0, 0.499)
         _check("rto_initial_s", self.rto_initial_s, 0.001, 60)
         _check("rto_min_s", self.rto_min_s, 0.001, 60)
-        _check("rto_max_s", self.rto_max_s, 1, 600)
+        _check("rto_max_s", self.rto_max_s, max(1, self.rto_min_s), 600)
         _check("retries1", self.retries1, 3, 255)
         _check("retries2", self.retries2, 3, 255)
         _check("syn_retries", self.syn_retries, 1, 255)

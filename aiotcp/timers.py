@@ -70,13 +70,15 @@ class TimerQueue:
         self._handle_at = math.inf
         now = self._loop.time()
         heap = self._heap
-        while heap and heap[0][0] <= now + _SLACK_S:
-            when, _, item = heappop(heap)
-            if when != item.armed_at:
-                continue  # an earlier entry has taken its place
-            item.armed_at = math.inf
-            if item.next_deadline() <= now + _SLACK_S:
-                self._on_due(item, max(now, when))
-            self.arm(item)
-        if heap and heap[0][0] < self._handle_at:
-            self._set(heap[0][0])
+        try:
+            while heap and heap[0][0] <= now + _SLACK_S:
+                when, _, item = heappop(heap)
+                if when != item.armed_at:
+                    continue  # an earlier entry has taken its place
+                item.armed_at = math.inf
+                if item.next_deadline() <= now + _SLACK_S:
+                    self._on_due(item, max(now, when))
+                self.arm(item)
+        finally:  # whatever one of them raised, the others have their time
+            if heap and heap[0][0] < self._handle_at:
+                self._set(heap[0][0])
