@@ -268,7 +268,7 @@ class Engine:
         if isinstance(entry, Connection):
             entry.output(now)
         elif entry.due is not None or (type(entry) is HalfOpen and entry.resets):
-            entry.output(now, self._template(entry.flow, self.options), self._transmit)
+            entry.output(now, self._template(entry.flow, entry.options), self._transmit)
         if entry.ended:
             self._retire(entry, now)
         else:
@@ -279,7 +279,7 @@ class Engine:
             return
         self._forget(entry)
         if type(entry) is Connection:
-            if entry.state is State.TIME_WAIT and self.options.time_wait_s > 0:
+            if entry.state is State.TIME_WAIT and entry.options.time_wait_s > 0:
                 self._keep_time_wait(TimeWait(entry, now))
         elif type(entry) is TimeWait:
             self._tell(entry.flow, State.TIME_WAIT, State.CLOSED)

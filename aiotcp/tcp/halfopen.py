@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from aiotcp.options import Options
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp.opening import Offer, syn_options, syn_window
 from aiotcp.tcp.seq import unwrap
@@ -75,6 +76,10 @@ class HalfOpen:
         self.armed_at = math.inf
         self.touched = False
 
+    @property
+    def options(self) -> Options:
+        return self.listener.options
+
     def arrive(self, segment: Segment, now: float) -> Drop | None:
         """RFC 9293 3.10.7.4 for SYN-RECEIVED; a complete handshake goes to `listener.promote`."""
         flags = segment.flags
@@ -90,7 +95,7 @@ class HalfOpen:
                 self._reply(Why.ACK_PAWS, now)
                 return Drop.PAWS
         rcv_nxt = self.irs + 1
-        if seq >= rcv_nxt + syn_window(self.listener.options) or (
+        if seq >= rcv_nxt + syn_window(self.options) or (
             seq < rcv_nxt and seq + segment.length <= rcv_nxt
         ):
             if flags & RST:
@@ -143,7 +148,7 @@ class HalfOpen:
         why, self.due = self.due, None
         if why is None or self.ended:
             return
-        options = self.listener.options
+        options = self.options
         ts = (int(now * 1000) + self.ts_offset, self.offer.tsval or 0)
         window = syn_window(options)
         if why in (Why.OPEN_REPLY, Why.OPEN_REPLY_RETRANSMIT):
@@ -180,7 +185,7 @@ class HalfOpen:
         if self.listener.closed:
             self._end()
             return
-        options = self.listener.options
+        options = self.options
         self.retransmissions += 1
         if self.retransmissions > options.synack_retries:
             self._end()

@@ -30,8 +30,8 @@ class TimeWait:
         "due",
         "ended",
         "flow",
-        "length_s",
         "offload",
+        "options",
         "rcv_nxt",
         "replied_at",
         "snd_nxt",
@@ -44,6 +44,7 @@ class TimeWait:
     def __init__(self, conn: Connection, now: float) -> None:
         self.flow = conn.flow
         self.offload = conn.path.offload
+        self.options = conn.options
         self.snd_nxt = conn.snd_nxt
         self.rcv_nxt = conn.rcv_nxt
         offered = max(conn.rcv_adv - conn.rcv_nxt, 0)
@@ -52,8 +53,7 @@ class TimeWait:
         self.ts_recent = conn.ts_recent if conn.ts_enabled else None
         """The last timestamp of the peer; None without timestamps."""
         self.ts_offset = conn.ts_offset
-        self.length_s = conn.options.time_wait_s
-        self.deadline = now + self.length_s
+        self.deadline = now + conn.options.time_wait_s
         self.due: Why | None = None
         self.replied_at = -math.inf
         self.ended = False
@@ -88,7 +88,7 @@ class TimeWait:
         seq = unwrap(segment.seq, self.rcv_nxt)
         if flags & FIN and seq + segment.length == self.rcv_nxt:
             # ST-18: "acknowledge it, and restart the 2 MSL timeout"
-            self.deadline = now + self.length_s
+            self.deadline = now + self.options.time_wait_s
             self.due = Why.ACK_TIME_WAIT
             return Drop.TIME_WAIT_FIN
         if not flags & ACK:
