@@ -345,7 +345,8 @@ def _text(conn: Connection, segment: Segment, now: float) -> Drop | None:
     kept = conn.reassembly.insert(start, payload)
     if kept is None:
         return Drop.REASSEMBLY_FULL
-    return None if kept else Drop.DUPLICATE_DATA
+    # A copy is no news, except for a FIN that the first one did not have.
+    return None if kept or segment.flags & FIN else Drop.DUPLICATE_DATA
 
 
 # -- eighth: FIN ------------------------------------------------------------------------------
@@ -357,8 +358,8 @@ def _fin(conn: Connection, segment: Segment) -> None:
         seq = segment.seq + len(segment.payload)
         if conn.peer_fin is None:
             conn.peer_fin = seq
-            if seq > conn.rcv_nxt:
-                conn.acks.on_out_of_order()
+            if seq > conn.rcv_nxt and not segment.payload:
+                conn.acks.on_out_of_order()  # text before it has been counted
         elif seq < conn.rcv_nxt:
             conn.acks.at_once(Why.ACK_DUPLICATE)
     if conn.peer_fin == conn.rcv_nxt:
