@@ -8,7 +8,7 @@ import itertools
 import socket
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from aiotcp.sockets import Address
 from aiotcp.tcp.tcb import Endpoint
@@ -53,7 +53,7 @@ async def resolve(
     )
     if not infos:
         raise OSError(f"getaddrinfo({host!r}) returned empty list")
-    return [Resolved(info[0], info[4]) for info in infos]  # type: ignore[arg-type]
+    return [Resolved(family, cast(Address, address)) for family, *_, address in infos]
 
 
 def _literal(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl as ssl_module
-from asyncio.sslproto import SSLProtocol
+from asyncio import sslproto
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from aiotcp.stack import PacketStack
 
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
+
+SSLProtocol: Any = sslproto.SSLProtocol  # private to asyncio: its stubs lag behind
 
 
 def _require_ssl(ssl: object, **meaningless: object) -> None:
@@ -62,15 +64,15 @@ async def create_connection(
     waiter = stack.loop.create_future()
     made: list[tuple[asyncio.Transport, _ProtocolT]] = []
 
-    def factory() -> SSLProtocol:
+    def factory() -> asyncio.BufferedProtocol:
         protocol = protocol_factory()
-        tls = SSLProtocol(
+        tls: asyncio.BufferedProtocol = SSLProtocol(
             stack.loop,
             protocol,
-            None if ssl is True else ssl,  # type: ignore[arg-type]  # None makes a default context
+            None if ssl is True else ssl,  # None makes the default context
             waiter,
             server_hostname=server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,  # type: ignore[arg-type]
+            ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
         made.append((_upper(tls), protocol))
@@ -103,16 +105,17 @@ async def create_server(
     if ssl is None:
         return await server.create_server(stack, protocol_factory, host, port, **kwds)
 
-    def factory() -> SSLProtocol:
-        return SSLProtocol(
+    def factory() -> asyncio.BufferedProtocol:
+        tls: asyncio.BufferedProtocol = SSLProtocol(
             stack.loop,
             protocol_factory(),
             ssl,
-            None,  # type: ignore[arg-type]  # nobody waits for the handshake
+            None,  # nobody waits for the handshake
             server_side=True,
-            ssl_handshake_timeout=ssl_handshake_timeout,  # type: ignore[arg-type]
+            ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
+        return tls
 
     return await server.create_server(stack, factory, host, port, **kwds)
 
@@ -147,7 +150,7 @@ async def start_tls(
         server_side,
         server_hostname,
         call_connection_made=False,
-        ssl_handshake_timeout=ssl_handshake_timeout,  # type: ignore[arg-type]
+        ssl_handshake_timeout=ssl_handshake_timeout,
         ssl_shutdown_timeout=ssl_shutdown_timeout,
     )
     upper = _upper(tls)
@@ -164,9 +167,9 @@ async def start_tls(
     return upper
 
 
-def _upper(tls: SSLProtocol) -> asyncio.Transport:
+def _upper(tls: Any) -> asyncio.Transport:
     """The application's transport."""
-    transport: asyncio.Transport = tls._get_app_transport()  # type: ignore[attr-defined]
+    transport: asyncio.Transport = tls._get_app_transport()
     return transport
 
 

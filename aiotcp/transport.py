@@ -43,6 +43,10 @@ class Transport(transports._FlowControlMixin):
 
     Made by `create_connection()` and servers, never by users. All callbacks of the protocol run in
     `context`: that of the caller of `create_connection()` or `create_server()`.
+
+    Two things go beyond asyncio: `get_extra_info("connection")` is TCP's own side of it (state,
+    measurements, the last soft error), and a protocol with a method `urgent_received(nbytes)` is
+    told when the peer's urgent data ends `nbytes` bytes ahead of what was delivered.
     """
 
     _start_tls_compatible = True
@@ -72,7 +76,6 @@ class Transport(transports._FlowControlMixin):
     if TYPE_CHECKING:  # what _FlowControlMixin has and the stubs leave out
         _loop: asyncio.AbstractEventLoop
         _extra: dict[str, Any]
-        _protocol_paused: bool
 
         def _maybe_pause_protocol(self) -> None: ...
         def _maybe_resume_protocol(self) -> None: ...
@@ -90,7 +93,13 @@ class Transport(transports._FlowControlMixin):
         loop = stack.loop
         sock = StackSocket(connection.local, connection.remote, stack, connection)
         super().__init__(
-            {"socket": sock, "sockname": sock.getsockname(), "peername": sock.getpeername()}, loop
+            {
+                "socket": sock,
+                "sockname": sock.getsockname(),
+                "peername": sock.getpeername(),
+                "connection": connection,
+            },
+            loop,
         )
         self._stack = stack
         self._connection = connection
@@ -130,21 +139,22 @@ class Transport(transports._FlowControlMixin):
         return f"<{' '.join(info)}>"
 
     def __del__(self) -> None:
-        # The stack holds its connections and they hold us: this is the end of the stack, too.
+        # While the stack has the connection, it has us: so the one or the other has ended.
         if getattr(self, "_loop", None) is not None:
             warn(f"unclosed transport {self!r}", ResourceWarning, stacklevel=1, source=self)
 
     # The protocol
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self._protocol = protocol
+        self._protocol: Any = protocol
         # By attribute, too: uvloop's SSLProtocol is no BufferedProtocol by inheritance.
         self._buffered = isinstance(protocol, asyncio.BufferedProtocol) or (
             hasattr(protocol, "get_buffer") and not isinstance(protocol, asyncio.Protocol)
         )
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        return self._protocol
+        protocol: asyncio.BaseProtocol = self._protocol
+        return protocol
 
     # What the stack calls
 
@@ -200,6 +210,10 @@ class Transport(transports._FlowControlMixin):
         connection's end either until it writes; as with a kernel socket that nobody polls.
         """
         connection = self._connection
+        if connection.urgent_news and self._wants_input():
+            connection.urgent_news = False
+            if hasattr(self._protocol, "urgent_received"):
+                self._call("urgent_received", connection.urgent_remaining)
         while connection.readable and self._wants_input():
             (self._deliver_into_buffer if self._buffered else self._deliver_bytes)()
         if not self._wants_input():
@@ -332,9 +346,6 @@ class Transport(transports._FlowControlMixin):
     def abort(self) -> None:
         self._force_close(None)
 
-    def _abort(self, exc: BaseException | None) -> None:  # the name that sslproto uses since 3.13
-        self._force_close(exc)
-
     def _force_close(self, exc: BaseException | None) -> None:
         """Give up what waits to be written and let go of the connection, because of `exc`."""
         if self._lost:
@@ -370,7 +381,7 @@ class Transport(transports._FlowControlMixin):
         connection = self._connection
         owner = self._owner
         try:
-            self._protocol.connection_lost(exc)  # type: ignore[arg-type]
+            self._protocol.connection_lost(exc)
         finally:
             if self._given_up or self._extra["socket"].lingers_zero:
                 connection.abort(discarded=self._discarded or self._extra["socket"].lingers_zero)
@@ -378,7 +389,8 @@ class Transport(transports._FlowControlMixin):
                 connection.close()
             self._stack.push(connection)
             # Cut the cycles: a protocol holds its transport, and often much else.
-            self._protocol = self._loop = self._owner = None  # type: ignore[assignment]
+            self._protocol = self._owner = None
+            self._loop = None  # type: ignore[assignment]
             if owner is not None:
                 owner._detach(self)
 

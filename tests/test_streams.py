@@ -417,6 +417,56 @@ async def test_a_transport_that_nobody_closes_warns() -> None:
         gc.collect()
 
 
+# What transports have beyond asyncio
+
+
+@pytest.mark.req("MUST-32", "MUST-33")
+async def test_a_protocol_is_told_of_urgent_data(stacks: tuple[Stack, Stack]) -> None:
+    here, there = stacks
+    told: list[int] = []
+
+    class Listening(asyncio.Protocol):
+        def __init__(self) -> None:
+            self.lost = there.loop.create_future()
+
+        def urgent_received(self, nbytes: int) -> None:
+            told.append(nbytes)
+
+        def connection_lost(self, exc: BaseException | None) -> None:
+            self.lost.set_result(exc)
+
+    protocol = Listening()
+    await there.create_server(lambda: protocol, THERE, 80)
+    transport, _ = await here.create_connection(asyncio.Protocol, THERE, 80)
+    connection = transport.get_extra_info("connection")
+    connection.send(b"look here", urgent=True)
+    here.push(connection)
+    transport.close()
+    assert await protocol.lost is None
+    assert told == [9]
+
+
+async def test_options_that_act(stacks: tuple[Stack, Stack]) -> None:
+    here, there = stacks
+    await there.start_server(hold, THERE, 80)
+    reader, writer = await here.open_connection(THERE, 80)
+    sock = writer.get_extra_info("socket")
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == Options().send_buffer
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 5000)
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 5000
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 400)
+    there.link.close()
+    writer.write(bytes(6000))
+    assert writer.transport.get_write_buffer_size() == 1000
+    before = here.loop.time()
+    with pytest.raises(TimeoutError):
+        await reader.read()
+    assert here.loop.time() - before == pytest.approx(0.4)
+    with pytest.raises(OSError, match="user_timeout_s must be between") as caught:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, -1)
+    assert caught.value.errno == errno.EINVAL
+
+
 # What loops do with transports
 
 

@@ -206,7 +206,7 @@ async def test_all_kinds_of_bytes(net: Net) -> None:
     reused[:] = b"----------"
     left.write(memoryview(b"a view")[2:])
     left.write(memoryview(b" read-only"))
-    left.writelines([b" and", bytearray(b" a"), memoryview(b" list"), b""])
+    left.writelines([b" and", b"", bytearray(b" a"), memoryview(b" list")])
     left.close()
     await server.lost
     assert server.data == b"bytes bytearray view read-only and a list"
