@@ -88,6 +88,8 @@ def arrive(conn: Connection, segment: Segment, now: float) -> Drop | None:
         if not acceptable:
             # RFC 9293 3.10.7.4: with a zero window "special allowance should be made to accept
             # valid ACKs, URGs, and RSTs"; the text is what the peer probes with.
+            if segment.flags & URG:
+                _urgent(conn, segment)
             conn.acks.at_once(Why.WINDOW_PROBE_REPLY)
             return Drop.OUT_OF_WINDOW
     if segment.flags & URG:
@@ -210,7 +212,7 @@ def _check_ack(conn: Connection, segment: Segment, now: float) -> Drop | None:
         _new_ack(conn, segment, now)
     elif ack == conn.snd_una and conn.scoreboard:
         _duplicate_ack(conn, segment, now)
-    _update_window(conn, segment)
+    _update_window(conn, segment, now)
     if conn.fin_acked and conn.state in _AWAITS_FIN_ACK:
         conn.reach(Milestone.FIN_ACKED)
     return None
@@ -236,6 +238,8 @@ def _new_ack(conn: Connection, segment: Segment, now: float) -> None:
     if ack > conn.snd_nxt:
         conn.snd_nxt = ack  # the byte of a window probe was taken
     conn.sending.discard_to(ack)
+    if conn.snd_up is not None and ack >= conn.snd_up:
+        conn.snd_up = None
     verdict = conn.recovery.on_new_ack(acked, ack, conn.mss)
     if verdict is Verdict.NOTHING:
         conn.cc.on_ack(acked, flight, now, rtt)
@@ -278,15 +282,19 @@ def _duplicate_ack(conn: Connection, segment: Segment, now: float) -> None:
         conn.force_retransmit = True
 
 
-def _update_window(conn: Connection, segment: Segment) -> None:
+def _update_window(conn: Connection, segment: Segment, now: float) -> None:
     """ "If SND.UNA =< SEG.ACK =< SND.NXT, the send window should be updated", unless the segment
-    is older than the last that did (ST-15)."""
+    is older than the last that did (ST-15).
+
+    One that acknowledges more is never older, even if it repeats old text (SEG.SEQ < SND.WL1):
+    "SND.WND is an offset from SND.UNA", and what was offered from a lower one is not valid here.
+    """
     seq, ack = segment.seq, segment.ack
     if ack < conn.snd_una:
         return
-    if conn.snd_wl1 < seq or (conn.snd_wl1 == seq and conn.snd_wl2 <= ack):
+    if ack > conn.snd_wl2 or seq >= conn.snd_wl1:
         conn.snd_wnd = segment.window << conn.snd_wscale
-        conn.snd_wl1 = seq
+        conn.snd_wl1 = max(seq, conn.snd_wl1)
         conn.snd_wl2 = ack
         if conn.snd_wnd > conn.max_snd_wnd:
             conn.max_snd_wnd = conn.snd_wnd
