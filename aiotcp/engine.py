@@ -305,12 +305,13 @@ class Engine:
             entry.ended = True
             del self._time_wait[entry.flow]
 
-    def _on_due(self, item: Timed, now: float) -> None:
+    def _on_due(self, item: Timed, due: float) -> None:
         assert isinstance(item, Connection | HalfOpen | TimeWait)
-        item.expire(now)
+        item.expire(due)
         if isinstance(item, Connection) and item.user is not None and item.ended:
             item.user.progress()
-        self._finish(item, now)
+        # Not `due`, which may lie ahead by the queue's slack: timestamps must not go back after it.
+        self._finish(item, self.loop.time())
 
     def link_lost(self, exc: OSError) -> None:
         """The device is gone: every connection ends with `exc`."""

@@ -26,7 +26,8 @@ class Timed(Protocol):
 
 
 class TimerQueue:
-    """Calls `on_due(item, now)` for each item whose deadline has passed."""
+    """Calls `on_due(item, due)` for each item whose deadline has passed, or will within half a
+    millisecond: `due` is then ahead of the loop's time."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, on_due: Callable[[Timed, float], None]
