@@ -23,6 +23,7 @@ async def test_peer_connects_and_talks(ipv6: bool) -> None:
         assert peer.states == ["LISTEN", "SYN-RECEIVED", "ESTABLISHED", "FIN-WAIT-1"]
 
 
+@pytest.mark.own_numbers
 @pytest.mark.parametrize("passive", [False, True])
 async def test_peer_brings_the_stack_s_numbers_near_the_wrap(passive: bool) -> None:
     async with Peer(iss=2**32 - 3, stack_iss=2**32 - 10) as peer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from aiotcp.wire.tcp import ACK, RST, SYN
@@ -60,7 +62,7 @@ async def test_numbers_of_different_four_tuples_have_nothing_in_common() -> None
                 numbers.append(await isn_of(other))
         assert len(set(numbers)) == 400
         # Neighbours are as far apart as chance has it: each of 8 parts of the circle gets some.
-        steps = [(b - a) % 2**32 for a, b in zip(numbers, numbers[1:], strict=False)]
+        steps = [(b - a) % 2**32 for a, b in pairwise(numbers)]
         assert {step >> 29 for step in steps} == set(range(8))
         assert {number >> 29 for number in numbers} == set(range(8))
 
@@ -98,4 +100,4 @@ async def test_timestamp_clocks_start_anywhere_and_tick_milliseconds() -> None:
             stamps.append(tsval)
             other.sends(ACK)
             await peer.wait(0.25)
-        assert [(b - a) % 2**32 for a, b in zip(stamps, stamps[1:], strict=False)] == [250, 250]
+        assert [(b - a) % 2**32 for a, b in pairwise(stamps)] == [250, 250]

@@ -57,7 +57,7 @@ async def test_simultaneous_open_that_ends_with_a_mere_ack() -> None:
 @pytest.mark.req("MUST-10", "7323-2", "7323-6", "2018-1")
 @pytest.mark.parametrize("offers", [True, False])
 async def test_crossed_syns_agree_on_what_both_offered(offers: bool) -> None:
-    """RFC 7323 2.2: in a SYN+ACK only "if a Window Scale option was received in the initial SYN"."""
+    """RFC 7323 2.2: a SYN+ACK has one "only if a Window Scale option was received"."""
     async with Peer() as peer:
         peer.opens()
         await peer.sees(SYN)
@@ -257,8 +257,10 @@ async def test_segments_to_many_or_to_others_are_dropped_in_silence(
 @pytest.mark.req("MUST-63")
 @pytest.mark.parametrize(
     "source",
-    ["0.0.0.0", "255.255.255.255", "224.0.0.1", "240.0.0.9", "127.0.0.1", STACK_V4]
-    + ["::", "ff02::1", "::1", STACK_V6],
+    [
+        *("0.0.0.0", "255.255.255.255", "224.0.0.1", "240.0.0.9", "127.0.0.1", STACK_V4),
+        *("::", "ff02::1", "::1", STACK_V6),
+    ],
 )
 @pytest.mark.parametrize("listening", [True, False])
 async def test_syns_from_no_possible_caller_are_ignored(source: str, listening: bool) -> None:

@@ -105,6 +105,7 @@ def test_the_table_is_complete() -> None:
     }
 
 
+@pytest.mark.own_numbers
 @pytest.mark.req("ST-1", "ST-2", "ST-3", "ST-4", "ST-5", "ST-6", "ST-7", "ST-9", "ST-10", "ST-11")
 @pytest.mark.req("ST-12", "ST-13", "ST-14", "ST-16", "ST-20", "ST-21", "X-1")
 @pytest.mark.req("5961-1", "5961-2", "5961-3", "1337-1", "1337-2", "SHLD-2", "MUST-11")
