@@ -7,14 +7,17 @@ once on asyncio's loop and once on uvloop: everything below tests/live, and what
 fixture ``loop_factory`` (both real loops).
 
 Any call of the loop's exception handler fails the test (a test that expects one sets a handler of
-its own), and so does a task that is still pending when the test and its fixtures have ended.
+its own), and so does a task that is still pending when the test and its fixtures have ended. A test
+that hangs fails after TEST_TIMEOUT_S.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -26,6 +29,8 @@ from aiotcp.sim import VirtualLoop
 pytest_plugins = ["tests.support.conformance"]
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+TEST_TIMEOUT_S = 300.0
 
 _reports: list[str] = []
 
@@ -110,9 +115,43 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
-    result = yield
+    with _limited(TEST_TIMEOUT_S):
+        result = yield
     _fail_on_reports()
     return result
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """What hangs fails: one test instead of the whole run."""
+    complaint = TimeoutError(f"the test took more than {seconds:g} s")
+    late = False
+
+    def too_long(signum: int, frame: object) -> None:
+        nonlocal late
+        try:
+            loop = None if late else asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        late = True
+        if loop is None:
+            raise complaint
+        # uvloop would take an exception here for that of a callback.
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.call_soon_threadsafe(lambda: None)  # asyncio's select() waits on otherwise
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 10.0)
+    try:
+        yield
+    except asyncio.CancelledError as exc:
+        if late:
+            raise complaint from exc
+        raise
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,8 +14,12 @@ pytest_plugins = ["pytester"]
 
 @pytest.fixture
 def bench(pytester: pytest.Pytester) -> pytest.Pytester:
-    pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function")
-    pytester.makeconftest(Path(__file__).parents[1].joinpath("conftest.py").read_text())
+    root = Path(__file__).parents[2]
+    pytester.makeini(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+        f"pythonpath = {root}"
+    )
+    pytester.makeconftest(root.joinpath("tests", "conftest.py").read_text())
     return pytester
 
 
@@ -111,3 +115,28 @@ def test_a_task_left_behind_fails_the_test(bench: pytest.Pytester) -> None:
     result = bench.runpytest_inprocess()
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["*tasks left pending*forever*"])
+
+
+def test_a_test_that_hangs_fails(bench: pytest.Pytester) -> None:
+    bench.makepyfile(
+        """
+        import asyncio, conftest, pytest
+
+        conftest.TEST_TIMEOUT_S = 0.2
+
+        @pytest.mark.real_loop
+        async def test_hangs():
+            await asyncio.get_running_loop().create_future()
+
+        async def test_goes_round():
+            while True:
+                await asyncio.sleep(1)
+
+        def test_waits():
+            import threading
+            threading.Event().wait()
+        """
+    )
+    result = bench.runpytest_subprocess()
+    result.assert_outcomes(failed=4)
+    result.stdout.fnmatch_lines(["*the test took more than 0.2 s*"])
