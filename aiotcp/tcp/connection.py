@@ -311,11 +311,15 @@ class Connection(Tcb):
         return min(self.snd_nxt, self.sending.end) - self.sending.start
 
     @property
+    def _taken(self) -> int:
+        """Sequence number of the next byte that the user gets; a FIN is not one."""
+        fin = self.peer_fin is not None and self.rcv_nxt > self.peer_fin
+        return self.rcv_nxt - fin - self.received_bytes
+
+    @property
     def urgent_remaining(self) -> int:
         """Bytes up to the end of the peer's urgent data; 0 if there is none ahead (MUST-33)."""
-        if self.rcv_up is None:
-            return 0
-        return max(self.rcv_up - (self.rcv_nxt - self.received_bytes), 0)
+        return 0 if self.rcv_up is None else max(self.rcv_up - self._taken, 0)
 
     def send(self, data: Buffer, *, urgent: bool = False) -> int:
         """SEND (RFC 9293 3.10.2): how many bytes of `data` were accepted, as send(2) does.
@@ -355,7 +359,7 @@ class Connection(Tcb):
                     chunk = chunk[:limit]
                 chunks.append(chunk)
                 limit -= len(chunk)
-        if self.rcv_up is not None and self.rcv_nxt - self.received_bytes >= self.rcv_up:
+        if self.rcv_up is not None and self._taken >= self.rcv_up:
             self.rcv_up = None
         return chunks
 

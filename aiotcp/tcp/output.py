@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _MAX_FRAME_BYTES = 65535
 _MAX_SACK_BLOCKS = 4
+_OVERRIDE_S = 1.0
+"""RFC 9293 3.8.6.2.1: "The override timeout should be in the range 0.1 - 1.0 seconds"."""
 _UNSYNCHRONIZED = frozenset({State.SYN_SENT, State.SYN_RECEIVED})
 
 
@@ -59,7 +61,10 @@ def output(conn: Connection, now: float) -> None:
     if state is State.FIN_WAIT_2 and conn.closed_by_user and conn.orphan_until == conn.NEVER:
         conn.orphan_until = now + conn.options.fin_timeout_s
     if conn.rexmt_at == conn.NEVER and (conn.scoreboard or conn.unsent > 0):
-        conn.rexmt_at = now + conn.rto.rto
+        wait = conn.rto.rto
+        if conn.snd_wnd and not conn.scoreboard:
+            wait = min(wait, _OVERRIDE_S)  # the window is open, but too little for a segment
+        conn.rexmt_at = now + wait
 
 
 def _window_opened(conn: Connection) -> bool:
@@ -131,7 +136,7 @@ def _segment(
     if edge > conn.rcv_adv:
         conn.rcv_adv = edge
     urgent = 0
-    if conn.snd_up is not None and seq < conn.snd_up:
+    if conn.snd_up is not None and seq < conn.snd_up and not flags & RST:
         # MUST-62: the pointer is the number of the octet that follows the urgent data.
         flags |= URG
         urgent = min(conn.snd_up - seq, 0xFFFF)
@@ -208,21 +213,28 @@ def _send_range(
 
 
 def _retransmit(conn: Connection, now: float) -> None:
-    """Repeat what is lost, oldest first, as far as cwnd and the peer's window allow (SHLD-16)."""
+    """Repeat what is lost, oldest first, as far as cwnd and the peer's window allow.
+
+    A window that has shrunk below what was sent may cut a segment (SHLD-16). Below the granularity
+    of its scale it counts as not shrunk (RFC 7323 2.4, for the sender, 4).
+    """
     options = _options(conn, now)
     size = _segment_size(conn, options)
     frame = _frame_size(conn, size, options)
     board = conn.scoreboard
     edge = conn.send_edge
+    if conn.snd_wnd:
+        edge += (1 << conn.snd_wscale) - 1
     while (record := board.first_lost()) is not None:
         room = conn.cc.cwnd + conn.recovery.inflation - board.in_flight
         if conn.force_retransmit:
             room = max(room, size)
             conn.force_retransmit = False
         # A FIN needs no window: it carries nothing that must be stored.
-        room = min(room, edge - record.start + (record.start == conn.fin_seq))
-        if room < min(size, record.end - record.start):
+        window = edge - record.start + (record.start == conn.fin_seq)
+        if window <= 0 or room < min(size, record.end - record.start):
             break
+        room = min(room, window)
         if room > size:
             room -= room % size
         board.cut(record, min(frame, room))
@@ -246,7 +258,7 @@ def _send_new(conn: Connection, now: float) -> None:
         text = left - fin
         window_room = conn.send_edge - conn.snd_nxt
         cwnd_room = conn.cc.cwnd + conn.recovery.inflation - board.in_flight
-        length = min(text, window_room, cwnd_room, frame)
+        length = max(min(text, window_room, cwnd_room, frame), 0)  # a window may have shrunk
         if text:
             length = _whole_segments(
                 conn, length, text, size, limited_by_cwnd=cwnd_room < window_room
