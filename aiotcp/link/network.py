@@ -16,6 +16,7 @@ import errno
 import functools
 import ipaddress
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ IPV6_MIN_MTU = 1280
 _MAIN_TABLE = 254
 _IFA_F_NODAD = 0x02
 _ADDR_GEN_MODE_NONE = 1
+_RTN_LOCAL = 2
+_IN_USE_S = 2.0  # longest wait for new IPv6 addresses
 # What the kernel answers to an IPv6 address if it was built or booted without IPv6, or if
 # disable_ipv6 is set.
 _NO_IPV6 = (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EACCES)
@@ -110,6 +113,7 @@ def configure(
                 added.append(str(address))
         if up:
             netlink.link("set", index=index, state="up")
+            _await_use(netlink, index, [each for each in wanted if str(each) in added])
     return Configured(name, tuple(added), absent)
 
 
@@ -233,6 +237,32 @@ def _add(netlink: Any, index: int, address: _Interface) -> str:
             return "IPv6 is disabled in the kernel (sysctl net.ipv6.conf.all.disable_ipv6)"
         raise
     return ""
+
+
+def _await_use(netlink: Any, index: int, addresses: Sequence[_Interface]) -> None:
+    """Wait until the kernel takes packets to its new IPv6 addresses.
+
+    It accepts an address at once and brings it into use in the background, some milliseconds later
+    on a busy machine; the answer to what it sends first would be lost. A device that nobody has
+    opened has no carrier, and its addresses come into use when it gets one.
+    """
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    (link,) = netlink.get_links(index)
+    if not link.get_attr("IFLA_CARRIER"):
+        return
+    give_up_at = time.monotonic() + _IN_USE_S
+    for address in addresses:
+        while address.version == 6 and time.monotonic() < give_up_at:
+            try:
+                (route,) = netlink.route("get", dst=str(address.ip))
+            except NetlinkError as exc:
+                if abs(exc.code) not in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+                    raise
+            else:
+                if route["type"] == _RTN_LOCAL:
+                    break
+            time.sleep(0.001)
 
 
 def _refuse_clash(netlink: Any, wanted: Sequence[_Interface], own_index: int) -> None:
