@@ -61,15 +61,15 @@ def arrive(conn: Connection, segment: Segment, now: float) -> Drop | None:
         segment.flags &= ~SYN
     else:
         segment.seq = unwrap(segment.seq, conn.rcv_nxt)
-        if conn.ts_enabled and not segment.flags & RST:
-            dropped = _check_timestamp(conn, segment, now)
-            if dropped is not None:
-                return dropped
-        if conn.state is State.SYN_RECEIVED and segment.seq == conn.irs:
+        if segment.flags & SYN and conn.state is State.SYN_RECEIVED and segment.seq == conn.irs:
             # RFC 9293 figure 8: the SYN+ACK of a simultaneous open repeats the SYN that we
             # know; "segments are trimmed to the window", and so it is an ACK.
             segment.seq += 1
             segment.flags &= ~SYN
+        if conn.ts_enabled and not segment.flags & (RST | SYN):
+            dropped = _check_timestamp(conn, segment, now)
+            if dropped is not None:
+                return dropped
         acceptable = _acceptable(conn, segment)
         if not acceptable and not _probes_closed_window(conn, segment):
             return _unacceptable(conn, segment, now)
@@ -107,7 +107,8 @@ def arrive(conn: Connection, segment: Segment, now: float) -> Drop | None:
 
 
 def _check_timestamp(conn: Connection, segment: Segment, now: float) -> Drop | None:
-    """PAWS (RFC 7323 5.3 R1). RSTs are exempt; the caller sees to that."""
+    """PAWS (RFC 7323 5.3 R1). Not for RSTs, which are exempt, nor for SYNs: those are challenged
+    whatever they carry (RFC 5961 4.2), or a peer that has restarted could never call again."""
     if segment.tsval is None:
         # RFC 7323 3.2: "If a non-<RST> segment is received without a TSopt, a TCP SHOULD
         # silently drop the segment."
