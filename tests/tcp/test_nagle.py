@@ -1,4 +1,4 @@
-"""Small writes: when they leave, how they are packed, where PSH stands (RFC 9293 3.7.4, 3.9.1.2)."""
+"""Small writes: when they leave, how they are packed, where PSH stands (RFC 9293 3.7.4, 3.9.1)."""
 
 from __future__ import annotations
 
