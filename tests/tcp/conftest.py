@@ -24,7 +24,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not inspect.iscoroutinefunction(metafunc.function):
         return
     if metafunc.definition.get_closest_marker("own_numbers") is None:
-        metafunc.fixturenames.append("_numbers")
         metafunc.parametrize("_numbers", ["usual", "wrap"], indirect=True)
 
 
@@ -41,9 +40,9 @@ def _shifted(function: Callable[..., int]) -> Callable[..., int]:
     return moved
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def _numbers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "usual":
+    if getattr(request, "param", "usual") == "usual":
         return
     moved = _shifted(isn.initial_sequence_number)
     monkeypatch.setattr(engine, "initial_sequence_number", moved)
