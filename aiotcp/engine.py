@@ -33,6 +33,7 @@ from aiotcp.tcp.halfopen import HalfOpen
 from aiotcp.tcp.isn import initial_sequence_number, timestamp_offset
 from aiotcp.tcp.listener import Listener
 from aiotcp.tcp.opening import read_offer
+from aiotcp.tcp.seq import MASK, unwrap
 from aiotcp.tcp.timewait import TimeWait
 from aiotcp.timers import Timed, TimerQueue
 from aiotcp.wire import ipv4, ipv6, tcp
@@ -64,6 +65,8 @@ class Engine:
         self.addresses = LocalAddresses(list(addresses))
         self.counters = Counters()
         self.closed = False
+        self.lost: OSError | None = None
+        """Why the link is gone, if it is."""
         source = random.Random(seed) if seed is not None else None
         secrets = source.randbytes(32) if source is not None else os.urandom(32)
         self._secret = secrets[:16]
@@ -79,6 +82,8 @@ class Engine:
         self._touched: list[Entry] = []
         self._accepted: list[tuple[Listener, Connection]] = []
         self._replies: list[Frame] = []
+        self._transitions: list[Transition] = []
+        self._connections = 0  # how many of the table's entries are connections
         self._drained: asyncio.Event | None = None
         link.attach(self, self.loop)
 
@@ -123,11 +128,16 @@ class Engine:
         else:  # IP options or extension headers stand between
             key = bytes(packet[addresses]) + bytes(packet[offset : offset + 4])
         entry = self._table.get(key)
+        if entry is not None and entry.ended:
+            # Earlier in this batch. Its last words go out with the others; the table is for who
+            # comes next.
+            self._retire(entry, self._now)
+            entry = self._table.get(key)
         if entry is None:
             return self._unmatched(key, segment)
         if type(entry) is not Connection:
-            if type(entry) is TimeWait and entry.accepts(segment):
-                return self._reopen(entry, segment)
+            if type(entry) is TimeWait and entry.accepts(segment) and self._reopen(entry, segment):
+                return None
             if type(entry) is HalfOpen and entry.listener.closed:
                 self._forget(entry)
                 return self._unmatched(key, segment)
@@ -158,7 +168,7 @@ class Engine:
             entry.touched = True
             self._touched.append(entry)
 
-    def _unmatched(self, key: bytes, segment: tcp.Segment, iss_above: int = 0) -> Drop | None:
+    def _unmatched(self, key: bytes, segment: tcp.Segment) -> Drop | None:
         """A segment for no connection: LISTEN or CLOSED (RFC 9293 3.10.7.1, 3.10.7.2)."""
         local, local_port, remote, remote_port = split_flow(key)
         if local not in self.addresses:
@@ -171,7 +181,7 @@ class Engine:
         if listener is not None:
             dropped = listener.screen(segment)
             if dropped is None:
-                self._half_open(listener, key, segment, iss_above)
+                self._half_open(listener, key, segment)
             elif dropped is Drop.LISTEN_ACK:
                 self._reset(key, segment, Why.RST_BAD_ACK)
             return dropped
@@ -199,18 +209,21 @@ class Engine:
     # -- passive open -------------------------------------------------------------------------
 
     def _half_open(
-        self, listener: Listener, key: bytes, segment: tcp.Segment, iss_above: int
+        self, listener: Listener, key: bytes, segment: tcp.Segment, above: int | None = None
     ) -> None:
         path = self._path(key)
         iss = initial_sequence_number(self._secret, key, self._now)
+        if above is not None:
+            # MAY-2: "assigns its initial sequence number for the new connection to be larger
+            # than the largest sequence number it used on the previous connection incarnation".
+            iss = max(unwrap(iss, above), above + 1) & MASK
         entry = HalfOpen(
             listener,
             key,
             path,
             read_offer(segment, path, listener.options),
             irs=segment.seq,
-            # MAY-2: the new connection's numbers begin above those of the old one.
-            iss=max(iss, iss_above) & 0xFFFF_FFFF,
+            iss=iss,
             ts_offset=timestamp_offset(self._secret, key),
         )
         listener.half_open += 1
@@ -222,46 +235,62 @@ class Engine:
         """The handshake is complete: a connection takes the place of the half-open entry."""
         listener = entry.listener
         conn = self._new_connection(entry.flow, entry.path, listener.options, entry.iss, now)
-        self._table[entry.flow] = conn
-        conn.open_passive(
-            entry.offer, entry.irs, syn_sent_at=entry.sent_at, lost=entry.retransmissions
-        )
+        self._timers.drop(entry)
+        self._enter(conn)
+        conn.open_passive(entry.offer, entry.irs, syn_sent_at=entry.sent_at, lost=entry.repeated)
         conn.on_state = self._on_state
         self._touch(conn)
         self._accepted.append((listener, conn))
         self.counters.connections_accepted += 1
         return conn.arrive(segment, now)
 
-    def _reopen(self, entry: TimeWait, segment: tcp.Segment) -> Drop | None:
-        """A SYN that TIME-WAIT lets through (RFC 6191 2, MAY-2)."""
+    def _reopen(self, entry: TimeWait, segment: tcp.Segment) -> bool:
+        """A SYN that TIME-WAIT lets through (RFC 6191 2, MAY-2), if anybody takes it."""
+        local, local_port, _, _ = split_flow(entry.flow)
+        listener = self._listeners.find(local, local_port, entry.flow)
+        if listener is None or listener.screen(segment) is not None:
+            return False
         self._forget(entry)
-        return self._unmatched(entry.flow, segment, (entry.snd_nxt & 0xFFFF_FFFF) + 1)
+        self._tell(entry.flow, State.TIME_WAIT, State.CLOSED)
+        self._half_open(listener, entry.flow, segment, above=entry.snd_nxt)
+        return True
 
     # -- after a batch ------------------------------------------------------------------------
 
     def flush(self) -> None:
         """The batch is over: users look, everything that is due goes out, timers are set."""
-        now = self._now
         accepted, self._accepted = self._accepted, []
         for listener, conn in accepted:
             if listener.closed:
                 conn.abort(discarded=True)
             else:
-                self._listeners.accept(listener, conn)
+                self._call_user(self._listeners.accept, listener, conn)
         touched, self._touched = self._touched, []
+        replies, self._replies = self._replies, []
+        self._in_batch = False
         for entry in touched:
             entry.touched = False
+        for entry in touched:
             if type(entry) is Connection:
                 if entry.user is not None:
-                    entry.user.progress()
+                    self._call_user(entry.user.progress)
                 if entry.received:
                     entry.settle_batch()
-            self._finish(entry, now)
-        if self._replies:
-            replies, self._replies = self._replies, []
-            for frame in replies:
-                self._transmit(frame)
-        self._in_batch = False
+            # The clock anew: what users did may have taken its time, and timers start here.
+            self._finish(entry, self.loop.time())
+        for frame in replies:
+            self._transmit(frame)
+
+    def _call_user(self, function: Callable[..., None], *args: object) -> None:
+        """What one user raises is reported; it must not cost the others their turn."""
+        try:
+            function(*args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self.loop.call_exception_handler(
+                {"message": f"Exception in {function!r}", "exception": exc}
+            )
 
     def _finish(self, entry: Entry, now: float) -> None:
         """Output, then the deadline; what has ended leaves the table."""
@@ -273,6 +302,8 @@ class Engine:
             self._retire(entry, now)
         else:
             self._timers.arm(entry)
+        if self._transitions:
+            self._notify()
 
     def _retire(self, entry: Entry, now: float) -> None:
         if self._table.get(entry.flow) is not entry:
@@ -285,7 +316,7 @@ class Engine:
             self._tell(entry.flow, State.TIME_WAIT, State.CLOSED)
         else:
             self._tell(entry.flow, State.SYN_RECEIVED, State.LISTEN)
-        if self._drained is not None and not self._live():
+        if self._drained is not None and not self._connections:
             self._drained.set()
 
     def _keep_time_wait(self, record: TimeWait) -> None:
@@ -299,9 +330,16 @@ class Engine:
         self._table[record.flow] = self._time_wait[record.flow] = record
         self._timers.arm(record)
 
+    def _enter(self, conn: Connection) -> None:
+        self._table[conn.flow] = conn
+        self._connections += 1
+
     def _forget(self, entry: Entry) -> None:
         del self._table[entry.flow]
-        if type(entry) is TimeWait:
+        self._timers.drop(entry)
+        if type(entry) is Connection:
+            self._connections -= 1
+        elif type(entry) is TimeWait:
             entry.ended = True
             del self._time_wait[entry.flow]
 
@@ -309,19 +347,22 @@ class Engine:
         assert isinstance(item, Connection | HalfOpen | TimeWait)
         item.expire(due)
         if isinstance(item, Connection) and item.user is not None and item.ended:
-            item.user.progress()
+            self._call_user(item.user.progress)
         # Not `due`, which may lie ahead by the queue's slack: timestamps must not go back after it.
         self._finish(item, self.loop.time())
 
     def link_lost(self, exc: OSError) -> None:
-        """The device is gone: every connection ends with `exc`."""
-        for conn in self._live():
-            conn.fail(exc)
-            if conn.user is not None:
-                conn.user.progress()
-            self._retire(conn, self.loop.time())
+        """The device is gone: every connection ends with the error, and no new one begins."""
+        self.lost = exc
         for listener in self._listeners.all():
             listener.close()
+        for entry in list(self._table.values()):
+            if type(entry) is Connection:
+                entry.fail(OSError(exc.errno, exc.strerror))
+                if entry.user is not None:
+                    self._call_user(entry.user.progress)
+            self._forget(entry)
+        self._notify()
 
     # -- packets out --------------------------------------------------------------------------
 
@@ -381,4 +422,11 @@ class Engine:
         if self._observer is not None:
             local, remote = endpoints(flow)
             now = self._now if self._in_batch else self.loop.time()
-            self._observer(Transition(now, local, remote, old, new, error))
+            self._transitions.append(Transition(now, local, remote, old, new, error))
+
+    def _notify(self) -> None:
+        """Tell the observer, now that no connection is in the middle of something."""
+        told, self._transitions = self._transitions, []
+        for transition in told:
+            assert self._observer is not None
+            self._call_user(self._observer, transition)

@@ -51,6 +51,11 @@ def address_not_available(detail: str = "") -> OSError:
     return os_error(errno.EADDRNOTAVAIL, detail)
 
 
+def network_down(detail: str = "") -> OSError:
+    """The link of the stack is gone."""
+    return os_error(errno.ENETDOWN, detail)
+
+
 def network_unreachable(detail: str = "") -> OSError:
     return os_error(errno.ENETUNREACH, detail)
 

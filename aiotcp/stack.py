@@ -11,6 +11,7 @@ from aiotcp.errors import (
     aborted,
     address_in_use,
     address_not_available,
+    network_down,
     network_unreachable,
 )
 from aiotcp.info import ConnectionInfo, Transition, describe
@@ -61,8 +62,7 @@ class PacketStack(Engine):
         address of the stack can reach, EADDRNOTAVAIL for a `local` that is not the stack's or
         when no port is free, EADDRINUSE for a local port in use towards this destination.
         """
-        if self.closed:
-            raise RuntimeError("the stack is closed")
+        self._check_open()
         destination = pack(remote.host)
         if not is_unicast(destination) or destination in self.addresses:
             raise network_unreachable(str(remote))  # MUST-46
@@ -76,7 +76,7 @@ class PacketStack(Engine):
         conn = self._new_connection(key, self._path(key), options or self.options, iss, now)
         conn.user = user
         conn.on_state = self._on_state
-        self._table[key] = conn
+        self._enter(conn)
         self.counters.connections_opened += 1
         conn.open_active()
         self._finish(conn, now)
@@ -122,8 +122,7 @@ class PacketStack(Engine):
 
         Raises OSError: EADDRINUSE, EADDRNOTAVAIL.
         """
-        if self.closed:
-            raise RuntimeError("the stack is closed")
+        self._check_open()
         address = pack(local.host)
         if any(address):
             self.addresses.require(address)
@@ -149,6 +148,12 @@ class PacketStack(Engine):
         self._listeners.add(listener, address, port, accept, shared=reuse_port)
         return listener
 
+    def _check_open(self) -> None:
+        if self.closed:
+            raise RuntimeError("the stack is closed")
+        if self.lost is not None:
+            raise network_down(str(self.lost))
+
     def push(self, conn: Connection) -> None:
         """After calls on `conn`: what should go out now does, and its deadline is looked at."""
         self._finish(conn, self._now if self._in_batch else self.loop.time())
@@ -170,7 +175,7 @@ class PacketStack(Engine):
             listener.close()
         for conn in self._live():
             if conn.user is not None:
-                conn.user.close()
+                self._call_user(conn.user.close)
             else:
                 conn.close()
                 self.push(conn)
@@ -182,10 +187,9 @@ class PacketStack(Engine):
             except TimeoutError:
                 pass
         for conn in self._live():
-            conn.farewell = Why.RST_ABORT
-            conn.fail(aborted())
+            conn.terminate(Why.RST_ABORT, aborted())
             if conn.user is not None:
-                conn.user.progress()
+                self._call_user(conn.user.progress)
             self.push(conn)
         self._timers.close()
         self._table.clear()

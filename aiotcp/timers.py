@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 _SLACK_S = 0.0005
 """Loops round a time to their own ticks; waking so much early is on time."""
+_MANY = 64
+"""Stale entries below this number are not worth cleaning up."""
 
 
 class Timed(Protocol):
@@ -36,6 +38,7 @@ class TimerQueue:
         self._on_due = on_due
         self._heap: list[tuple[float, int, Timed]] = []
         self._entered = 0
+        self._stale = 0  # entries that an earlier one has replaced, or whose item was dropped
         self._handle: asyncio.TimerHandle | None = None
         self._handle_at = math.inf
 
@@ -46,11 +49,27 @@ class TimerQueue:
         """Look at the deadline of `item`: to be called whenever it may have moved closer."""
         deadline = item.next_deadline()
         if deadline < item.armed_at:
+            if item.armed_at != math.inf:
+                self._note_stale()
             item.armed_at = deadline
             self._entered += 1
             heappush(self._heap, (deadline, self._entered, item))
             if deadline < self._handle_at:
                 self._set(deadline)
+
+    def drop(self, item: Timed) -> None:
+        """`item` has no deadlines any more, and is not to be kept alive by an old one."""
+        if item.armed_at != math.inf:
+            item.armed_at = math.inf
+            self._note_stale()
+
+    def _note_stale(self) -> None:
+        """Entries stay where they are until they are half of the heap: constant work for each."""
+        self._stale += 1
+        if self._stale > _MANY and 2 * self._stale > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[0] == entry[2].armed_at]
+            heapify(self._heap)
+            self._stale = 0
 
     def close(self) -> None:
         """Forget everything."""
@@ -70,16 +89,16 @@ class TimerQueue:
         self._handle = None
         self._handle_at = math.inf
         now = self._loop.time()
-        heap = self._heap
         try:
-            while heap and heap[0][0] <= now + _SLACK_S:
-                when, _, item = heappop(heap)
+            while self._heap and self._heap[0][0] <= now + _SLACK_S:
+                when, _, item = heappop(self._heap)
                 if when != item.armed_at:
-                    continue  # an earlier entry has taken its place
+                    self._stale -= 1
+                    continue
                 item.armed_at = math.inf
                 if item.next_deadline() <= now + _SLACK_S:
                     self._on_due(item, max(now, when))
                 self.arm(item)
         finally:  # whatever one of them raised, the others have their time
-            if heap and heap[0][0] < self._handle_at:
-                self._set(heap[0][0])
+            if self._heap and self._heap[0][0] < self._handle_at:
+                self._set(self._heap[0][0])

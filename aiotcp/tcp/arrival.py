@@ -61,11 +61,17 @@ def arrive(conn: Connection, segment: Segment, now: float) -> Drop | None:
         segment.flags &= ~SYN
     else:
         segment.seq = unwrap(segment.seq, conn.rcv_nxt)
-        if segment.flags & SYN and conn.state is State.SYN_RECEIVED and segment.seq == conn.irs:
+        if (
+            segment.flags & (SYN | ACK) == SYN | ACK
+            and conn.state is State.SYN_RECEIVED
+            and segment.seq == conn.irs
+        ):
             # RFC 9293 figure 8: the SYN+ACK of a simultaneous open repeats the SYN that we
-            # know; "segments are trimmed to the window", and so it is an ACK.
+            # know; "segments are trimmed to the window", and so it is an ACK. Its window, not
+            # scaled as in every SYN, is told in the units of those that are.
             segment.seq += 1
             segment.flags &= ~SYN
+            segment.window >>= conn.snd_wscale
         if conn.ts_enabled and not segment.flags & (RST | SYN):
             dropped = _check_timestamp(conn, segment, now)
             if dropped is not None:
@@ -79,12 +85,12 @@ def arrive(conn: Connection, segment: Segment, now: float) -> Drop | None:
             return _challenge(conn, now, Drop.SYN_CHALLENGED)
         if not segment.flags & ACK:
             return Drop.NO_ACK  # ST-13
-        if conn.ts_enabled:
-            _remember_timestamp(conn, segment, now)
         segment.ack = unwrap(segment.ack, conn.snd_una)
         dropped = _check_ack(conn, segment, now)
         if dropped is not None or conn.ended:
             return dropped
+        if segment.tsval is not None and conn.ts_enabled:
+            _remember_timestamp(conn, segment, segment.tsval, now)
         if not acceptable:
             # RFC 9293 3.10.7.4: with a zero window "special allowance should be made to accept
             # valid ACKs, URGs, and RSTs"; the text is what the peer probes with.
@@ -121,14 +127,13 @@ def _check_timestamp(conn: Connection, segment: Segment, now: float) -> Drop | N
     return None
 
 
-def _remember_timestamp(conn: Connection, segment: Segment, now: float) -> None:
-    """RFC 7323 5.3 R3, in 4.3's form: only of the segment that holds the left edge."""
-    assert segment.tsval is not None
+def _remember_timestamp(conn: Connection, segment: Segment, tsval: int, now: float) -> None:
+    """RFC 7323 5.3 R3, in 4.3's form: only of the segment that holds the left edge, and, so that
+    nobody can poison it blindly, only if its ACK field was valid."""
     if segment.seq <= conn.last_ack_sent:
-        tsval = unwrap(segment.tsval, conn.ts_recent)
-        if tsval < conn.ts_recent:  # 24 days idle: what was recent is void
-            tsval = segment.tsval
-        conn.ts_recent = tsval
+        unwrapped = unwrap(tsval, conn.ts_recent)
+        # A lower one passed PAWS only because 24 idle days have voided what was recent.
+        conn.ts_recent = unwrapped if unwrapped >= conn.ts_recent else tsval
         conn.ts_recent_at = now
 
 
@@ -195,7 +200,7 @@ def _check_ack(conn: Connection, segment: Segment, now: float) -> Drop | None:
     ack = segment.ack
     if conn.state is State.SYN_RECEIVED:
         # ST-12: "If the segment acknowledgment is not acceptable, form a reset segment"
-        if not conn.iss < ack <= conn.snd_nxt:
+        if not conn.iss < ack <= conn.snd_max:
             conn.answer_with_reset(ack)
             return Drop.HALF_OPEN_BAD_ACK
         syn_acknowledged(conn, segment, now)
@@ -233,8 +238,9 @@ def _new_ack(conn: Connection, segment: Segment, now: float) -> None:
         rtt = now - newest.sent_at
     elif oldest is not None and conn.ts_enabled and segment.tsecr:
         rtt = _echoed_rtt(conn, oldest, segment.tsecr, now)
-    if rtt is not None:
-        conn.rto.sample(rtt, max(1, -(-flight // (2 * conn.mss))) if conn.ts_enabled else 1)
+    if rtt is not None and (ack > conn.rtt_seq or conn.rto.backoff):
+        conn.rto.sample(rtt)
+        conn.rtt_seq = conn.snd_nxt
     conn.snd_una = ack
     if ack > conn.snd_nxt:
         conn.snd_nxt = ack  # the byte of a window probe was taken
@@ -275,6 +281,8 @@ def _duplicate_ack(conn: Connection, segment: Segment, now: float) -> None:
     """RFC 5681 2, definition: outstanding data, no text, no SYN or FIN, same ACK, same window."""
     if segment.length or segment.window << conn.snd_wscale != conn.snd_wnd:
         return
+    if conn.probes:
+        return  # the answer to a window probe tells of no departed segment
     verdict = conn.recovery.on_duplicate(conn.snd_una, conn.snd_nxt, conn.mss)
     if verdict is Verdict.FAST_RETRANSMIT:
         conn.cc.on_loss(conn.recovery.flight, now)
@@ -299,6 +307,10 @@ def _update_window(conn: Connection, segment: Segment, now: float) -> None:
         conn.snd_wl2 = ack
         if conn.snd_wnd > conn.max_snd_wnd:
             conn.max_snd_wnd = conn.snd_wnd
+        if conn.probes and conn.snd_wnd:
+            # It opens: what was in flight when it closed waits no longer than for a timeout.
+            conn.probes = 0
+            conn.rexmt_at = min(conn.rexmt_at, now + conn.rto.rto)
 
 
 # -- sixth: URG -------------------------------------------------------------------------------
@@ -328,9 +340,12 @@ def _text(conn: Connection, segment: Segment, now: float) -> Drop | None:
         # SHLD-3: nobody will read this, and the peer must learn that it is lost.
         conn.refuse_data()
         return Drop.DATA_AFTER_CLOSE
-    if end > conn.rcv_adv:  # ST-19: trimmed to the window
-        payload = payload[: conn.rcv_adv - start]
-        end = conn.rcv_adv
+    limit = conn.rcv_adv if conn.peer_fin is None else min(conn.rcv_adv, conn.peer_fin)
+    if end > limit:  # ST-19: trimmed to the window, and to a FIN that is known
+        if start >= limit:
+            return Drop.DATA_AFTER_FIN
+        payload = payload[: limit - start]
+        end = limit
         segment.flags &= ~FIN
     rcv_nxt = conn.rcv_nxt
     if end <= rcv_nxt:
@@ -339,6 +354,7 @@ def _text(conn: Connection, segment: Segment, now: float) -> Drop | None:
         if start < rcv_nxt:
             payload = payload[rcv_nxt - start :]
         conn.received.append(payload)
+        conn.unsettled += 1
         conn.rcv_nxt = end
         conn.acks.on_text(end - rcv_nxt, segment.gso_size or len(segment.payload), now)
         if conn.reassembly:
@@ -365,13 +381,14 @@ def _fin(conn: Connection, segment: Segment) -> None:
     """Only in its turn (ST-20): a FIN beyond a hole is remembered, not acted on."""
     if segment.flags & FIN:
         seq = segment.seq + len(segment.payload)
-        if conn.peer_fin is None:
+        if conn.peer_fin is None and seq >= conn.reassembly.end:
             conn.peer_fin = seq
             if seq > conn.rcv_nxt and not segment.payload:
                 conn.acks.on_out_of_order()  # text before it has been counted
         elif seq < conn.rcv_nxt:
             conn.acks.at_once(Why.ACK_DUPLICATE)
-    if conn.peer_fin == conn.rcv_nxt:
+    if conn.peer_fin == conn.rcv_nxt and not conn.fin_reached:
+        conn.fin_reached = True
         conn.rcv_nxt += 1
         conn.rcv_adv = max(conn.rcv_adv, conn.rcv_nxt)
         conn.acks.at_once(Why.ACK_FIN)

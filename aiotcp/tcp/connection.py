@@ -36,6 +36,9 @@ from aiotcp.tcp.tcb import Endpoint, Milestone, Path, State, Tcb
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.tcp import HeaderTemplate, Segment
 
+_SMALL_BYTES = 1024
+"""Received chunks below this size are joined with what follows."""
+
 __all__ = ["Connection", "Endpoint", "Milestone", "Path", "State", "User"]
 
 
@@ -197,6 +200,13 @@ class Connection(Tcb):
             self._enter(State.CLOSED)
             self._end(raised)
 
+    def terminate(self, why: Why, exc: OSError) -> None:
+        """End the life by `exc` and tell the peer with a RST, except in SYN-SENT, where there is
+        nobody to tell (ST-24)."""
+        if self.state is not State.SYN_SENT:
+            self.farewell = why
+        self.fail(exc)
+
     def delete(self) -> None:
         """CLOSED at once, and no error: both sides had closed."""
         if self._life is not None:
@@ -224,15 +234,15 @@ class Connection(Tcb):
         self._begin(State.SYN_SENT)
 
     def open_passive(
-        self, offer: opening.Offer, irs: int, *, syn_sent_at: float, lost: int
+        self, offer: opening.Offer, irs: int, *, syn_sent_at: float, lost: bool
     ) -> None:
         """A half-open entry got the segment that completes its handshake; `arrive` follows.
 
-        `lost` is how often its SYN+ACK was sent again.
+        `lost`: its SYN+ACK was sent more than once.
         """
         self.snd_nxt = self.snd_max = self.iss + 1
         self.syn_sent_at = syn_sent_at
-        self.retransmissions = lost
+        self.retransmissions = int(lost)
         opening.settle(self, offer, irs, syn_sent_at)
         self._begin(State.SYN_RECEIVED)
 
@@ -267,12 +277,18 @@ class Connection(Tcb):
         timeouts.expire(self, now)
 
     def settle_batch(self) -> None:
-        """The batch is over: what the user did not take must leave the link's memory."""
+        """The batch is over: what the user did not take must leave the link's memory.
+
+        It is joined, so that a peer that sends single bytes does not make each cost an object.
+        """
         received = self.received
-        for index in range(len(received) - 1, -1, -1):
-            if type(received[index]) is bytes:
-                break
-            received[index] = bytes(received[index])
+        fresh = [received.pop() for _ in range(min(self.unsettled, len(received)))]
+        self.unsettled = 0
+        if fresh:
+            if received and len(received[-1]) < _SMALL_BYTES:
+                fresh.append(received.pop())
+            fresh.reverse()
+            received.append(b"".join(fresh))
 
     def answer_with_reset(self, seq: int) -> None:
         """`<SEQ=SEG.ACK><CTL=RST>`, while this connection goes on."""
@@ -281,8 +297,7 @@ class Connection(Tcb):
 
     def refuse_data(self) -> None:
         """Data for a user who is gone (SHLD-3)."""
-        self.farewell = Why.RST_DATA_AFTER_CLOSE
-        self.fail(reset())
+        self.terminate(Why.RST_DATA_AFTER_CLOSE, reset())
 
     # -- the user's calls -------------------------------------------------------------------
 
@@ -294,9 +309,7 @@ class Connection(Tcb):
     @property
     def eof(self) -> bool:
         """The peer's FIN was reached and everything before it was taken."""
-        return (
-            self.peer_fin is not None and self.rcv_nxt > self.peer_fin and not self.received_bytes
-        )
+        return self.fin_reached and not self.received_bytes
 
     @property
     def send_space(self) -> int:
@@ -313,8 +326,7 @@ class Connection(Tcb):
     @property
     def _taken(self) -> int:
         """Sequence number of the next byte that the user gets; a FIN is not one."""
-        fin = self.peer_fin is not None and self.rcv_nxt > self.peer_fin
-        return self.rcv_nxt - fin - self.received_bytes
+        return self.rcv_nxt - self.fin_reached - self.received_bytes
 
     @property
     def urgent_remaining(self) -> int:
@@ -384,8 +396,7 @@ class Connection(Tcb):
         if self.received_bytes:
             self.received.clear()
             self.received_bytes = 0
-            self.farewell = Why.RST_UNREAD_DATA
-            self.fail(aborted())
+            self.terminate(Why.RST_UNREAD_DATA, aborted())
             return
         self.shutdown()
 
@@ -404,7 +415,6 @@ class Connection(Tcb):
             self.user = None
             self.received.clear()
             self.received_bytes = 0
-            self.farewell = Why.RST_ABORT
-            self.fail(aborted())
+            self.terminate(Why.RST_ABORT, aborted())
             return
         self.close()

@@ -39,6 +39,7 @@ class HalfOpen:
         "listener",
         "offer",
         "path",
+        "repeated",
         "replied_at",
         "resets",
         "retransmissions",
@@ -68,6 +69,9 @@ class HalfOpen:
         self.sent_at = -math.inf
         self.deadline = math.inf
         self.retransmissions = 0
+        """By the timer, and so counted against the limit."""
+        self.repeated = False
+        """The SYN+ACK left more than once, for whatever reason: its round trip is ambiguous."""
         self.due: Why | None = Why.OPEN_REPLY
         """What the next output sends: the SYN+ACK, or a challenge ACK."""
         self.replied_at = -math.inf
@@ -129,6 +133,7 @@ class HalfOpen:
     def _repeat(self) -> None:
         """Send the SYN+ACK again, unless the first one is yet to leave."""
         if self.due is not Why.OPEN_REPLY:
+            self.repeated = True
             self.due = Why.OPEN_REPLY_RETRANSMIT
 
     def _reply(self, why: Why, now: float) -> None:
@@ -195,5 +200,6 @@ class HalfOpen:
         self._repeat()
 
     def _end(self) -> None:
-        self.ended = True
-        self.listener.half_open -= 1
+        if not self.ended:
+            self.ended = True
+            self.listener.half_open -= 1

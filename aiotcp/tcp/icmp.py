@@ -36,11 +36,12 @@ def on_icmp(conn: Connection, news: IcmpNews, now: float) -> Drop | None:
     """Act on it if it is plausible: the name under which it was discarded, or None."""
     if conn.ended:
         return Drop.ICMP_NO_CONNECTION
-    if news.seq is not None:
-        # RFC 5927 4.1: only a segment that is in flight can have caused it.
-        seq = unwrap(news.seq, conn.snd_una)
-        if not conn.snd_una <= seq < max(conn.snd_max, conn.snd_una + 1):
-            return Drop.ICMP_SEQUENCE
+    # RFC 5927 4.1: only a segment that is in flight can have caused it. RFC 792 has every error
+    # quote 64 bits of TCP, so one without a sequence number is none.
+    if news.seq is None:
+        return Drop.ICMP_SEQUENCE
+    if not conn.snd_una <= unwrap(news.seq, conn.snd_una) < conn.snd_max:
+        return Drop.ICMP_SEQUENCE
     if news.mtu is not None:
         _packet_too_big(conn, news.mtu)
         return None

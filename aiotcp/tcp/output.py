@@ -54,7 +54,7 @@ def output(conn: Connection, now: float) -> None:
         _send_new(conn, now)
     if conn.probe_due:
         _probe(conn, now)
-    if conn.acks.due is None and conn.peer_fin is None and _window_opened(conn):
+    if conn.acks.due is None and not conn.fin_reached and _window_opened(conn):
         conn.acks.at_once(Why.WINDOW_UPDATE)
     if conn.acks.due is not None:
         _acknowledge(conn, now)

@@ -1,122 +1,155 @@
 """Segments that arrived ahead of their turn (RFC 9293 3.10.7.4, SHLD-31).
 
-Chunks are kept sorted, disjoint and copied: the link reuses its memory. What is here is bounded
-twice: by the receive window, outside of which nothing is offered, and by a count of chunks, so
-that a peer sending single bytes cannot make it cost a hundred times what the window says.
+What is here is bounded twice: by the receive window, outside of which nothing is offered, and by
+what the pieces cost, so that a peer sending single bytes cannot make them cost a hundred times
+what the window says.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Callable
 
 _OVERHEAD_BYTES = 128
-"""What a chunk costs beside its bytes: the object, its place in the lists."""
+"""What a piece costs beside its bytes: the object, its place in the queues."""
+
+_RECENT = 16
+"""How many arrivals are remembered for the order of SACK blocks."""
+
+
+class _Run:
+    """The bytes [start, end), without a hole: what a SACK block tells."""
+
+    __slots__ = ("end", "pieces", "start")
+
+    def __init__(self, start: int, end: int, pieces: deque[bytes]) -> None:
+        self.start = start
+        self.end = end
+        self.pieces = pieces
 
 
 class Reassembly:
-    """Bytes above `rcv_nxt`, by sequence number.
+    """Bytes above `rcv_nxt`, by sequence number, copied: the link reuses its memory.
 
-    `limit` bounds the bytes held, each chunk's overhead included.
+    `limit` bounds the bytes held, each piece's overhead included.
     """
 
-    __slots__ = ("_chunks", "_cost", "_recent", "_starts", "limit")
+    __slots__ = ("_cost", "_recent", "_runs", "_starts", "held_bytes", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._starts: list[int] = []
-        self._chunks: list[bytes] = []
+        self.held_bytes = 0
+        self._runs: list[_Run] = []  # sorted, and apart from each other
+        self._starts: list[int] = []  # of the runs, for bisection
         self._cost = 0
-        self._recent: list[int] = []  # a sequence number in each of the latest ranges, newest last
+        self._recent: deque[int] = deque(maxlen=_RECENT)  # where data arrived, latest last
 
     def __bool__(self) -> bool:
-        return bool(self._starts)
+        return bool(self._runs)
 
     @property
-    def held_bytes(self) -> int:
-        return self._cost - _OVERHEAD_BYTES * len(self._starts)
+    def end(self) -> int:
+        """One above the highest byte held; below every sequence number if nothing is."""
+        return self._runs[-1].end if self._runs else -(1 << 62)
 
     def insert(self, start: int, data: bytes | bytearray | memoryview) -> bool | None:
         """Keep what is new of `data`, which begins at `start`.
 
         True if any byte was new, False if all were held already, None if there is no room.
         """
-        end = start + len(data)
-        starts, chunks = self._starts, self._chunks
-        index = bisect_left(starts, start)
-        if index and starts[index - 1] + len(chunks[index - 1]) > start:
-            index -= 1
-        # Cut `data` into the pieces that fall between the chunks already held.
-        pieces: list[tuple[int, int]] = []
-        position, probe = start, index
-        while position < end:
-            if probe == len(starts) or starts[probe] >= end:
-                pieces.append((position, end))
-                break
-            if starts[probe] > position:
-                pieces.append((position, starts[probe]))
-            position = max(position, starts[probe] + len(chunks[probe]))
-            probe += 1
-        if not pieces:
-            self._touch(start)
-            return False
-        cost = sum(right - left + _OVERHEAD_BYTES for left, right in pieces)
+        gaps = self._gaps(start, start + len(data))
+        cost = sum(right - left + _OVERHEAD_BYTES for left, right in gaps)
         if self._cost + cost > self.limit:
             return None
-        for left, right in pieces:
-            at = bisect_left(starts, left)
-            starts.insert(at, left)
-            chunks.insert(at, bytes(data[left - start : right - start]))
+        for left, right in gaps:
+            self._add(left, bytes(data[left - start : right - start]))
         self._cost += cost
-        self._touch(start)
-        return True
+        self._recent.append(start)
+        return bool(gaps)
 
-    def _touch(self, seq: int) -> None:
-        recent = self._recent
-        if recent and recent[-1] == seq:
-            return
-        recent.append(seq)
-        if len(recent) > 32:
-            del recent[:16]
+    def _gaps(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of [start, end) that no run holds."""
+        gaps = []
+        index = max(bisect_right(self._starts, start) - 1, 0)
+        while start < end:
+            if index == len(self._runs) or self._runs[index].start >= end:
+                gaps.append((start, end))
+                break
+            run = self._runs[index]
+            if run.start > start:
+                gaps.append((start, run.start))
+            start = max(start, run.end)
+            index += 1
+        return gaps
+
+    def _add(self, start: int, piece: bytes) -> None:
+        """Put a piece that overlaps no run where it belongs, and join what it connects."""
+        end = start + len(piece)
+        self.held_bytes += len(piece)
+        runs, starts = self._runs, self._starts
+        index = bisect_left(starts, start)
+        before = runs[index - 1] if index and runs[index - 1].end == start else None
+        after = runs[index] if index < len(runs) and starts[index] == end else None
+        if before is None and after is None:
+            runs.insert(index, _Run(start, end, deque((piece,))))
+            starts.insert(index, start)
+        elif before is None:
+            assert after is not None
+            after.pieces.appendleft(piece)
+            after.start = starts[index] = start
+        else:
+            before.pieces.append(piece)
+            before.end = end
+            if after is not None:
+                self._join(index - 1, before, after)
+
+    def _join(self, index: int, before: _Run, after: _Run) -> None:
+        """The shorter queue moves, so that a hole filled from either side costs little."""
+        if len(before.pieces) < len(after.pieces):
+            after.pieces.extendleft(reversed(before.pieces))
+            before.pieces = after.pieces
+        else:
+            before.pieces.extend(after.pieces)
+        before.end = after.end
+        del self._runs[index + 1], self._starts[index + 1]
 
     def pop_ready(self, rcv_nxt: int, deliver: Callable[[bytes], None]) -> int:
-        """Deliver the chunks that now continue the stream; the new `rcv_nxt`."""
-        starts, chunks = self._starts, self._chunks
-        used = 0
-        while used < len(starts) and starts[used] <= rcv_nxt:
-            chunk = chunks[used]
-            skip = rcv_nxt - starts[used]
-            self._cost -= len(chunk) + _OVERHEAD_BYTES
-            used += 1
-            if skip < len(chunk):
-                rcv_nxt += len(chunk) - skip
-                deliver(chunk[skip:] if skip else chunk)
-        if used:
-            del starts[:used], chunks[:used]
-            if not starts:
-                self._recent.clear()
+        """Deliver the pieces that now continue the stream; the new `rcv_nxt`."""
+        while self._runs and self._runs[0].start <= rcv_nxt:
+            run = self._runs.pop(0)
+            del self._starts[0]
+            position = run.start
+            for piece in run.pieces:
+                self._cost -= len(piece) + _OVERHEAD_BYTES
+                self.held_bytes -= len(piece)
+                position += len(piece)
+                if position > rcv_nxt:
+                    known = len(piece) - (position - rcv_nxt)
+                    deliver(piece[known:] if known else piece)
+                    rcv_nxt = position
+        if not self._runs:
+            self._recent.clear()
         return rcv_nxt
 
     def ranges(self) -> list[tuple[int, int]]:
         """The contiguous ranges held, in sequence order."""
-        found: list[tuple[int, int]] = []
-        for start, chunk in zip(self._starts, self._chunks, strict=True):
-            if found and found[-1][1] == start:
-                found[-1] = (found[-1][0], start + len(chunk))
-            else:
-                found.append((start, start + len(chunk)))
-        return found
+        return [(run.start, run.end) for run in self._runs]
 
     def sack_blocks(self, limit: int) -> tuple[tuple[int, int], ...]:
         """Up to `limit` ranges to report, the one that changed last first (RFC 2018 4)."""
-        if not self._starts or limit <= 0:
-            return ()
-        ranges = self.ranges()
         blocks: list[tuple[int, int]] = []
         for seq in reversed(self._recent):
-            for block in ranges:
-                if block[0] <= seq < block[1] and block not in blocks:
-                    blocks.append(block)
             if len(blocks) == limit:
                 return tuple(blocks)
-        return tuple(blocks + [block for block in ranges if block not in blocks])[:limit]
+            # An arrival may have begun in front of what it brought: the run at or behind it.
+            index = max(bisect_right(self._starts, seq) - 1, 0)
+            run = self._runs[index]
+            if run.end <= seq and index + 1 < len(self._runs):
+                run = self._runs[index + 1]
+            if run.end > seq and (run.start, run.end) not in blocks:
+                blocks.append((run.start, run.end))
+        for run in self._runs[: 2 * limit]:
+            if len(blocks) < limit and (run.start, run.end) not in blocks:
+                blocks.append((run.start, run.end))
+        return tuple(blocks)

@@ -1,6 +1,7 @@
 """The bytes that the application handed over and the peer has not acknowledged yet.
 
-Views are kept, never copied: a segment is sent, and sent again, as slices of what was written.
+Views are kept, not copied: a segment is sent, and sent again, as slices of what was written. Only
+small writes are joined.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import TypeAlias
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 _COMPACT_AT = 64
+_SMALL_BYTES = 1024
+"""Writes below this size are joined: the copy is cheaper than a chunk of their own."""
 
 
 class SendBuffer:
@@ -39,6 +42,13 @@ class SendBuffer:
             return
         if view.format != "B" or view.ndim != 1:
             view = view.cast("B")
+        if len(view) < _SMALL_BYTES and self._first < len(self._chunks):
+            last = self._chunks[-1]
+            if len(last) < _SMALL_BYTES:
+                # Views of the old one live on in frames that are under way.
+                self._chunks[-1] = memoryview(b"".join((last, view)))
+                self.end += len(view)
+                return
         self._starts.append(self.end)
         self._chunks.append(view)
         self.end += len(view)

@@ -103,6 +103,7 @@ class Tcb:
         "challenges",
         "closed_by_user",
         "crossed_offer",
+        "fin_reached",
         "fin_seq",
         "flow",
         "force_retransmit",
@@ -135,6 +136,7 @@ class Tcb:
         "rexmt_at",
         "rexmt_why",
         "rto",
+        "rtt_seq",
         "sack_enabled",
         "scoreboard",
         "sending",
@@ -157,6 +159,7 @@ class Tcb:
         "ts_offset",
         "ts_recent",
         "ts_recent_at",
+        "unsettled",
         "urgent_news",
     )
 
@@ -232,9 +235,13 @@ class Tcb:
         """The urgent pointer advanced and the user was not told yet (MUST-32)."""
         self.peer_fin: int | None = None
         """Sequence number of the peer's FIN, as soon as it is seen, in order or not."""
+        self.fin_reached = False
+        """The peer's FIN has had its turn: `rcv_nxt` is beyond it."""
         self.received: deque[Buffer] = deque()
         """In order, not yet taken by the user; views are good for the batch, then copied."""
         self.received_bytes = 0
+        self.unsettled = 0
+        """How many chunks at the end of `received` may still be in the link's memory."""
         self.reassembly = Reassembly(2 * options.receive_buffer)
         self.acks = AckPolicy(options.delayed_ack_s)
         self.closed_by_user = False
@@ -253,6 +260,9 @@ class Tcb:
         self.rto = RtoEstimator(
             initial=options.rto_initial_s, minimum=options.rto_min_s, maximum=options.rto_max_s
         )
+        self.rtt_seq = iss
+        """An acknowledgment beyond this gives the next round-trip sample: one for each window,
+        however many frames or acknowledgments that takes (RFC 6298 3)."""
         self.cc = cc
         self.recovery = NewReno(iss)
         self.challenges = ChallengeLimit(options.challenge_acks)

@@ -45,9 +45,7 @@ def expire(conn: Connection, now: float) -> None:
 
 def give_up(conn: Connection) -> None:
     """R2 or the user timeout: ETIMEDOUT, or the ICMP error that explains it (ST-25, SHLD-25)."""
-    if conn.state not in _OPENING:
-        conn.farewell = Why.RST_TIMEOUT
-    conn.fail(conn.soft_error or timed_out())
+    conn.terminate(Why.RST_TIMEOUT, conn.soft_error or timed_out())
 
 
 def _send_timer(conn: Connection, now: float) -> None:

@@ -63,12 +63,13 @@ class TimeWait:
     def accepts(self, segment: Segment) -> bool:
         """Whether a SYN may open a new connection now: RFC 6191 2, MAY-2.
 
-        With timestamps on both sides a later one; otherwise a sequence number beyond the last.
+        With timestamps in both incarnations a later one; otherwise a sequence number beyond the
+        last. Only if the old one had none are new ones enough.
         """
         if segment.flags & (SYN | ACK | RST) != SYN:
             return False
         later = unwrap(segment.seq, self.rcv_nxt) > self.rcv_nxt
-        if segment.tsval is None:
+        if segment.tsval is None or not self.options.timestamps:
             # A connection that had timestamps must not be followed on sequence numbers of a
             # peer that has stopped sending them unless those are beyond the old ones.
             return later
