@@ -308,6 +308,10 @@ class Peer:
             offload=False,
         ).to_bytes()
 
+    def wire_number(self, relative: int) -> int:
+        """A number of the stack's as it is on the wire."""
+        return (self.irs or 0) + relative & 0xFFFF_FFFF
+
     @property
     def tsval(self) -> int:
         """The peer's timestamp clock: milliseconds."""
