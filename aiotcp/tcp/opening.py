@@ -105,7 +105,7 @@ def syn_acknowledged(conn: Connection, segment: Segment, now: float) -> None:
         # implementation is using an RTO less than 3 seconds, the RTO MUST be re-initialized
         # to 3 seconds when data transmission begins".
         conn.rto.restart(3.0)
-    conn.snd_una = conn.iss + 1
+    conn.snd_una = conn.snd_nxt = conn.iss + 1
     conn.retransmissions = 0
     conn.rexmt_at = conn.NEVER
     conn.stalled_since = conn.NEVER

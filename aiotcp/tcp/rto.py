@@ -1,4 +1,4 @@
-"""The retransmission timeout (RFC 6298), with RFC 7323's care for many samples per round trip."""
+"""The retransmission timeout (RFC 6298)."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class RtoEstimator:
         """How often the timeout has doubled since the last sample."""
         return self._backoff
 
-    def sample(self, rtt: float, expected_samples: int = 1) -> None:
+    def sample(self, rtt: float) -> None:
         """Take one measurement and end any back-off.
 
-        `expected_samples` is how many the current window will give (RFC 7323, appendix G): the
-        gains shrink by it, so that a window of samples weighs as much as one did.
+        For one sample in each round trip, which is what the gains are made for: more of them
+        would make the variance forget too soon (RFC 7323, appendix G).
         """
         if self.min_rtt is None or rtt < self.min_rtt:
             self.min_rtt = rtt
@@ -49,8 +49,8 @@ class RtoEstimator:
             self.srtt = rtt
             self.rttvar = rtt / 2
         else:  # RFC 6298 2.3: RTTVAR first, with the old SRTT
-            self.rttvar += _BETA / expected_samples * (abs(self.srtt - rtt) - self.rttvar)
-            self.srtt += _ALPHA / expected_samples * (rtt - self.srtt)
+            self.rttvar += _BETA * (abs(self.srtt - rtt) - self.rttvar)
+            self.srtt += _ALPHA * (rtt - self.srtt)
         self._base = self.srtt + max(_GRANULARITY_S, 4 * self.rttvar)
         self._backoff = 0
 
