@@ -2,6 +2,10 @@
 
 A deadline that moves away costs nothing: the entry in the heap is left to come up, finds that it
 is early, and goes back with the deadline of that time. Only one that moves closer is entered anew.
+
+A timer that comes late, because something kept the loop busy, lets the loop look at its descriptors
+first: what arrived meanwhile may be the very acknowledgment whose absence the timer is about. (Some
+loops run timers before they look.)
 """
 
 from __future__ import annotations
@@ -14,6 +18,10 @@ from typing import Protocol
 
 _SLACK_S = 0.0005
 """Loops round a time to their own ticks; waking so much early is on time."""
+_LATE_S = 0.01
+"""A loop that comes so much late was busy."""
+_GRACE_S = 0.001
+"""How long it then has for its descriptors. Not 0, which could mean: before it looks at them."""
 _MANY = 64
 """Stale entries below this number are not worth cleaning up."""
 
@@ -41,6 +49,8 @@ class TimerQueue:
         self._stale = 0  # entries that an earlier one has replaced, or whose item was dropped
         self._handle: asyncio.TimerHandle | None = None
         self._handle_at = math.inf
+        self._late_at = math.inf  # when the handle would be late
+        self._grace_given = False
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -83,12 +93,18 @@ class TimerQueue:
         if self._handle is not None:
             self._handle.cancel()
         self._handle_at = when
+        self._late_at = max(when, self._loop.time()) + _LATE_S
         self._handle = self._loop.call_at(when, self._fire)
 
     def _fire(self) -> None:
         self._handle = None
         self._handle_at = math.inf
         now = self._loop.time()
+        if now > self._late_at and not self._grace_given:
+            self._grace_given = True
+            self._set(now + _GRACE_S)
+            return
+        self._grace_given = False
         try:
             while self._heap and self._heap[0][0] <= now + _SLACK_S:
                 when, _, item = heappop(self._heap)

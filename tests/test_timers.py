@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -134,6 +134,51 @@ async def test_closing_forgets_everything() -> None:
     await asyncio.sleep(2)
     assert clock.fired == []
     assert len(clock.queue) == 0
+
+
+class BusyLoop:
+    """A loop by hand: a test says what time it is, and when the timer runs."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.timer: tuple[float, Callable[[], None]] = (math.inf, lambda: None)
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Any:
+        self.timer = (when, callback)
+        return self
+
+    def cancel(self) -> None:
+        self.timer = (math.inf, lambda: None)
+
+    def run_timer(self) -> None:
+        self.timer[1]()
+
+
+def test_a_timer_that_comes_late_lets_the_loop_read_first() -> None:
+    loop = BusyLoop()
+    fired: list[tuple[str, float]] = []
+
+    def due(timed: Timed, now: float) -> None:
+        assert isinstance(timed, Item)
+        fired.append((timed.name, now))
+        timed.deadline = math.inf
+
+    queue = TimerQueue(cast(Any, loop), due)
+    answered, silent = Item("answered", 1.0), Item("silent", 1.1)
+    queue.arm(answered)
+    queue.arm(silent)
+    loop.now = 3.0
+    loop.run_timer()
+    assert fired == []
+    assert 3.0 < loop.timer[0] < 3.01
+    answered.deadline = 9.0  # what had arrived meanwhile was read
+    loop.now = 5.0  # late again, but not for ever
+    loop.run_timer()
+    assert fired == [("silent", 5.0)]
+    assert loop.timer[0] == 9.0
 
 
 async def test_an_exception_does_not_stop_the_others() -> None:
