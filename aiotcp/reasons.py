@@ -74,6 +74,7 @@ class Drop(StrEnum):
     ICMP_EMBEDDED = "icmp_embedded"
     ICMP_NO_CONNECTION = "icmp_no_connection"
     ICMP_SEQUENCE = "icmp_sequence"
+    ICMP_MTU = "icmp_mtu"
     ICMP_SOURCE_QUENCH = "icmp_source_quench"
     ICMP_RATE_LIMIT = "icmp_rate_limit"
     # The TCP header.

@@ -43,8 +43,7 @@ def on_icmp(conn: Connection, news: IcmpNews, now: float) -> Drop | None:
     if not conn.snd_una <= unwrap(news.seq, conn.snd_una) < conn.snd_max:
         return Drop.ICMP_SEQUENCE
     if news.mtu is not None:
-        _packet_too_big(conn, news.mtu)
-        return None
+        return _packet_too_big(conn, news.mtu)
     if news.hard and conn.state is State.SYN_SENT:
         # RFC 5461 3: hard errors end an attempt, and are soft in every synchronized state.
         conn.fail(news.error or ConnectionError())
@@ -53,14 +52,19 @@ def on_icmp(conn: Connection, news: IcmpNews, now: float) -> Drop | None:
     return None
 
 
-def _packet_too_big(conn: Connection, mtu: int) -> None:
+def _packet_too_big(conn: Connection, mtu: int) -> Drop | None:
     """RFC 1191 6.4: lower the path's MTU, cut anew and repeat at once; no congestion signal."""
     path = conn.path
-    if mtu == 0:
-        mtu = next(plateau for plateau in (*_PLATEAUS, 0) if plateau < path.mtu)
-    mtu = max(mtu, _LEAST_MTU_IPV4 if path.ip_header == 20 else _LEAST_MTU_IPV6)
+    if path.ip_header == 20:
+        if mtu == 0:
+            mtu = next(plateau for plateau in (*_PLATEAUS, 0) if plateau < path.mtu)
+        mtu = max(mtu, _LEAST_MTU_IPV4)
+    elif mtu < _LEAST_MTU_IPV6:
+        # RFC 8201 4: "reporting a next-hop MTU that is less than the IPv6 minimum link MTU, it
+        # must discard it".
+        return Drop.ICMP_MTU
     if mtu >= path.mtu:
-        return
+        return None
     conn.path = path = path._replace(mtu=mtu)
     options = TIMESTAMP_OPTION_BYTES if conn.ts_enabled else 0
     mss = min(conn.peer_mss, path.mss) - options
@@ -70,3 +74,4 @@ def _packet_too_big(conn: Connection, mtu: int) -> None:
         conn.scoreboard.mark_lost(conn.snd_nxt)
         conn.rexmt_why = Why.PATH_MTU_RETRANSMIT
         conn.force_retransmit = True
+    return None
