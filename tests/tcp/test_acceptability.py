@@ -261,7 +261,7 @@ async def test_a_wrong_acknowledgment_in_syn_sent_is_reset_and_the_attempt_goes_
 
 @pytest.mark.req("ST-3")
 async def test_what_listen_makes_of_a_syn_with_more_in_it() -> None:
-    """Text and FIN of a SYN are not kept; the peer sends them again, as they are not acknowledged."""
+    """Text and FIN of a SYN are not kept: not acknowledged, they are sent again."""
     async with Peer() as peer:
         _, accepted = peer.listens()
         peer.sends(SYN | FIN | PSH | URG, data=b"hasty", urgent=3)
