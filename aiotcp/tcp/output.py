@@ -235,9 +235,9 @@ def _retransmit(conn: Connection, now: float) -> None:
         if window <= 0 or room < min(size, record.end - record.start):
             break
         room = min(room, window)
-        if room > size:
-            room -= room % size
-        board.cut(record, min(frame, room))
+        if room < size:
+            room = min(room, record.end - record.start)
+        board.fit(record, min(frame, room - room % size or room))
         conn.total_retransmitted += record.end - record.start
         _send_range(conn, now, record.start, record.end, conn.rexmt_why, options, size)
         board.repeated(record, now)

@@ -116,10 +116,24 @@ class Scoreboard:
             return None
         return next((record for record in self._records if record.lost), None)
 
-    def cut(self, record: Sent, size: int) -> None:
-        """Split `record` so that it covers at most its first `size` bytes."""
+    def fit(self, record: Sent, size: int) -> None:
+        """Make `record`, which is lost, the next `size` bytes to repeat.
+
+        A longer one is split. A shorter one takes in what is lost behind it, so that small segments
+        are repeated as one (RFC 9293 3.8.6: the sender "may repackage segments on the
+        retransmission queue"), and a window of one segment is one packet.
+        """
+        records = self._records
+        index = records.index(record)
+        while record.end - record.start < size and index + 1 < len(records):
+            following = records[index + 1]
+            if not following.lost:
+                break
+            del records[index + 1]
+            record.end = following.end
+            record.transmissions = max(record.transmissions, following.transmissions)
         if record.end - record.start > size:
-            self._split(self._records.index(record), record.start + size)
+            self._split(index, record.start + size)
 
     def repeated(self, record: Sent, now: float) -> None:
         """`record` was retransmitted: it is in the network again."""

@@ -81,10 +81,10 @@ async def test_what_lies_inside_the_shrunken_window_is_repeated() -> None:
         peer.sends(ACK, ack=1001, window=500)
         await peer.sees(ACK, seq=1001, length=500, why="rto_retransmit", within=3)
         peer.sends(ACK, ack=1501, window=2500)
-        await peer.sees(ACK, seq=1501, length=500, why="rto_retransmit")
-        await peer.sees(ACK, seq=2001, length=MSS, why="rto_retransmit")
-        peer.sends(ACK, ack=3001)
-        await peer.sees(ACK | PSH, seq=3001, length=MSS, why="rto_retransmit")
+        await peer.sees(ACK, seq=1501, length=MSS, why="rto_retransmit")
+        await peer.sees(ACK, seq=2501, length=MSS, why="rto_retransmit")
+        peer.sends(ACK, ack=3501)
+        await peer.sees(ACK | PSH, seq=3501, length=500, why="rto_retransmit")
 
 
 @pytest.mark.req("SHLD-16")
