@@ -163,10 +163,29 @@ def _unacceptable(conn: Connection, segment: Segment, now: float) -> Drop:
     if segment.flags & SYN:  # RFC 5961 4.2: whatever the sequence number
         return _challenge(conn, now, Drop.SYN_CHALLENGED)
     length = segment.length
+    if not length and segment.flags & ACK and segment.seq == conn.rcv_nxt - 1:
+        return _one_behind(conn, segment, now)
     duplicate = length > 0 and segment.seq + length <= conn.rcv_nxt
     if length or conn.challenges.allow_reply(now):
         conn.acks.at_once(Why.ACK_DUPLICATE if duplicate else Why.ACK_UNACCEPTABLE)
     return Drop.DUPLICATE_DATA if duplicate else Drop.OUT_OF_WINDOW
+
+
+def _one_behind(conn: Connection, segment: Segment, now: float) -> Drop:
+    """Empty, and one before the window: a keep-alive (RFC 9293 3.8.4), or from a peer that does
+    not know yet that we took the octet of its window probe.
+
+    While we probe as well its ACK counts, as at a closed window: when both ends have taken a probe
+    of each other, all that either sends looks like this, and nothing else could tell them that the
+    windows are open.
+    """
+    dropped: Drop | None = None
+    if conn.probes:
+        segment.ack = unwrap(segment.ack, conn.snd_una)
+        dropped = _check_ack(conn, segment, now)
+    if dropped is None and conn.challenges.allow_reply(now, keep_alive=True):
+        conn.acks.at_once(Why.ACK_UNACCEPTABLE)
+    return dropped or Drop.OUT_OF_WINDOW
 
 
 # -- second and fourth: RST and SYN -----------------------------------------------------------
