@@ -86,12 +86,14 @@ class Server(asyncio.AbstractServer):
         listener = self._stack.listen(
             local, self._accept, backlog=self._backlog, reuse_port=self._reuse_port
         )
+        listener.on_close = self.close  # closing the stack closes its servers
         self._listeners.append(listener)
 
     def _stop_listening(self) -> None:
-        for listener in self._listeners:
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener.on_close = None
             listener.close()
-        self._listeners.clear()
 
     def _accept(self, connection: Connection) -> None:
         context = self._context.copy()

@@ -485,3 +485,17 @@ async def test_sendfile_falls_back_to_writing(stacks: tuple[Stack, Stack]) -> No
         assert await here.loop.sendfile(transport, io.BytesIO(content)) == len(content)
         transport.close()
         assert await received == content
+
+
+async def test_closing_the_stack_ends_a_server_that_serves_for_ever() -> None:
+    left, _ = memory.pair()
+    stack = Stack(left, addresses=["192.0.2.1"])
+    server = await stack.start_server(lambda reader, writer: None, "192.0.2.1", 80)
+    forever = asyncio.ensure_future(server.serve_forever())
+    await asyncio.sleep(0)
+    await stack.aclose()
+    with pytest.raises(asyncio.CancelledError):
+        await forever
+    assert not server.is_serving()
+    assert server.sockets == ()
+    await server.wait_closed()

@@ -18,7 +18,16 @@ class Listener:
     an honest client tries again.
     """
 
-    __slots__ = ("_close", "backlog", "closed", "half_open", "local", "options", "promote")
+    __slots__ = (
+        "_close",
+        "backlog",
+        "closed",
+        "half_open",
+        "local",
+        "on_close",
+        "options",
+        "promote",
+    )
 
     def __init__(
         self,
@@ -36,6 +45,8 @@ class Listener:
         self.half_open = 0
         """Entries in SYN-RECEIVED."""
         self.closed = False
+        self.on_close: Callable[[], None] | None = None
+        """Told once when the listener is closed, by whomever: with its stack, say."""
         self.promote = promote
         """Makes a connection of an entry; the segment is its first."""
         self._close = close
@@ -64,3 +75,5 @@ class Listener:
         if not self.closed:
             self.closed = True
             self._close(self)
+            if self.on_close is not None:
+                self.on_close()
