@@ -30,7 +30,14 @@ class Talker:
     """
 
     def __init__(
-        self, stack: PacketStack, connection: Connection, size: int, seed: str, pace: Pace = EAGER
+        self,
+        stack: PacketStack,
+        connection: Connection,
+        size: int,
+        seed: str,
+        pace: Pace = EAGER,
+        *,
+        then_close: bool = True,
     ) -> None:
         self.stack = stack
         self.connection = connection
@@ -42,6 +49,7 @@ class Talker:
         """Between two arrivals of bytes, the handshake and the first included."""
         self.ended_at: float | None = None
         self._left = size
+        self._then_close = then_close
         self._random = random.Random(seed)
         self._block = memoryview(b"")
         self._pace = pace
@@ -99,4 +107,5 @@ class Talker:
             self._block = self._block[accepted:]
             if self._block:
                 return
-        conn.shutdown()
+        if self._then_close:
+            conn.shutdown()
