@@ -346,7 +346,11 @@ class Engine:
     def _on_due(self, item: Timed, due: float) -> None:
         assert isinstance(item, Connection | HalfOpen | TimeWait)
         item.expire(due)
-        if isinstance(item, Connection) and item.user is not None and item.ended:
+        if (
+            isinstance(item, Connection)
+            and item.user is not None
+            and (item.ended or item.error_news)
+        ):
             self._call_user(item.user.progress)
         # Not `due`, which may lie ahead by the queue's slack: timestamps must not go back after it.
         self._finish(item, self.loop.time())

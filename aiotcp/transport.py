@@ -44,9 +44,15 @@ class Transport(transports._FlowControlMixin):
     Made by `create_connection()` and servers, never by users. All callbacks of the protocol run in
     `context`: that of the caller of `create_connection()` or `create_server()`.
 
-    Two things go beyond asyncio: `get_extra_info("connection")` is TCP's own side of it (state,
-    measurements, the last soft error), and a protocol with a method `urgent_received(nbytes)` is
-    told when the peer's urgent data ends `nbytes` bytes ahead of what was delivered.
+    What goes beyond asyncio: `get_extra_info("connection")` is TCP's own side of it (state,
+    measurements, `urgent_remaining`, the last `soft_error`). `write_urgent()`. And two methods that
+    a protocol may have, which are called even while reading is paused:
+
+    `urgent_received(nbytes)`: the peer's urgent data ends `nbytes` bytes ahead of what was
+    delivered; again whenever that end moves on.
+
+    `error_received(exc)`: the connection has a problem and goes on trying: an ICMP error, or R1
+    retransmissions without an answer (`Options.retries1`). As in `asyncio.DatagramProtocol`.
     """
 
     _start_tls_compatible = True
@@ -71,6 +77,7 @@ class Transport(transports._FlowControlMixin):
         "_protocol",
         "_stack",
         "_started",
+        "_urgent_bytes",
     )
 
     if TYPE_CHECKING:  # what _FlowControlMixin has and the stubs leave out
@@ -107,6 +114,7 @@ class Transport(transports._FlowControlMixin):
         self._owner = owner
         self._overflow: deque[memoryview] = deque()
         self._overflow_bytes = 0
+        self._urgent_bytes = 0  # of the overflow, up to the end of urgent data
         self._in_progress = False
         self._started = False  # connection_made() has run; reading may begin
         self._paused = False  # pause_reading() was called
@@ -172,6 +180,7 @@ class Transport(transports._FlowControlMixin):
             self._stack.push(self._connection)
 
     def _look(self) -> None:
+        self._tell_news()
         self._read()
         if self._overflow:
             self._flush()
@@ -193,6 +202,7 @@ class Transport(transports._FlowControlMixin):
 
     def _start_reading(self) -> None:
         self._started = True
+        self._tell_news()
         self._read_and_push()
 
     def _read_and_push(self) -> None:
@@ -210,10 +220,6 @@ class Transport(transports._FlowControlMixin):
         connection's end either until it writes; as with a kernel socket that nobody polls.
         """
         connection = self._connection
-        if connection.urgent_news and self._wants_input():
-            connection.urgent_news = False
-            if hasattr(self._protocol, "urgent_received"):
-                self._call("urgent_received", connection.urgent_remaining)
         while connection.readable and self._wants_input():
             (self._deliver_into_buffer if self._buffered else self._deliver_bytes)()
         if not self._wants_input():
@@ -222,6 +228,18 @@ class Transport(transports._FlowControlMixin):
             self._deliver_eof()
         elif connection.ended:
             self._force_close(connection.error)
+
+    def _tell_news(self) -> None:
+        """Tell the protocol of urgent data (MUST-32) and soft errors (MUST-47), if it asks."""
+        connection = self._connection
+        if connection.urgent_news and self._started and not self._closing:
+            connection.urgent_news = False
+            if hasattr(self._protocol, "urgent_received"):
+                self._call("urgent_received", connection.urgent_remaining)
+        if connection.error_news and self._started and not self._closing:
+            connection.error_news = False
+            if hasattr(self._protocol, "error_received") and not connection.ended:
+                self._call("error_received", connection.soft_error)
 
     def _deliver_bytes(self) -> None:
         self._call("data_received", b"".join(self._connection.take(_READ_BYTES)))
@@ -268,7 +286,21 @@ class Transport(transports._FlowControlMixin):
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         self._write(list_of_data, "writelines")
 
-    def _write(self, buffers: Iterable[bytes | bytearray | memoryview], name: str) -> None:
+    def write_urgent(self, data: bytes | bytearray | memoryview) -> None:
+        """Write `data`, all of it urgent: the peer is told at once where it ends (MUST-30).
+
+        For old protocols such as telnet: new ones should not use it (RFC 6093 6). A peer on kernel
+        sockets takes the last byte of it for out-of-band data.
+        """
+        self._write((data,), "write_urgent", urgent=True)
+
+    def _write(
+        self,
+        buffers: Iterable[bytes | bytearray | memoryview],
+        name: str,
+        *,
+        urgent: bool = False,
+    ) -> None:
         views = [_view(data) for data in buffers]
         if self._eof_written:
             raise RuntimeError(f"Cannot call {name}() after write_eof()")
@@ -284,6 +316,8 @@ class Transport(transports._FlowControlMixin):
             if view:
                 self._overflow.append(view)
                 self._overflow_bytes += len(view)
+        if urgent:
+            self._urgent_bytes = self._overflow_bytes
         # Send first: only what is left over counts against the high-water mark.
         if idle and self._send():
             self._push()
@@ -296,7 +330,11 @@ class Transport(transports._FlowControlMixin):
         try:
             while overflow:
                 view = overflow[0]
-                sent = send(view)
+                if self._urgent_bytes:
+                    sent = send(view, urgent=self._urgent_bytes <= len(view))
+                    self._urgent_bytes = max(self._urgent_bytes - sent, 0)
+                else:
+                    sent = send(view)
                 self._overflow_bytes -= sent
                 if sent < len(view):
                     overflow[0] = view[sent:]

@@ -233,6 +233,7 @@ def _check_ack(conn: Connection, segment: Segment, now: float) -> Drop | None:
         return _challenge(conn, now, Drop.ACK_TOO_OLD)
     if conn.probes:
         conn.retransmissions = 0  # MUST-37: a peer that answers probes is alive
+        conn.soft_error = None
     if ack > conn.snd_una:
         _new_ack(conn, segment, now)
     elif ack == conn.snd_una and conn.scoreboard:

@@ -49,6 +49,7 @@ def on_icmp(conn: Connection, news: IcmpNews, now: float) -> Drop | None:
         conn.fail(news.error or ConnectionError())
         return None
     conn.soft_error = news.error
+    conn.error_news = True
     return None
 
 

@@ -109,6 +109,8 @@ def syn_acknowledged(conn: Connection, segment: Segment, now: float) -> None:
     conn.retransmissions = 0
     conn.rexmt_at = conn.NEVER
     conn.stalled_since = conn.NEVER
+    conn.soft_error = None
+    conn.error_news = False
     # RFC 7323 2.2: only windows of segments with SYN are not scaled.
     shift = 0 if segment.flags & SYN else conn.snd_wscale
     conn.snd_wnd = segment.window << shift

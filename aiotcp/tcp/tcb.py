@@ -103,6 +103,7 @@ class Tcb:
         "challenges",
         "closed_by_user",
         "crossed_offer",
+        "error_news",
         "fin_reached",
         "fin_seq",
         "flow",
@@ -282,7 +283,10 @@ class Tcb:
         """When the peer last owed us an answer that it has not given: the user timeout's start."""
 
         self.soft_error: OSError | None = None
-        """The last ICMP error that did not end the connection (SHLD-25)."""
+        """The last error that did not end the connection: from ICMP (SHLD-25), or R1 (SHLD-9).
+        None once data is acknowledged again."""
+        self.error_news = False
+        """There is a soft error that the user was not told of yet (MUST-47)."""
 
         # -- totals -------------------------------------------------------------------------
         self.total_received = 0

@@ -57,7 +57,12 @@ def _send_timer(conn: Connection, now: float) -> None:
     options = conn.options
     if conn.retransmissions > (options.syn_retries if opening else options.retries2):
         give_up(conn)
-    elif opening:
+        return
+    if conn.retransmissions == options.retries1:
+        # R1 (SHLD-9): the user learns that there is a problem; trying goes on.
+        conn.soft_error = conn.soft_error or timed_out()
+        conn.error_news = True
+    if opening:
         conn.rto.back_off()
         conn.snd_nxt = conn.iss  # output sends the SYN again
     elif conn.send_edge <= conn.snd_una or not conn.scoreboard:

@@ -19,6 +19,8 @@ class App:
         self.received = bytearray()
         self.eof = False
         self.error: OSError | None = None
+        self.soft_errors: list[OSError] = []
+        """Each that was reported, in order."""
         self.ended = False
         self.ended_at: float | None = None
 
@@ -28,6 +30,9 @@ class App:
             for chunk in conn.take():
                 self.received += chunk
         self.eof = conn.eof
+        if conn.error_news and conn.soft_error is not None:
+            conn.error_news = False
+            self.soft_errors.append(conn.soft_error)
         if conn.ended and not self.ended:
             self.ended = True
             self.ended_at = self.stack.loop.time()

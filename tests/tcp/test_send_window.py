@@ -171,8 +171,8 @@ async def test_an_old_segment_does_not_bring_its_window_back() -> None:
     async with Peer() as peer:
         app = await peer.connects(mss=MSS)
         old = peer.packet(ACK, seq=1, ack=1, window=9000)
-        peer.sends(ACK, data=b"x", window=2000)
-        await peer.sees(ACK, ack=2, within=0.1)
+        peer.sends(ACK, data=b"text", window=2000)
+        await peer.sees(ACK, ack=5, within=0.1)
         peer.injects(old)
         app.write(bytes(9000))
         assert (await peer.sees_all())[-1].end == 2001
