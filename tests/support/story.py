@@ -12,7 +12,7 @@
             0.020  client  ! connected
         ''')
 
-A story has three kinds of lines, and at one moment they stand in this order:
+A story has three kinds of lines, and at one moment they stand in this order, the client's first:
 
     >   a segment that leaves: flags, relative numbers, window in bytes, bytes of text; and its fate
         if it does not arrive as it should: lost, late
@@ -20,6 +20,7 @@ A story has three kinds of lines, and at one moment they stand in this order:
     !   what a program did or was told
 
 Time is virtual and moves only while something waits. Every packet is checked (see `wirecheck`).
+By default the receive buffers are 65535 bytes, so that the windows in a story have no scale.
 """
 
 from __future__ import annotations
@@ -51,7 +52,10 @@ OTHER: dict[Side, Side] = {"client": "server", "server": "client"}
 DELAY_S = 0.010
 """One way."""
 
+PLAIN = Options(receive_buffer=65535)
+
 _ORDER = ">=!"
+_SIDES = ("forger", "client", "server")
 
 
 class Line(NamedTuple):
@@ -152,19 +156,19 @@ class Story:
     def __init__(
         self,
         *,
-        client: Options | None = None,
-        server: Options | None = None,
+        client: Options = PLAIN,
+        server: Options = PLAIN,
         seed: bytes = b"story",
-        start: float | None = None,
     ) -> None:
         self.lines: list[Line] = []
         self.passed: list[Passing] = []
         self.faults: list[str] = []
+        self.kept: list[asyncio.StreamWriter] = []
         self.broken = False
         """Nothing gets through in either direction."""
         self.ends: dict[Side, End] = {"client": End(self, "client"), "server": End(self, "server")}
         self.ends["client"].far, self.ends["server"].far = self.ends["server"], self.ends["client"]
-        self._options = {"client": client, "server": server}
+        self._options: dict[Side, Options] = {"client": client, "server": server}
         self._seed = seed
         self._rules: list[list[Any]] = []
         self._bases: dict[tuple[Side, int, int], int] = {}
@@ -335,8 +339,11 @@ class Story:
         self._write(side, "!", text)
 
     def told(self) -> list[str]:
-        ordered = sorted(self.lines, key=lambda line: (line.at, _ORDER.index(line.kind)))
-        return [str(line) for line in ordered]
+
+        def place(line: Line) -> tuple[float, int, int]:
+            return line.at, _ORDER.index(line.kind), _SIDES.index(line.side)
+
+        return [str(line) for line in sorted(self.lines, key=place)]
 
     def reads(self, expected: str) -> None:
         """All that has happened so far, line by line."""
@@ -387,10 +394,12 @@ class Story:
         *,
         port: int = 80,
     ) -> asyncio.AbstractServer:
-        """The server's program waits for clients; each connection is handed to `program`."""
+        """The server's program waits for clients; each connection is handed to `program`, and
+        stays open if that does not close it."""
 
         async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.tell("server", "accepted")
+            self.kept.append(writer)
             if program is not None:
                 await program(reader, writer)
 
