@@ -264,6 +264,9 @@ class Transport(transports._FlowControlMixin):
         self._eof_received = True
         if not self._call("eof_received"):
             self.close()
+            if not (self._overflow or self._given_up or self._extra["socket"].lingers_zero):
+                # Now, not after connection_lost(): one segment is our FIN and the ACK of theirs.
+                self._connection.shutdown()
 
     def _call(self, name: str, *args: object) -> Any:
         """Call the protocol; whatever it raises ends the connection."""

@@ -334,7 +334,7 @@ class Story:
         now = self.now if at is None else at - self._began
         self.lines.append(Line(round(now, 6), side, kind, text))
 
-    def tell(self, side: Side, text: str) -> None:
+    def tell(self, side: str, text: str) -> None:
         """What a program did or was told."""
         self._write(side, "!", text)
 
