@@ -299,6 +299,8 @@ class Engine:
         elif entry.due is not None or (type(entry) is HalfOpen and entry.resets):
             entry.output(now, self._template(entry.flow, entry.options), self._transmit)
         if entry.ended:
+            if type(entry) is Connection and entry.flow in self._time_wait:
+                self._time_wait[entry.flow].offer(entry)  # made earlier in this batch
             self._retire(entry, now)
         else:
             self._timers.arm(entry)

@@ -47,9 +47,7 @@ class TimeWait:
         self.options = conn.options
         self.snd_nxt = conn.snd_nxt
         self.rcv_nxt = conn.rcv_nxt
-        offered = max(conn.rcv_adv - conn.rcv_nxt, 0)
-        # Rounded up, so as not to shrink (SHLD-14).
-        self.window = min(-(-offered >> conn.rcv_wscale), 0xFFFF)
+        self.offer(conn)
         self.ts_recent = conn.ts_recent if conn.ts_enabled else None
         """The last timestamp of the peer; None without timestamps."""
         self.ts_offset = conn.ts_offset
@@ -59,6 +57,12 @@ class TimeWait:
         self.ended = False
         self.armed_at = math.inf
         self.touched = False
+
+    def offer(self, conn: Connection) -> None:
+        """The window as the last words of `conn` told it, rounded up, so as not to shrink it
+        (SHLD-14). To be called again if they leave after the record was made."""
+        offered = max(conn.rcv_adv - conn.rcv_nxt, 0)
+        self.window = min(-(-offered >> conn.rcv_wscale), 0xFFFF)
 
     def accepts(self, segment: Segment) -> bool:
         """Whether a SYN may open a new connection now: RFC 6191 2, MAY-2.
