@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
 from aiotcp.link.base import Receiver
 from aiotcp.options import Options
-from aiotcp.stack import Endpoint, PacketStack
+from aiotcp.stack import Connection, Endpoint, PacketStack
 from aiotcp.wire.frame import Frame
 from tests.support.tap import Tap
 from tests.support.transfer import Talker
@@ -77,16 +78,10 @@ class Strangers:
         talkers: list[Talker] = []
         for client, server in ((0, 1), (2, 3)):
             join(self.plugs[client], self.plugs[server])
-            stack = self.stacks[server]
-            stack.listen(
-                SERVER,
-                lambda conn, stack=stack: talkers.append(
-                    Talker(stack, conn, 0, "", then_close=False)
-                ),
-            )
+            self.stacks[server].listen(SERVER, partial(hold, self.stacks[server], talkers))
             conn = self.stacks[client].connect(SERVER, local=CLIENT)
             if client == 0:
-                talkers.append(Talker(self.stacks[0], conn, 0, "", then_close=False))
+                hold(self.stacks[0], talkers, conn)
                 await asyncio.sleep(between_s)
         await asyncio.sleep(3 * self.delay_s + 1)
         join(self.plugs[0], self.plugs[3])
@@ -101,6 +96,10 @@ class Strangers:
     def packets(self) -> int:
         """Sent since they met."""
         return self._packets - self.packets_before
+
+
+def hold(stack: PacketStack, talkers: list[Talker], connection: Connection) -> None:
+    talkers.append(Talker(stack, connection, 0, "", then_close=False))
 
 
 def act(talker: Talker, action: str) -> None:

@@ -89,11 +89,17 @@ def _odd_pace(draw: random.Random) -> Pace:
 class Exchange:
     """Two stacks on one network. To be made in a running loop.
 
-    `captures`: files for what the client's and the server's link carry.
+    `captures`: files for what the client's and the server's link carry. `then_close`: each side
+    closes when it has sent all.
     """
 
     def __init__(
-        self, network: Network, seed: int, *, captures: tuple[BinaryIO, BinaryIO] | None = None
+        self,
+        network: Network,
+        seed: int,
+        *,
+        captures: tuple[BinaryIO, BinaryIO] | None = None,
+        then_close: bool = True,
     ) -> None:
         self.network = network
         self.seed = seed
@@ -117,6 +123,7 @@ class Exchange:
         )
         self.accepted: asyncio.Queue[Talker] = asyncio.Queue()
         self._size = 0
+        self._then_close = then_close
 
     def listen(self, size: int) -> None:
         """The server's end: to everyone who connects it sends `size` bytes."""
@@ -124,18 +131,24 @@ class Exchange:
         self.stacks[1].listen(Endpoint(self.hosts[1], PORT), self._accept)
 
     def _accept(self, connection: Connection) -> None:
-        seed = f"{self.seed} server"
-        talker = Talker(self.stacks[1], connection, self._size, seed, self.network.paces[1])
+        talker = self._talker(1, connection, self._size)
         self.accepted.put_nowait(talker)
         talker.progress()
 
     def connect(self, size: int) -> Talker:
-        connection = self.stacks[0].connect(Endpoint(self.hosts[1], PORT))
-        talker = Talker(
-            self.stacks[0], connection, size, f"{self.seed} client", self.network.paces[0]
-        )
+        talker = self._talker(0, self.stacks[0].connect(Endpoint(self.hosts[1], PORT)), size)
         talker.start()
         return talker
+
+    def _talker(self, side: int, connection: Connection, size: int) -> Talker:
+        return Talker(
+            self.stacks[side],
+            connection,
+            size,
+            f"{self.seed} {'server' if side else 'client'}",
+            self.network.paces[side],
+            then_close=self._then_close,
+        )
 
     async def transfer(self, size: int) -> tuple[Talker, Talker]:
         """`size` bytes each way; returns when both connections have ended, however they did."""
