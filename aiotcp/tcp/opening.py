@@ -83,7 +83,8 @@ def settle(conn: Connection, offer: Offer, irs: int, now: float) -> None:
     if offer.wscale is not None:
         conn.snd_wscale = offer.wscale
         conn.rcv_wscale = scale_for(options.receive_buffer)
-    conn.rcv_buffer = min(options.receive_buffer, 0xFFFF << conn.rcv_wscale)
+    conn.rcv_buffer = syn_window(options)
+    conn.rcv_buffer_max = min(options.receive_buffer, 0xFFFF << conn.rcv_wscale)
     conn.rcv_mss = advertised_mss(conn.path, options)
     conn.sack_enabled = offer.sack
     mss = min(offer.mss, conn.path.mss)

@@ -68,8 +68,8 @@ def output(conn: Connection, now: float) -> None:
 
 
 def _window_opened(conn: Connection) -> bool:
-    """Whether the user's reading is worth telling; before any data it has read nothing."""
-    return conn.total_received > 0 and worth_update(
+    """Whether the user's reading is worth telling."""
+    return worth_update(
         conn.rcv_nxt,
         conn.rcv_adv,
         conn.received_bytes,
@@ -124,6 +124,7 @@ def _segment(
 ) -> None:
     rcv_nxt = conn.rcv_nxt
     shift = conn.rcv_wscale
+    conn.rcv_buffer = conn.rcv_buffer_max
     window = advertise(
         rcv_nxt,
         conn.rcv_adv,

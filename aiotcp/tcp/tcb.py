@@ -124,6 +124,7 @@ class Tcb:
         "probes",
         "rcv_adv",
         "rcv_buffer",
+        "rcv_buffer_max",
         "rcv_mss",
         "rcv_nxt",
         "rcv_up",
@@ -226,7 +227,10 @@ class Tcb:
         self.rcv_adv = 0
         """Right edge of the window we offered; never moves left (SHLD-14)."""
         self.rcv_buffer = options.receive_buffer
-        """What may wait for the user, as far as the window field can offer it."""
+        """What may wait for the user: as much as a SYN can offer, until the first segment after
+        it offers more."""
+        self.rcv_buffer_max = options.receive_buffer
+        """As far as the window field can offer it, scaled."""
         self.rcv_mss = path.mss
         """The MSS that we advertised."""
         self.rcv_wscale = 0
