@@ -14,7 +14,9 @@ that hangs fails after TEST_TIMEOUT_S.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
+import os
 import signal
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -31,6 +33,8 @@ pytest_plugins = ["tests.support.conformance"]
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 TEST_TIMEOUT_S = 300.0
+
+_STDERR = pytest.StashKey[int]()
 
 _reports: list[str] = []
 
@@ -58,6 +62,7 @@ REAL: dict[str, LoopFactory] = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_STDERR] = os.dup(2)  # what pytest captures of tests goes elsewhere
     config.addinivalue_line(
         "markers", "real_loop: runs on asyncio's loop and on uvloop instead of in virtual time"
     )
@@ -110,7 +115,8 @@ def _watch_tasks(request: pytest.FixtureRequest) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     _reports.clear()
-    return (yield)
+    with _limited(TEST_TIMEOUT_S):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -125,28 +131,28 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
 def _limited(seconds: float) -> Iterator[None]:
     """What hangs fails: one test instead of the whole run."""
     complaint = TimeoutError(f"the test took more than {seconds:g} s")
-    late = False
+    alarms = 0
 
     def too_long(signum: int, frame: object) -> None:
-        nonlocal late
+        nonlocal alarms
+        alarms += 1
         try:
-            loop = None if late else asyncio.get_running_loop()
+            loop = asyncio.get_running_loop()
         except RuntimeError:
-            loop = None
-        late = True
-        if loop is None:
-            raise complaint
-        # uvloop would take an exception here for that of a callback.
+            raise complaint from None
+        # First by cancelling: uvloop takes what is raised here for the exception of a callback.
         for task in asyncio.all_tasks(loop):
             task.cancel()
         loop.call_soon_threadsafe(lambda: None)  # asyncio's select() waits on otherwise
+        if alarms > 1:
+            raise complaint
 
     before = signal.signal(signal.SIGALRM, too_long)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 10.0)
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds / 10)
     try:
         yield
     except asyncio.CancelledError as exc:
-        if late:
+        if alarms:
             raise complaint from exc
         raise
     finally:
@@ -156,7 +162,12 @@ def _limited(seconds: float) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
-    result = yield
+    # Where uvloop waits in C for what a failed test has left open, no signal handler gets to run.
+    faulthandler.dump_traceback_later(TEST_TIMEOUT_S, exit=True, file=item.config.stash[_STDERR])
+    try:
+        result = yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     _fail_on_reports()
     return result
 
