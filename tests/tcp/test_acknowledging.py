@@ -213,3 +213,12 @@ async def test_acknowledgments_of_a_bulk_transfer_are_few() -> None:
             acks += len(await peer.sees_all())
         assert len(app.received) == 1_000_000
         assert acks <= 100
+
+
+async def test_first_bytes_bring_no_window_update_of_their_own() -> None:
+    """A SYN can offer 65,535 bytes and the scale eight times that: the first ACK tells."""
+    async with Peer() as peer:
+        await peer.connects(wscale=7, options=Options(receive_buffer=512 * 1024))
+        peer.sends(ACK | PSH, data=b"hello")
+        await peer.sees(ACK, ack=6, why="ack_delayed", after=0.04)
+        await peer.sees_nothing(for_s=1)
