@@ -167,13 +167,14 @@ class Story:
         self.broken = False
         """Nothing gets through in either direction."""
         self.ends: dict[Side, End] = {"client": End(self, "client"), "server": End(self, "server")}
-        self.ends["client"].far, self.ends["server"].far = self.ends["server"], self.ends["client"]
+        self._join()
         self._options: dict[Side, Options] = {"client": client, "server": server}
         self._seed = seed
         self._rules: list[list[Any]] = []
         self._bases: dict[tuple[Side, int, int], int] = {}
         self._flows: dict[tuple[Side, int, int], Flow] = {}
         self._began = 0.0
+        self._gone: list[Stack] = []
 
     async def __aenter__(self) -> Self:
         self.loop = asyncio.get_running_loop()
@@ -202,10 +203,29 @@ class Story:
     ) -> None:
         for end in self.ends.values():
             end.alive = False
-        for stack in (self.client, self.server):
+        for stack in (*self._gone, self.client, self.server):
             await stack.aclose(grace=0)
         if exc is None:
             assert not self.faults, "\n".join(self.faults)
+
+    def crashes(self, side: Side) -> None:
+        """The host is gone, and all that it knew. Nobody is told, not even its own programs."""
+        self.tell(side, "crashes")
+        self.ends[side].alive = False
+        self._gone.append(self.stack(side))
+
+    def restarts(self, side: Side) -> None:
+        """A host of the same address is there, and knows nothing."""
+        self.tell(side, "restarts")
+        self.ends[side] = End(self, side)
+        self._join()
+        if side == "client":
+            self.client = self._stack(side)
+        else:
+            self.server = self._stack(side)
+
+    def _join(self) -> None:
+        self.ends["client"].far, self.ends["server"].far = self.ends["server"], self.ends["client"]
 
     # -- the wire -----------------------------------------------------------------------------
 
