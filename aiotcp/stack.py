@@ -167,10 +167,25 @@ class PacketStack(Engine):
 
     async def aclose(self, grace: float = 1.0) -> None:
         """Stop listening, close every connection (FIN), and give them `grace` seconds to finish;
-        what is left then is reset. Closes the link. Idempotent."""
-        if self.closed:
-            return
-        self.closed = True
+        what is left then is reset. Closes the link.
+
+        Idempotent; a second call with a shorter grace, or a cancellation, cuts the first short.
+        """
+        if not self.closed:
+            self.closed = True
+            self._drained = asyncio.Event()
+            self._close_all()
+        assert self._drained is not None
+        try:
+            if grace > 0 and self._connections:
+                async with asyncio.timeout(grace):
+                    await self._drained.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._reset_all()
+
+    def _close_all(self) -> None:
         for listener in self._listeners.all():
             listener.close()
         for conn in self._live():
@@ -179,19 +194,14 @@ class PacketStack(Engine):
             else:
                 conn.close()
                 self.push(conn)
-        self._drained = asyncio.Event()
-        if grace > 0 and self._live():
-            try:
-                async with asyncio.timeout(grace):
-                    await self._drained.wait()
-            except TimeoutError:
-                pass
+
+    def _reset_all(self) -> None:
         for conn in self._live():
             conn.terminate(Why.RST_ABORT, aborted())
             if conn.user is not None:
                 self._call_user(conn.user.progress)
             self.push(conn)
+        for entry in list(self._table.values()):
+            self._forget(entry)
         self._timers.close()
-        self._table.clear()
-        self._time_wait.clear()
         self.link.close()

@@ -1,0 +1,64 @@
+"""The end of a stack: FIN to all, a grace period, RST to the rest."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from aiotcp import Stack
+from aiotcp.link import memory
+from aiotcp.reasons import Why
+
+HERE, THERE = "192.0.2.1", "192.0.2.2"
+
+
+class Holds(asyncio.Protocol):
+    """A program that never closes."""
+
+    def eof_received(self) -> bool:
+        return True
+
+
+async def connected() -> tuple[Stack, Stack, asyncio.StreamWriter]:
+    left, right = memory.pair()
+    here, there = Stack(left, addresses=[HERE]), Stack(right, addresses=[THERE])
+    await there.create_server(Holds, THERE, 80)
+    _, writer = await here.open_connection(THERE, 80)
+    return here, there, writer
+
+
+async def test_fin_then_after_the_grace_period_rst() -> None:
+    here, there, _ = await connected()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await here.aclose(grace=3)
+    assert loop.time() - began == pytest.approx(3)
+    assert here.counters.sent[Why.CLOSE] == 1
+    assert here.counters.sent[Why.RST_ABORT] == 1
+    assert here.connections() == []
+    await there.aclose(grace=0)
+
+
+async def test_a_second_call_cuts_the_first_short() -> None:
+    here, there, _ = await connected()
+    loop = asyncio.get_running_loop()
+    patient = asyncio.create_task(here.aclose(grace=60))
+    await asyncio.sleep(1)
+    await here.aclose(grace=0)
+    await patient
+    assert loop.time() < 2
+    assert here.counters.sent[Why.RST_ABORT] == 1
+    await there.aclose(grace=0)
+
+
+async def test_a_cancelled_call_resets_at_once() -> None:
+    here, there, _ = await connected()
+    patient = asyncio.create_task(here.aclose(grace=60))
+    await asyncio.sleep(1)
+    patient.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await patient
+    assert here.counters.sent[Why.RST_ABORT] == 1
+    assert here.connections() == []
+    await there.aclose(grace=0)
