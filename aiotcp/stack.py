@@ -184,6 +184,7 @@ class PacketStack(Engine):
             pass
         finally:
             self._reset_all()
+        await asyncio.sleep(0)  # protocols hear of it on the next turn of the loop
 
     def _close_all(self) -> None:
         for listener in self._listeners.all():

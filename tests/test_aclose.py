@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from aiotcp import Stack
+from aiotcp import Server, Stack
 from aiotcp.link import memory
 from aiotcp.reasons import Why
 
@@ -20,16 +20,16 @@ class Holds(asyncio.Protocol):
         return True
 
 
-async def connected() -> tuple[Stack, Stack, asyncio.StreamWriter]:
+async def connected() -> tuple[Stack, Stack, asyncio.Transport, Server]:
     left, right = memory.pair()
     here, there = Stack(left, addresses=[HERE]), Stack(right, addresses=[THERE])
-    await there.create_server(Holds, THERE, 80)
-    _, writer = await here.open_connection(THERE, 80)
-    return here, there, writer
+    server = await there.create_server(Holds, THERE, 80)
+    transport, _ = await here.create_connection(Holds, THERE, 80)
+    return here, there, transport, server
 
 
 async def test_fin_then_after_the_grace_period_rst() -> None:
-    here, there, _ = await connected()
+    here, there, _, server = await connected()
     loop = asyncio.get_running_loop()
     began = loop.time()
     await here.aclose(grace=3)
@@ -37,11 +37,12 @@ async def test_fin_then_after_the_grace_period_rst() -> None:
     assert here.counters.sent[Why.CLOSE] == 1
     assert here.counters.sent[Why.RST_ABORT] == 1
     assert here.connections() == []
+    server.abort_clients()
     await there.aclose(grace=0)
 
 
 async def test_a_second_call_cuts_the_first_short() -> None:
-    here, there, _ = await connected()
+    here, there, _, server = await connected()
     loop = asyncio.get_running_loop()
     patient = asyncio.create_task(here.aclose(grace=60))
     await asyncio.sleep(1)
@@ -49,11 +50,12 @@ async def test_a_second_call_cuts_the_first_short() -> None:
     await patient
     assert loop.time() < 2
     assert here.counters.sent[Why.RST_ABORT] == 1
+    server.abort_clients()
     await there.aclose(grace=0)
 
 
 async def test_a_cancelled_call_resets_at_once() -> None:
-    here, there, _ = await connected()
+    here, there, _, server = await connected()
     patient = asyncio.create_task(here.aclose(grace=60))
     await asyncio.sleep(1)
     patient.cancel()
@@ -61,4 +63,5 @@ async def test_a_cancelled_call_resets_at_once() -> None:
         await patient
     assert here.counters.sent[Why.RST_ABORT] == 1
     assert here.connections() == []
+    server.abort_clients()
     await there.aclose(grace=0)
