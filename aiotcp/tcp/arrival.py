@@ -373,8 +373,8 @@ def _text(conn: Connection, segment: Segment, now: float) -> Drop | None:
     if start <= rcv_nxt:
         if start < rcv_nxt:
             payload = payload[rcv_nxt - start :]
+        pieces = len(conn.received)
         conn.received.append(payload)
-        conn.unsettled += 1
         conn.rcv_nxt = end
         conn.acks.on_text(end - rcv_nxt, segment.gso_size or len(segment.payload), now)
         if conn.reassembly:
@@ -382,6 +382,7 @@ def _text(conn: Connection, segment: Segment, now: float) -> Drop | None:
             # segment fills in all or part of a gap".
             conn.rcv_nxt = conn.reassembly.pop_ready(end, conn.received.append)
             conn.acks.at_once(Why.ACK_OUT_OF_ORDER)
+        conn.unsettled += len(conn.received) - pieces
         got = conn.rcv_nxt - rcv_nxt
         conn.received_bytes += got
         conn.total_received += got
