@@ -411,6 +411,6 @@ def _fin(conn: Connection, segment: Segment) -> None:
     if conn.peer_fin == conn.rcv_nxt and not conn.fin_reached:
         conn.fin_reached = True
         conn.rcv_nxt += 1
-        conn.rcv_adv = max(conn.rcv_adv, conn.rcv_nxt)
+        conn.rcv_adv += 1  # it takes a number, but no room: the window stays as it was
         conn.acks.at_once(Why.ACK_FIN)
         conn.reach(Milestone.THEY_CLOSE)

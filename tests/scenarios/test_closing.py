@@ -63,14 +63,14 @@ async def test_close_active() -> None:
             1.000  client  > FIN,ACK seq=1 ack=1 win=65535
             1.000  client  = FIN-WAIT-1
             1.000  client  ! closed
-            1.010  server  > ACK seq=1 ack=2 win=65534
+            1.010  server  > ACK seq=1 ack=2 win=65535
             1.010  server  = CLOSE-WAIT
             1.010  server  ! read b'' and the end
             1.020  client  = FIN-WAIT-2
-            2.000  server  > FIN,ACK seq=1 ack=2 win=65534
+            2.000  server  > FIN,ACK seq=1 ack=2 win=65535
             2.000  server  = LAST-ACK
             2.000  server  ! closed
-            2.010  client  > ACK seq=2 ack=2 win=65534
+            2.010  client  > ACK seq=2 ack=2 win=65535
             2.010  client  = TIME-WAIT
             2.020  server  = CLOSED
             62.010  client  = CLOSED
@@ -96,14 +96,14 @@ async def test_close_passive() -> None:
             1.000  client  > ACK seq=1 ack=1 win=65535 len=10
             1.000  client  > FIN,ACK seq=11 ack=1 win=65535
             1.000  client  = FIN-WAIT-1
-            1.010  server  > ACK seq=1 ack=12 win=65524
-            1.010  server  > ACK seq=1 ack=12 win=65524 len=9
-            1.010  server  > FIN,ACK seq=10 ack=12 win=65524
+            1.010  server  > ACK seq=1 ack=12 win=65525
+            1.010  server  > ACK seq=1 ack=12 win=65525 len=9
+            1.010  server  > FIN,ACK seq=10 ack=12 win=65525
             1.010  server  = CLOSE-WAIT
             1.010  server  = LAST-ACK
             1.010  server  ! read b'a question' and the end
             1.010  server  ! closed
-            1.020  client  > ACK seq=12 ack=11 win=65525
+            1.020  client  > ACK seq=12 ack=11 win=65526
             1.020  client  = FIN-WAIT-2
             1.020  client  = TIME-WAIT
             1.030  server  = CLOSED
@@ -132,16 +132,16 @@ async def test_close_half() -> None:
         await story.until(5)
         story.reads("""
             1.020  client  = FIN-WAIT-2
-            2.000  server  > ACK seq=1 ack=2 win=65534 len=4
+            2.000  server  > ACK seq=1 ack=2 win=65535 len=4
             2.010  client  ! read b'more'
             2.050  client  > ACK seq=2 ack=5 win=65531
-            3.000  server  > ACK seq=5 ack=2 win=65534 len=4
+            3.000  server  > ACK seq=5 ack=2 win=65535 len=4
             3.010  client  ! read b'more'
             3.050  client  > ACK seq=2 ack=9 win=65527
-            4.000  server  > FIN,ACK seq=9 ack=2 win=65534
+            4.000  server  > FIN,ACK seq=9 ack=2 win=65535
             4.000  server  = LAST-ACK
             4.000  server  ! closed
-            4.010  client  > ACK seq=2 ack=10 win=65526
+            4.010  client  > ACK seq=2 ack=10 win=65527
             4.010  client  = TIME-WAIT
             4.010  client  ! read b'' and the end
             4.020  server  = CLOSED
@@ -163,10 +163,10 @@ async def test_close_three() -> None:
             1.000  client  > FIN,ACK seq=1 ack=1 win=65535
             1.000  client  = FIN-WAIT-1
             1.000  client  ! closed
-            1.010  server  > FIN,ACK seq=1 ack=2 win=65534
+            1.010  server  > FIN,ACK seq=1 ack=2 win=65535
             1.010  server  = CLOSE-WAIT
             1.010  server  = LAST-ACK
-            1.020  client  > ACK seq=2 ack=2 win=65534
+            1.020  client  > ACK seq=2 ack=2 win=65535
             1.020  client  = FIN-WAIT-2
             1.020  client  = TIME-WAIT
             1.030  server  = CLOSED
@@ -188,8 +188,8 @@ async def test_close_simultaneous() -> None:
             1.000  server  = FIN-WAIT-1
             1.000  client  ! closed
             1.000  server  ! closed
-            1.010  client  > ACK seq=2 ack=2 win=65534
-            1.010  server  > ACK seq=2 ack=2 win=65534
+            1.010  client  > ACK seq=2 ack=2 win=65535
+            1.010  server  > ACK seq=2 ack=2 win=65535
             1.010  client  = CLOSING
             1.010  server  = CLOSING
             1.020  client  = TIME-WAIT
@@ -215,16 +215,16 @@ async def test_close_ack_lost() -> None:
             1.000  client  > FIN,ACK seq=1 ack=1 win=65535
             1.000  client  = FIN-WAIT-1
             1.000  client  ! closed
-            1.010  server  > ACK seq=1 ack=2 win=65534  (lost)
+            1.010  server  > ACK seq=1 ack=2 win=65535  (lost)
             1.010  server  = CLOSE-WAIT
             1.010  server  ! read b'' and the end
             1.200  client  > FIN,ACK seq=1 ack=1 win=65535
-            1.210  server  > ACK seq=1 ack=2 win=65534
+            1.210  server  > ACK seq=1 ack=2 win=65535
             1.220  client  = FIN-WAIT-2
-            2.000  server  > FIN,ACK seq=1 ack=2 win=65534
+            2.000  server  > FIN,ACK seq=1 ack=2 win=65535
             2.000  server  = LAST-ACK
             2.000  server  ! closed
-            2.010  client  > ACK seq=2 ack=2 win=65534
+            2.010  client  > ACK seq=2 ack=2 win=65535
             2.010  client  = TIME-WAIT
             2.020  server  = CLOSED
         """)
@@ -244,15 +244,15 @@ async def test_close_last_ack_lost() -> None:
         await closes(story, "server", their_writer)
         await story.until(70)
         story.reads("""
-            2.000  server  > FIN,ACK seq=1 ack=2 win=65534
+            2.000  server  > FIN,ACK seq=1 ack=2 win=65535
             2.000  server  = LAST-ACK
             2.000  server  ! closed
-            2.010  client  > ACK seq=2 ack=2 win=65534  (lost)
+            2.010  client  > ACK seq=2 ack=2 win=65535  (lost)
             2.010  client  = TIME-WAIT
-            2.200  server  > FIN,ACK seq=1 ack=2 win=65534
-            2.210  client  > ACK seq=2 ack=2 win=65534  (lost)
-            2.600  server  > FIN,ACK seq=1 ack=2 win=65534
-            2.610  client  > ACK seq=2 ack=2 win=65534
+            2.200  server  > FIN,ACK seq=1 ack=2 win=65535
+            2.210  client  > ACK seq=2 ack=2 win=65535  (lost)
+            2.600  server  > FIN,ACK seq=1 ack=2 win=65535
+            2.610  client  > ACK seq=2 ack=2 win=65535
             2.620  server  = CLOSED
             62.610  client  = CLOSED
         """)
@@ -302,7 +302,7 @@ async def test_close_with_nothing_unread() -> None:
             1.050  client  > ACK seq=1 ack=5 win=65531
             2.000  client  > FIN,ACK seq=1 ack=5 win=65531
             2.000  client  = FIN-WAIT-1
-            2.010  server  > ACK seq=5 ack=2 win=65534
+            2.010  server  > ACK seq=5 ack=2 win=65535
             2.010  server  = CLOSE-WAIT
             2.010  server  ! read b'' and the end
             2.020  client  = FIN-WAIT-2

@@ -138,7 +138,7 @@ async def test_kill() -> None:
         one = """
             1.000  server  > FIN,ACK seq=1 ack=1 win=65535
             1.000  server  = FIN-WAIT-1
-            1.010  client  > ACK seq=1 ack=2 win=65534
+            1.010  client  > ACK seq=1 ack=2 win=65535
             1.010  client  = CLOSE-WAIT
             1.010  client  ! read b''
             1.020  server  = FIN-WAIT-2
@@ -159,12 +159,12 @@ async def test_kill_and_the_clients_close() -> None:
         story.reads("""
             1.000  server  > FIN,ACK seq=1 ack=1 win=65535
             1.000  server  = FIN-WAIT-1
-            1.010  client  > ACK seq=1 ack=2 win=65534
-            1.010  client  > FIN,ACK seq=1 ack=2 win=65534
+            1.010  client  > ACK seq=1 ack=2 win=65535
+            1.010  client  > FIN,ACK seq=1 ack=2 win=65535
             1.010  client  = CLOSE-WAIT
             1.010  client  = LAST-ACK
             1.010  client  ! read b''
-            1.020  server  > ACK seq=2 ack=2 win=65534
+            1.020  server  > ACK seq=2 ack=2 win=65535
             1.020  server  = FIN-WAIT-2
             1.020  server  = TIME-WAIT
             1.030  client  = CLOSED
@@ -180,7 +180,7 @@ async def test_kill_and_a_client_that_does_not_care() -> None:
         story.reads("""
             1.000  server  > FIN,ACK seq=1 ack=1 win=65535
             1.000  server  = FIN-WAIT-1
-            1.010  client  > ACK seq=1 ack=2 win=65534
+            1.010  client  > ACK seq=1 ack=2 win=65535
             1.010  client  = CLOSE-WAIT
             1.020  server  = FIN-WAIT-2
             6.000  server  > RST,ACK seq=2 ack=1
@@ -217,10 +217,10 @@ async def test_port_closed() -> None:
         story.reads("""
             1.000  server  > FIN,ACK seq=1 ack=1 win=65535
             1.000  server  = FIN-WAIT-1
-            1.010  client  > ACK seq=1 ack=2 win=65534
+            1.010  client  > ACK seq=1 ack=2 win=65535
             1.010  client  = CLOSE-WAIT
             1.020  server  = FIN-WAIT-2
-            2.000  client  > ACK seq=1 ack=2 win=65534 len=10
+            2.000  client  > ACK seq=1 ack=2 win=65535 len=10
             2.000  client  ! read b''
             2.010  server  > RST,ACK seq=2 ack=1
             2.010  server  = CLOSED

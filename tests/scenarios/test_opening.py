@@ -42,7 +42,7 @@ async def test_open_passive() -> None:
             0.110  server  > FIN,ACK seq=1 ack=6 win=65530
             0.110  server  = FIN-WAIT-1
             0.110  server  ! read b'hello'
-            0.120  client  > ACK seq=6 ack=2 win=65534
+            0.120  client  > ACK seq=6 ack=2 win=65535
             0.120  client  = CLOSE-WAIT
         """)
         writer.close()

@@ -10,7 +10,7 @@ import pytest
 from aiotcp.options import Options
 from aiotcp.wire.tcp import ACK, PSH, RST, SYN
 from tests.support.conversation import Peer
-from tests.support.programs import Reader, Writer, connected, reads
+from tests.support.programs import connected, reads
 from tests.support.story import PLAIN, Story
 
 UNREACHABLE = 3

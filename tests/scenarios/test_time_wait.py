@@ -160,7 +160,7 @@ async def test_time_wait_reuse_refused(options: bytes) -> None:
         await story.until(3)
         story.reads("""
             2.000  forger  > SYN seq=-5000  (to the server)
-            2.010  server  > ACK seq=2 ack=2 win=65534
+            2.010  server  > ACK seq=2 ack=2 win=65535
             2.020  client  > RST seq=2
         """)
         assert [row.state for row in story.server.connections()] == ["TIME-WAIT"]
@@ -178,7 +178,7 @@ async def test_time_wait_is_not_assassinated() -> None:
         await story.until(70)
         story.reads("""
             2.000  forger  > ACK seq=-3000 ack=1 len=13  (to the server)
-            2.010  server  > ACK seq=2 ack=2 win=65534
+            2.010  server  > ACK seq=2 ack=2 win=65535
             2.020  client  > RST seq=2
             10.000  forger  > RST seq=2  (to the server)
             61.020  server  = CLOSED

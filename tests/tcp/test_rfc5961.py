@@ -20,7 +20,7 @@ async def test_a_reset_counts_at_rcv_nxt_only(state: str) -> None:
     """3.2: in the window elsewhere it is challenged, outside it is nothing."""
     async with Peer() as peer:
         place = await go_to(peer, state)
-        right_edge = 1 + WINDOW
+        right_edge = place.rcv + WINDOW
         for outside in (place.rcv - 1, right_edge, place.rcv - 70_000, place.rcv + 2**31 - 1):
             peer.sends(RST, seq=outside)
         await peer.sees_nothing()
