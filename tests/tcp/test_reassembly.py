@@ -87,7 +87,7 @@ def test_small_chunks_cost_more_than_their_bytes() -> None:
 
 
 def test_room_comes_back() -> None:
-    queue = Reassembly(1000)
+    queue = Reassembly(1200)
     assert queue.insert(BASE + 1, b"x" * 800) is True
     assert queue.insert(BASE + 900, b"x" * 800) is None
     ready(queue, 1)
