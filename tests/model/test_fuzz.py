@@ -17,9 +17,18 @@ from hypothesis import strategies as st
 
 from aiotcp.addresses import pack
 from aiotcp.sim import VirtualLoop
-from aiotcp.wire import icmp, tcp
+from aiotcp.wire import icmp, ipv4, ipv6, tcp
 from aiotcp.wire.tcp import ACK, FIN, RST, SYN, URG
-from tests.support.crowd import CLOSED_PORT, LISTENING, REMOTE, STACK, STATES, Caller, Crowd
+from tests.support.crowd import (
+    CLOSED_PORT,
+    LISTENING,
+    REMOTE,
+    STACK,
+    STACK_V6,
+    STATES,
+    Caller,
+    Crowd,
+)
 from tests.support.wirecheck import with_checksum
 
 pytestmark = pytest.mark.req("X-2", "MUST-7")
@@ -57,15 +66,36 @@ def run() -> Iterator[Run]:
 
 # -- arbitrary bytes ------------------------------------------------------------------------------
 
-ipv4_starts = st.sampled_from((b"", b"\x45", b"\x45\0\0\x28\0\0\x40\0\x40\6", b"\x46"))
-ipv6_starts = st.sampled_from((b"\x60", b"\x60\0\0\0\0\x14\6\x40", b"\x60\0\0\0\0\x30\0\x40"))
-noise = st.builds(
-    lambda start, rest: start + rest, ipv4_starts | ipv6_starts, st.binary(max_size=90)
+starts = st.sampled_from(
+    (b"", b"\x45", b"\x45\0\0\x28\0\0\x40\0\x40\6", b"\x60", b"\x60\0\0\0\0\x14\6")
+)
+noise = st.builds(lambda start, rest: start + rest, starts, st.binary(max_size=90))
+
+
+def ip_packet(hosts: tuple[str, str], protocol: int, cut: bool, body: bytes) -> bytes:
+    """A valid header, and anything behind it; `cut`: the last byte is missing."""
+    source, target = map(pack, hosts)
+    header = ipv4.header if len(source) == 4 else ipv6.header
+    packet = header(source, target, protocol, len(body)) + body
+    return packet[:-1] if cut else packet
+
+
+within_ip = st.builds(
+    ip_packet,
+    st.sampled_from(
+        (
+            *((REMOTE, STACK), ("2001:db8::1", STACK_V6)),
+            *(("224.0.0.1", STACK), (REMOTE, "255.255.255.255"), (STACK, STACK), (STACK_V6,) * 2),
+        )
+    ),
+    st.sampled_from((0, 1, 6, 6, 6, 17, 43, 44, 50, 51, 58, 59, 60, 60)) | st.integers(0, 255),
+    st.sampled_from((False, False, False, True)),
+    st.binary(max_size=80),
 )
 
 
 @many(6000)
-@given(packets=st.lists(noise, min_size=1, max_size=8), vouched=st.booleans())
+@given(packets=st.lists(noise | within_ip, min_size=1, max_size=8), vouched=st.booleans())
 def test_arbitrary_bytes(run: Run, packets: list[bytes], vouched: bool) -> None:
     async def main() -> None:
         crowd = Crowd(states=())

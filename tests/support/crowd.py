@@ -24,6 +24,7 @@ from aiotcp.wire.frame import Frame
 from aiotcp.wire.tcp import ACK, FIN, PSH, SYN, HeaderTemplate, Segment
 
 STACK, REMOTE = "192.0.2.2", "192.0.2.1"
+STACK_V6 = "2001:db8::2"
 LISTENING, CLOSED_PORT = 80, 81
 
 STATES = (
@@ -128,18 +129,25 @@ class Caller:
 
 
 class Crowd:
-    """See the module's text. `timestamps`: negotiated by all connections."""
+    """See the module's text. `timestamps`: negotiated by all connections. `receive_buffer`: bytes,
+    of each."""
 
-    def __init__(self, *, timestamps: bool = True, states: Sequence[str] = STATES) -> None:
+    def __init__(
+        self,
+        *,
+        timestamps: bool = True,
+        states: Sequence[str] = STATES,
+        receive_buffer: int = 60_000,
+    ) -> None:
         self.link = Sink()
         self.stack = PacketStack(
             self.link,
-            addresses=[STACK],
-            options=Options(receive_buffer=60_000, max_time_wait=20),
+            addresses=[STACK, STACK_V6],
+            options=Options(receive_buffer=receive_buffer, max_time_wait=20),
             seed=b"crowd",
         )
-        self._accepted: list[Connection] = []
-        self.stack.listen(Endpoint(STACK, LISTENING), self._accepted.append, backlog=5)
+        self.accepted: list[Connection] = []
+        self.stack.listen(Endpoint(STACK, LISTENING), self.accepted.append, backlog=5)
         self.callers = {
             state: Caller(1000 + index, timestamps) for index, state in enumerate(states)
         }
@@ -199,7 +207,7 @@ class Crowd:
     def _establish(self, caller: Caller) -> Connection:
         self._call(caller)
         self._deliver(caller.packet(ACK))
-        connection = self._accepted.pop()
+        connection = self.accepted.pop()
         caller.reader = Reader(connection)
         return connection
 

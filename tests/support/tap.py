@@ -5,7 +5,8 @@
     ...
     link.verify()                # raises, with the first packets that broke a rule
 
-It keeps a book of its own for each conversation (`tests.support.book`), and a digest of every
+What the stack receives is overwritten after each batch, as `Receiver` allows a link to do. The tap
+keeps a book of its own for each conversation (`tests.support.book`), and a digest of every
 packet with its time and direction: two runs are the same run exactly if their digests are.
 """
 
@@ -46,6 +47,7 @@ class Tap:
         self._receiver: Receiver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._batch: set[bytes] = set()
+        self._memory: list[bytearray] = []
 
     @property
     def digest(self) -> str:
@@ -86,11 +88,15 @@ class Tap:
             flow = _flow(packet, inbound=True)
             self._book(flow).received(segment)
             self._batch.add(flow)
-        self._receiver.receive(packet, vouched, gso_size)
+        self._memory.append(bytearray(packet))
+        self._receiver.receive(memoryview(self._memory[-1]), vouched, gso_size)
 
     def flush(self) -> None:
         assert self._receiver is not None
         self._receiver.flush()
+        for memory in self._memory:  # as a link that reuses its memory does
+            memory[:] = bytes(len(memory))
+        self._memory.clear()
         for flow in self._batch:
             self._note("after a batch", self._book(flow).end_of_batch())
         self._batch.clear()
