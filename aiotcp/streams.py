@@ -15,8 +15,10 @@ import ssl as ssl_module
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from warnings import warn
 
 from aiotcp import tls
 from aiotcp.server import Server
@@ -33,12 +35,26 @@ _current: ContextVar[Stack | None] = ContextVar("aiotcp_stack", default=None)
 
 
 class StreamWriter(asyncio.StreamWriter):
-    """asyncio's own, except that `start_tls()` works on every loop."""
+    """asyncio's own, except that `start_tls()` works on every loop.
+
+    One that is forgotten closes its connection, with a ResourceWarning, on every Python; in
+    asyncio, only later releases of 3.11 began to do so.
+    """
 
     if TYPE_CHECKING:  # what the stubs leave out
         _transport: asyncio.Transport
         _protocol: Any
         _loop: asyncio.AbstractEventLoop
+
+    def __del__(self, warn: Callable[..., None] = warn) -> None:
+        # The default is there still when the interpreter is on its way out.
+        if self._transport.is_closing():
+            return
+        if self._loop.is_closed():
+            warn("loop is closed", ResourceWarning, source=self)
+        else:
+            self.close()
+            warn(f"unclosed {self!r}", ResourceWarning, source=self)
 
     async def start_tls(
         self,
@@ -116,19 +132,43 @@ class Stack(PacketStack):
         **kwds: Any,
     ) -> Server:
         """Serve: `client_connected_cb(reader, writer)` is called for each connection; if it is a
-        coroutine function, as a task. `kwds` go to `create_server()`."""
+        coroutine function, as a task. If that fails, the loop's exception handler hears of it, and
+        the connection is closed; so it is if the task is cancelled. `kwds` go to `create_server()`.
+        """
+        # Not left to the protocol, which on older Pythons forgets the connection of a failed task.
+        tasks: set[asyncio.Task[None]] = set()  # the loop holds them weakly
 
-        def connected(
-            reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-        ) -> Awaitable[None] | None:
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.__class__ = StreamWriter  # the protocol makes asyncio's
-            return client_connected_cb(reader, writer)
+            outcome = client_connected_cb(reader, writer)
+            if asyncio.iscoroutine(outcome):
+                task = self.loop.create_task(outcome)
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+                task.add_done_callback(partial(_finish, writer))
 
         def factory() -> asyncio.StreamReaderProtocol:
             reader = asyncio.StreamReader(limit=limit, loop=self.loop)
             return asyncio.StreamReaderProtocol(reader, connected, loop=self.loop)
 
         return await self.create_server(factory, host, port, **kwds)
+
+
+def _finish(writer: asyncio.StreamWriter, task: asyncio.Task[None]) -> None:
+    """What becomes of a connection whose callback's `task` is over."""
+    if task.cancelled():
+        writer.close()
+        return
+    exc = task.exception()
+    if exc is not None:
+        task.get_loop().call_exception_handler(
+            {
+                "message": "Unhandled exception in client_connected_cb",
+                "exception": exc,
+                "transport": writer.transport,
+            }
+        )
+        writer.close()
 
 
 def current_stack() -> Stack:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,9 @@ MANY = 8 * 1024 * 1024
 """Bytes, more than both ends' buffers hold."""
 
 PATTERN = bytes(range(251)) * (MANY // 251 + 1)
+
+
+_EARLY = sys.version_info < (3, 11, 7) or sys.version_info[:3] == (3, 12, 0)
 
 
 class OnKernel:
@@ -67,6 +71,8 @@ class Net:
         self.host = host
         self.kernel = isinstance(loop, OnKernel)
         self.kernel_uvloop = isinstance(loop, KernelUvloop)
+        self.early_asyncio = self.kernel and _EARLY
+        """The reference is a release of asyncio with faults that the next ones have not."""
         self.reports: list[dict[str, Any]] = []
         self._protocols: list[weakref.ref[Calls]] = []
         loop.set_exception_handler(lambda _, context: self.reports.append(context))
