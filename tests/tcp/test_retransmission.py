@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from aiotcp.options import Options
@@ -117,6 +119,30 @@ async def test_an_echo_counts_only_with_news() -> None:
         await peer.sees(ACK, within=0.1)
         assert rto(peer) == pytest.approx(0.9, abs=0.01)
         assert app.received == b"data"
+
+
+@pytest.mark.req("6298-7")
+@pytest.mark.parametrize("timestamps", [False, True])
+async def test_every_round_trip_gives_a_sample(timestamps: bool) -> None:
+    """The path becomes faster: each round of five segments shows, however they are
+    acknowledged."""
+    async with Peer() as peer:
+        app = await opened(peer, rtt=0.3, options=EXACT.replace(timestamps=timestamps))
+        acked, smoothed = 1, [0.3]
+        for round_ in range(10):
+            app.write(bytes(5 * 900))
+            assert len(await peer.sees_all()) == 5
+            await peer.wait(0.1)
+            for _ in range(1 + round_ % 5):  # one acknowledgment or several
+                acked += 5 * 900 // (1 + round_ % 5)
+                peer.sends(ACK, ack=acked)
+            acked = 1 + (round_ + 1) * 5 * 900
+            peer.sends(ACK, ack=acked)
+            info = peer.info
+            assert info is not None
+            assert info.rtt_s is not None
+            smoothed.append(info.rtt_s)
+        assert all(after < before for before, after in pairwise(smoothed))
 
 
 @pytest.mark.req("6298-4")
