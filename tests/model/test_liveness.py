@@ -15,7 +15,7 @@ import pytest
 
 from aiotcp.link.impair import Impair, Netem
 from aiotcp.options import Options
-from tests.support.exchange import Exchange, Network, run_until_quiet
+from tests.support.exchange import Carrier, Exchange, Network, run_until_quiet
 from tests.support.transfer import EAGER, Pace, Talker
 
 WELL = Netem(delay=0.01)
@@ -44,7 +44,7 @@ def fault(draw: random.Random) -> Netem:
     )
 
 
-async def weather(links: tuple[Impair, ...], draw: random.Random, until_s: float) -> None:
+async def weather(links: tuple[Impair | Carrier, ...], draw: random.Random, until_s: float) -> None:
     """Changes the weather of each direction at random times, and ends with fair weather."""
     loop = asyncio.get_running_loop()
     while True:

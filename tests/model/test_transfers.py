@@ -10,7 +10,15 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.exchange import Exchange, Network, hostile, intact, lossy, run_until_quiet
+from tests.support.exchange import (
+    Exchange,
+    Network,
+    hostile,
+    intact,
+    large_frames,
+    lossy,
+    run_until_quiet,
+)
 from tests.support.transfer import Talker
 
 SEEDS = range(50)
@@ -57,5 +65,13 @@ def test_both_ways_at_five_percent_loss(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_both_ways_through_everything_at_once(seed: int) -> None:
     _, client, server = transferred(hostile, seed, 100_003)
+    for talker in (client, server):
+        assert talker.longest_silence_s < RTO_CEILING_S
+
+
+@pytest.mark.req("X-3", "SHLD-14", "MUST-16", "MUST-61")
+@pytest.mark.parametrize("seed", range(30))
+def test_both_ways_in_large_frames(seed: int) -> None:
+    _, client, server = transferred(large_frames, seed, 1_000_003)
     for talker in (client, server):
         assert talker.longest_silence_s < RTO_CEILING_S

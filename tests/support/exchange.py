@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TypeVar
 
 from aiotcp.link import memory
-from aiotcp.link.base import Link
+from aiotcp.link.base import Link, Receiver
 from aiotcp.link.impair import Impair, Netem
 from aiotcp.link.pcapng import Capture
 from aiotcp.options import Options
 from aiotcp.sim import Deadlock, run
 from aiotcp.stack import Connection, Endpoint, PacketStack
+from aiotcp.wire.frame import Frame
 from tests.support.tap import Tap
 from tests.support.transfer import EAGER, Pace, Talker
 
@@ -34,6 +35,43 @@ class Network:
     options: tuple[Options, Options] = (Options(), Options())
     paces: tuple[Pace, Pace] = (EAGER, EAGER)
     queue: int = 1000
+    offload: bool = False
+    """Frames of up to 64 KiB pass whole; of `netem` only delay, loss and duplicate count, each for
+    whole frames."""
+
+
+class Carrier:
+    """A link with offload that delays, loses and doubles whole frames: what `Impair`, which cuts
+    them, can't do."""
+
+    def __init__(self, link: Link, netem: Netem, seed: int) -> None:
+        self.link = link
+        self.outbound = netem
+        self.mtu = link.mtu
+        self.gso_max_bytes = link.gso_max_bytes
+        self.checksum_offload = link.checksum_offload
+        self.counters = {"outbound_loss": 0, "outbound_duplicate": 0}
+        self._random = random.Random(f"carrier {seed}")
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.link.attach(receiver, loop)
+
+    def send(self, frame: Frame) -> None:
+        assert self._loop is not None
+        copies = 1
+        if self._random.random() < self.outbound.duplicate:
+            self.counters["outbound_duplicate"] += 1
+            copies = 2
+        for _ in range(copies):
+            if self._random.random() < self.outbound.loss:
+                self.counters["outbound_loss"] += 1
+            else:
+                self._loop.call_later(self.outbound.delay, self.link.send, frame)
+
+    def close(self) -> None:
+        self.link.close()
 
 
 LOSSY = Network(Netem(delay=0.02, jitter=0.001, loss=0.05, reorder=0.03, duplicate=0.02))
@@ -65,6 +103,25 @@ def hostile(seed: int) -> Network:
         version=version,
         options=(_odd_options(draw), _odd_options(draw)),
         paces=(_odd_pace(draw), _odd_pace(draw)),
+    )
+
+
+def large_frames(seed: int) -> Network:
+    """Links with segmentation offload, and odd stacks: drawn from `seed`."""
+    draw = random.Random(f"large frames {seed}")
+    version = draw.choice((4, 6))
+    netem = Netem(
+        delay=draw.choice((0.0, 0.0005, 0.02)),
+        loss=draw.choice((0.0, 0.01, 0.1)),
+        duplicate=draw.choice((0.0, 0.05)),
+    )
+    return Network(
+        netem,
+        mtu=draw.choice((1280, 1500, 9000)),
+        version=version,
+        options=(_odd_options(draw), _odd_options(draw)),
+        paces=(_odd_pace(draw), _odd_pace(draw)),
+        offload=True,
     )
 
 
@@ -104,9 +161,11 @@ class Exchange:
         self.network = network
         self.seed = seed
         self.hosts = HOSTS[network.version]
-        ends = memory.pair(mtu=network.mtu, limit=network.queue)
-        self.impairments = tuple(
-            Impair(end, outbound=network.netem, seed=2 * seed + side)
+        ends = memory.pair(mtu=network.mtu, limit=network.queue, offload=network.offload)
+        self.impairments: tuple[Impair | Carrier, ...] = tuple(
+            Carrier(end, network.netem, 2 * seed + side)
+            if network.offload
+            else Impair(end, outbound=network.netem, seed=2 * seed + side)
             for side, end in enumerate(ends)
         )
         self.taps = tuple(Tap(link) for link in self.impairments)
