@@ -4,7 +4,10 @@ two stacks joined in memory under both and in virtual time."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import fcntl
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import pytest_asyncio
@@ -14,9 +17,13 @@ from aiotcp.link import memory
 from aiotcp.sim import VirtualLoop
 from aiotcp.streams import Stack
 from tests.contract.substrate import KernelAsyncio, KernelSide, KernelUvloop, Net, OnKernel
+from tests.support.netns import private_network
 
 CLIENT = "192.0.2.1"
 SERVER = "192.0.2.2"
+
+SIOCGIFFLAGS = 0x8913
+IFF_UP = 1
 
 
 def pytest_asyncio_loop_factories(
@@ -34,6 +41,23 @@ def pytest_asyncio_loop_factories(
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "stack_only: says nothing about kernel sockets")
+
+
+def loopback_is_up() -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        answer = fcntl.ioctl(any_socket, SIOCGIFFLAGS, struct.pack("=16s16x", b"lo"))
+    flags: int = struct.unpack("=16xH14x", answer)[0]
+    return bool(flags & IFF_UP)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loopback() -> Iterator[None]:
+    """127.0.0.1 works: in a namespace of its own where, as after `unshare -n`, it is down."""
+    if loopback_is_up():
+        yield
+    else:
+        with private_network():
+            yield
 
 
 @pytest_asyncio.fixture
