@@ -3,7 +3,7 @@
 # make conformance   the same, and writes docs/conformance.md from what they show
 # make soak   two stacks over a bad network, 100 MiB each way in each of 50 seeds (half an hour of CPU)
 # make lint   ruff and mypy --strict
-# make bench  throughput and rates, on this machine
+# make bench  throughput between the stack and the kernel's TCP, beside the limit of the device
 # make venv   just the environment: .venv, with aiotcp installed from this checkout
 # make clean  remove what the above have made
 
