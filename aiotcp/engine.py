@@ -19,6 +19,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from aiotcp.addresses import LocalAddresses, endpoints, is_unicast, split_flow
+from aiotcp.clock import clock_of
 from aiotcp.counters import Counters
 from aiotcp.icmp import IcmpHost, flow_of, news_of
 from aiotcp.info import Transition
@@ -60,6 +61,7 @@ class Engine:
         observer: Callable[[Transition], None] | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        self.clock = clock_of(self.loop)
         self.link = link
         self.options = options if options is not None else Options()
         self.addresses = LocalAddresses(list(addresses))
@@ -75,7 +77,7 @@ class Engine:
         self._table: dict[bytes, Entry] = {}
         self._time_wait: dict[bytes, TimeWait] = {}  # those of the table, oldest first
         self._listeners = Listeners()
-        self._timers = TimerQueue(self.loop, self._on_due)
+        self._timers = TimerQueue(self.loop, self._on_due, self.clock)
         self._icmp = IcmpHost(self.addresses, self.options.hop_limit)
         self._now = 0.0
         self._in_batch = False
@@ -94,7 +96,7 @@ class Engine:
         packet holds: what can't be used counts under its `Drop`."""
         if not self._in_batch:
             self._in_batch = True
-            self._now = self.loop.time()
+            self._now = self.clock()
         counters = self.counters
         counters.packets_received += 1
         counters.bytes_received += len(packet)
@@ -277,7 +279,7 @@ class Engine:
                 if entry.received:
                     entry.settle_batch()
             # The clock anew: what users did may have taken its time, and timers start here.
-            self._finish(entry, self.loop.time())
+            self._finish(entry, self.clock())
         for frame in replies:
             self._transmit(frame)
 
@@ -355,7 +357,7 @@ class Engine:
         ):
             self._call_user(item.user.progress)
         # Not `due`, which may lie ahead by the queue's slack: timestamps must not go back after it.
-        self._finish(item, self.loop.time())
+        self._finish(item, self.clock())
 
     def link_lost(self, exc: OSError) -> None:
         """The device is gone: every connection ends with the error, and no new one begins."""
@@ -427,7 +429,7 @@ class Engine:
     def _tell(self, flow: bytes, old: State, new: State, error: OSError | None = None) -> None:
         if self._observer is not None:
             local, remote = endpoints(flow)
-            now = self._now if self._in_batch else self.loop.time()
+            now = self._now if self._in_batch else self.clock()
             self._transitions.append(Transition(now, local, remote, old, new, error))
 
     def _notify(self) -> None:

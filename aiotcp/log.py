@@ -50,17 +50,24 @@ def configure(
     format: "console" for people (in colour on a terminal), "json" for programs: one object a line.
     level: the least severe level to show, as `logging` names it, in any case. What others have to
         say for debugging stays out: it drowns ours, and some of it is per packet.
-    Timestamps are ISO 8601 in UTC. Replaces the root logger's handlers. Raises ValueError for an
-    unknown level or format.
+    Timestamps are ISO 8601 in UTC. Tracebacks are without local variables: among those are
+    passwords, cookies and what else requests carry. Replaces the root logger's handlers. Raises
+    ValueError for an unknown level or format.
     """
     stream = stream if stream is not None else sys.stderr
     if format == "json":
         finish: list[Processor] = [
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
             structlog.processors.JSONRenderer(),
         ]
     elif format == "console":
-        finish = [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        finish = [
+            structlog.dev.ConsoleRenderer(
+                colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     else:
         raise ValueError(f"the log format must be console or json, not {format!r}")
     handler = logging.StreamHandler(stream)

@@ -71,7 +71,7 @@ class PacketStack(Engine):
         source = self._source(destination, local)
         port = self._local_port(source, local.port if local else 0, destination, remote.port)
         key = flow_key(source, port, destination, remote.port)
-        now = self.loop.time()
+        now = self.clock()
         iss = initial_sequence_number(self._secret, key, now)
         conn = self._new_connection(key, self._path(key), options or self.options, iss, now)
         conn.user = user
@@ -156,11 +156,11 @@ class PacketStack(Engine):
 
     def push(self, conn: Connection) -> None:
         """After calls on `conn`: what should go out now does, and its deadline is looked at."""
-        self._finish(conn, self._now if self._in_batch else self.loop.time())
+        self._finish(conn, self._now if self._in_batch else self.clock())
 
     def connections(self) -> list[ConnectionInfo]:
         """A row for each connection, half-open entry and TIME-WAIT record, oldest first."""
-        now = self.loop.time()
+        now = self.clock()
         return [describe(entry, now) for entry in self._table.values()]
 
     # -- the end ------------------------------------------------------------------------------

@@ -40,9 +40,14 @@ class TimerQueue:
     millisecond: `due` is then ahead of the loop's time."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, on_due: Callable[[Timed, float], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_due: Callable[[Timed, float], None],
+        clock: Callable[[], float] | None = None,
     ) -> None:
+        """`clock` is a finer one of the same time as `loop.time()`, which is the default."""
         self._loop = loop
+        self._clock = clock or loop.time
         self._on_due = on_due
         self._heap: list[tuple[float, int, Timed]] = []
         self._entered = 0
@@ -93,13 +98,13 @@ class TimerQueue:
         if self._handle is not None:
             self._handle.cancel()
         self._handle_at = when
-        self._late_at = max(when, self._loop.time()) + _LATE_S
+        self._late_at = max(when, self._clock()) + _LATE_S
         self._handle = self._loop.call_at(when, self._fire)
 
     def _fire(self) -> None:
         self._handle = None
         self._handle_at = math.inf
-        now = self._loop.time()
+        now = self._clock()
         if now > self._late_at and not self._grace_given:
             self._grace_given = True
             self._set(now + _GRACE_S)

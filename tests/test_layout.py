@@ -13,7 +13,7 @@ MODULES = sorted((ROOT / "aiotcp").rglob("*.py"))
 
 LEAVES = {"errors", "options", "reasons"}
 STACK = {
-    *("stack", "engine", "addresses", "counters", "icmp", "info", "limits", "listeners"),
+    *("stack", "engine", "clock", "addresses", "counters", "icmp", "info", "limits", "listeners"),
     *("ports", "timers"),
 }
 TRANSPORTS = {"transport", "server", "sockets", "client"}

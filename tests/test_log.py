@@ -66,3 +66,16 @@ def test_a_format_or_level_that_does_not_exist_is_refused() -> None:
         log.configure("xml")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="LOUD"):
         log.configure("json", "loud")
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_tracebacks_tell_no_secrets(format: log.Format) -> None:
+    stream = io.StringIO()
+    log.configure(format, stream=stream)
+    password = "hunter2"
+    try:
+        raise ValueError(f"{len(password)} characters")
+    except ValueError:
+        log.logger("test").exception("failed")
+    assert "7 characters" in stream.getvalue()
+    assert "hunter2" not in stream.getvalue()

@@ -38,9 +38,9 @@ class Capture:
     file: a path, which is created or overwritten, or a binary file open for writing, which is
         flushed but not closed.
     interface: name of the interface in the file.
-    epoch_s: wall-clock time, in seconds since 1970, at which the loop's clock showed 0. None: found
-        when attached, right for a loop on real time. Under virtual time give 0.0, or any other
-        fixed time, and the file is the same each time.
+    epoch_s: wall-clock time, in seconds since 1970, at which the loop's clock showed 0. None: each
+        packet has the time of the system's clock, right for a loop on real time. Under virtual
+        time give 0.0, or any other fixed time, and the file is the same each time.
 
     Writing happens in the calls that carry packets: buffered, a system call every 256 KiB, and
     within a second of each packet. If the file cannot be written (a full disk), capturing ends,
@@ -80,10 +80,6 @@ class Capture:
     def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
         self._receiver = receiver
         self._loop = loop
-        if self._epoch_ns is None:
-            self._base_ns = time.time_ns() - round(loop.time() * 1e9)
-        else:
-            self._base_ns = self._epoch_ns
         self.link.attach(self, loop)
 
     # Towards the link below
@@ -121,7 +117,10 @@ class Capture:
     def _record(self, packet: bytes | memoryview, direction: int, comment: str) -> None:
         assert self._file is not None
         assert self._loop is not None, "send() before attach()"
-        now_ns = self._base_ns + round(self._loop.time() * 1e9)
+        if self._epoch_ns is None:
+            now_ns = time.time_ns()  # not the loop's time, which may be in whole milliseconds
+        else:
+            now_ns = self._epoch_ns + round(self._loop.time() * 1e9)
         try:
             self._file.write(enhanced_packet(now_ns, packet, direction, comment))
         except OSError:

@@ -178,19 +178,17 @@ async def test_the_loss_of_the_link_below_is_passed_on() -> None:
     capture.close()
 
 
-async def test_without_an_epoch_timestamps_are_of_the_wall_clock(
+async def test_without_an_epoch_timestamps_are_the_wall_clocks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wall_ns = 1_700_000_000_123_456_789
     monkeypatch.setattr("aiotcp.link.pcapng.time.time_ns", lambda: wall_ns)
-    await asyncio.sleep(100)
     file = io.BytesIO()
     capture = Capture(memory.pair()[0], file)
     capture.attach(Recorder(), asyncio.get_running_loop())
-    await asyncio.sleep(2)
     capture.send(Frame(b"x"))
     capture.close()
-    assert packets(file.getvalue())[0].time_ns == wall_ns + 2 * 10**9
+    assert packets(file.getvalue())[0].time_ns == wall_ns
 
 
 async def exchange(path: Path) -> None:
