@@ -60,6 +60,8 @@ class Engine:
         seed: bytes | None = None,
         observer: Callable[[Transition], None] | None = None,
     ) -> None:
+        if isinstance(addresses, str):
+            raise TypeError(f"addresses must be a list of strings, not the string {addresses!r}")
         self.loop = asyncio.get_running_loop()
         self.clock = clock_of(self.loop)
         self.link = link

@@ -45,7 +45,7 @@ class PacketStack(Engine):
     ) -> None:
         """`seed` makes initial sequence numbers and ports repeat (tests); by default they come
         from the system's random source. `observer` is told of every state transition. Raises
-        ValueError for addresses that a stack can not have."""
+        ValueError for addresses that a stack can not have, TypeError for one bare string."""
         super().__init__(link, addresses=addresses, options=options, seed=seed, observer=observer)
 
     def connect(

@@ -89,6 +89,7 @@ class Stack(PacketStack):
     _outer: Stack | None = None
 
     async def __aenter__(self) -> Self:
+        self._check_open()
         self._outer = _current.get()
         _current.set(self)
         return self

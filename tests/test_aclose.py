@@ -65,3 +65,20 @@ async def test_a_cancelled_call_resets_at_once() -> None:
     assert here.connections() == []
     server.abort_clients()
     await there.aclose(grace=0)
+
+
+async def test_a_closed_stack_is_of_no_use() -> None:
+    left, _ = memory.pair()
+    stack = Stack(left, addresses=[HERE])
+    await stack.aclose()
+    with pytest.raises(RuntimeError, match="the stack is closed"):
+        await stack.open_connection(THERE, 80)
+    with pytest.raises(RuntimeError, match="the stack is closed"):
+        async with stack:
+            pass
+
+
+async def test_addresses_are_a_list() -> None:
+    left, _ = memory.pair()
+    with pytest.raises(TypeError, match="a list of strings"):
+        Stack(left, addresses=HERE)
