@@ -168,8 +168,9 @@ def http(root: str | None, port: int, **options: Any) -> None:
     """Serve files, or a page that shows the stack's live connections."""
     settings = _settings(**options)
     from aiotcp.serve import pages, privileges
-    from aiotcp.serve.web import Web
+    from aiotcp.serve.web import Web, preload
 
+    preload()
     if root is None:
         _run(
             settings,
@@ -207,7 +208,9 @@ def asgi(application: str, port: int, **options: Any) -> None:
     settings = _settings(**options)
     if not all(application.partition(":")):
         raise click.BadArgumentUsage(f"{application}: not MODULE:APP, as in example.main:app")
-    from aiotcp.serve.web import Web, load
+    from aiotcp.serve.web import Web, load, preload
+
+    preload()
 
     def loaded(hosts: Sequence[str]) -> Web:
         app = load(application)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import anyio
+import anyio.to_thread
 import uvicorn
 from uvicorn.importer import ImportFromStringError, import_from_string
 
-from aiotcp.serve.problems import NoApplication
+from aiotcp.serve.problems import NoApplication, NoPermission
 from aiotcp.serve.service import Listening, curl
 from aiotcp.streams import Stack
 
@@ -110,13 +113,62 @@ class _Server(uvicorn.Server):
         yield  # signals are the program's business
 
 
+def preload() -> None:
+    """Import what serving needs, all of it, while this process still may read it.
+
+    uvicorn and anyio import much of themselves in the first moment of use. By then the program may
+    have become a user who can't read the directory that they are installed in.
+    """
+
+    async def nothing(
+        scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+    ) -> None:
+        pass
+
+    lifespans: tuple[Any, ...] = ("off", "auto")
+    for lifespan in lifespans:
+        config = uvicorn.Config(nothing, lifespan=lifespan, log_config=None)
+        config.load()
+    anyio.run(_use_anyio)
+
+
+async def _use_anyio() -> None:
+    """All that starlette uses of it to serve files."""
+    async with anyio.create_task_group(), await anyio.open_file(os.devnull):
+        await anyio.to_thread.run_sync(int)
+
+
 def load(target: str) -> Any:
     """The object that MODULE:APP names; modules are looked for in the current directory first.
 
-    Raises Problem if it can't be found. What the module itself raises passes through.
+    Raises Problem if it can't be found, or not be read. What else the module raises passes through.
     """
     sys.path.insert(0, "")
     try:
         return import_from_string(target)
-    except ImportFromStringError as exc:
-        raise NoApplication(f"asgi {target}: {exc}") from None
+    except (ImportFromStringError, ImportError) as exc:
+        if unreadable := _unreadable_places():
+            raise NoPermission(
+                f"asgi {target}: {exc}; this user may not read {', '.join(unreadable)}"
+            ) from None
+        if isinstance(exc, ImportFromStringError):
+            raise NoApplication(f"asgi {target}: {exc}") from None
+        raise
+    except PermissionError as exc:
+        if exc.filename is None:
+            raise
+        raise NoPermission(f"asgi {target}: this user may not read {exc.filename}") from None
+
+
+def _unreadable_places() -> list[str]:
+    """Directories that modules are looked for in, and silently not found."""
+    unreadable = []
+    for place in dict.fromkeys(sys.path):
+        directory = place or os.curdir
+        try:
+            os.scandir(directory).close()
+        except PermissionError:
+            unreadable.append(os.path.abspath(directory))
+        except OSError:
+            pass  # an archive, or nothing at all
+    return unreadable

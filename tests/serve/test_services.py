@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest_asyncio
 from aiotcp.link import memory
 from aiotcp.serve import pages
 from aiotcp.serve.echo import Echo
-from aiotcp.serve.problems import NoApplication
+from aiotcp.serve.problems import NoApplication, NoPermission
 from aiotcp.serve.service import Service, curl
 from aiotcp.serve.web import Web, load
 from aiotcp.streams import Stack
@@ -174,3 +176,59 @@ async def test_applications_are_found_by_name() -> None:
 )
 def test_commands_can_be_typed(arguments: tuple[str, str, int], command: str) -> None:
     assert curl(*arguments) == command
+
+
+def test_after_preload_nothing_is_imported_any_more(tmp_path: Path) -> None:
+    """Who has become another user may not be able to read a single module any more."""
+    (tmp_path / "file").write_text("contents")
+    program = f"""
+import asyncio, sys
+import uvloop
+from aiotcp.link import memory
+from aiotcp.serve import pages, program, web
+from aiotcp.streams import Stack
+
+class Unreadable:
+    def find_spec(self, name, path=None, target=None):
+        raise PermissionError(13, "Permission denied", name)
+
+async def fetch():
+    ours, theirs = memory.pair()
+    async with (
+        Stack(ours, addresses=["192.0.2.2"]) as server,
+        Stack(theirs, addresses=["192.0.2.1"]) as client,
+    ):
+        service = web.Web(
+            "files", lambda _: pages.directory({str(tmp_path)!r}), ["192.0.2.2"], 80, grace=1
+        )
+        listening = asyncio.Event()
+        task = asyncio.create_task(service.run(server, lambda _: listening.set()))
+        told = asyncio.create_task(listening.wait())
+        await asyncio.wait({{told, task}}, return_when=asyncio.FIRST_COMPLETED)
+        for path in ("/", "/file"):
+            reader, writer = await client.open_connection("192.0.2.2", 80)
+            writer.write(f"GET {{path}} HTTP/1.0\\r\\n\\r\\n".encode())
+            print((await reader.read()).decode())
+            writer.close()
+        service.stop()
+        await task
+
+web.preload()
+sys.meta_path.insert(0, Unreadable())
+with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    runner.run(fetch())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("200 OK") == 2, done.stderr
+    assert "contents" in done.stdout
+
+
+def test_an_application_in_an_unreadable_place_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(place: str) -> None:
+        raise PermissionError(13, "Permission denied", place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(sys, "path", ["/secret"])
+    with pytest.raises(NoPermission, match=r"may not read /.*, /secret"):
+        load("no_such_module:app")
