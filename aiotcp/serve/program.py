@@ -26,6 +26,8 @@ from aiotcp.streams import Stack
 
 _logger = log.logger("aiotcp.serve")
 
+_CAPTURE_BUFFER_BYTES = 1 << 18
+
 
 def run(settings: Settings, new_service: Callable[[Sequence[str]], Service]) -> None:
     """Serve until SIGTERM or Ctrl-C; then return.
@@ -35,9 +37,9 @@ def run(settings: Settings, new_service: Callable[[Sequence[str]], Service]) -> 
     """
     user = privileges.account(settings.user) if settings.user is not None else None
     device = open_device(settings)
+    link: Link = device.tun
     capture: BinaryIO | None = None
     try:
-        link: Link = device.tun
         if settings.capture is not None:
             capture = _open_capture(settings.capture, user)
             link = Capture(link, capture, interface=device.tun.name)
@@ -49,18 +51,39 @@ def run(settings: Settings, new_service: Callable[[Sequence[str]], Service]) -> 
     finally:
         device.tun.close()
         if capture is not None:
-            capture.close()
+            _close_capture(capture, link)
 
 
 def _open_capture(path: str, user: privileges.Account | None) -> BinaryIO:
-    """The file, opened while it still may be, and given to the user that the program becomes."""
+    """The file, opened while it still may be.
+
+    One that is new belongs to the user that the program becomes; what was there, a device or what
+    a link leads to, keeps its owner.
+    """
+    new = True
     try:
-        file = open(path, "wb")  # noqa: SIM115 - lives as long as the program
+        try:
+            file = open(path, "xb", _CAPTURE_BUFFER_BYTES)  # noqa: SIM115
+        except FileExistsError:
+            new = False
+            file = open(path, "wb", _CAPTURE_BUFFER_BYTES)  # noqa: SIM115
     except OSError as exc:
         raise BadOptions(f"--capture {path}: {exc.strerror}") from None
-    if user is not None and os.geteuid() == 0:
+    if new and user is not None and os.geteuid() == 0:
         os.fchown(file.fileno(), user.uid, user.gid)
     return file
+
+
+def _close_capture(file: BinaryIO, link: Link) -> None:
+    """Never fails: what could not be written is logged."""
+    failed = link.counters.get("capture_failed", 0) > 0
+    why = "it could not be written"
+    try:
+        file.close()
+    except OSError as exc:
+        failed, why = True, exc.strerror or str(exc)
+    if failed:
+        _logger.warning("capture incomplete", file=file.name, error=why)
 
 
 class _ServedStack(Stack):
@@ -172,5 +195,8 @@ def _tell_ready(fd: int | None, endpoints: Sequence[tuple[str, int]]) -> None:
     if fd is None:
         return
     line = " ".join(("READY", *(joined(*each) for each in endpoints)))
-    with os.fdopen(fd, "w") as ready:
-        ready.write(line + "\n")
+    try:
+        with os.fdopen(fd, "w") as ready:
+            ready.write(line + "\n")
+    except OSError as exc:
+        raise Problem(f"--ready-fd {fd}: {exc.strerror}") from None

@@ -252,6 +252,28 @@ def test_the_user_changes_for_good_once_the_device_is_open(tmp_path: Path) -> No
     assert capture.stat().st_uid == NOBODY.pw_uid
 
 
+@root_only
+def test_a_capture_file_that_was_there_keeps_its_owner(tmp_path: Path) -> None:
+    capture, link = tmp_path / "all.pcapng", tmp_path / "link"
+    capture.touch()
+    link.symlink_to(capture)
+    with serving("echo", "--user", "nobody", "--capture", str(link)) as program:
+        program.signal(signal.SIGTERM)
+        assert program.wait() == 0
+    assert capture.stat().st_uid == os.getuid()
+    assert capture.stat().st_size > 0
+
+
+def test_a_full_disk_ends_the_capture_and_nothing_else() -> None:
+    with serving("http", "--capture", "/dev/full", stderr=subprocess.PIPE) as program:
+        curl(f"http://{program.endpoints[0]}/")
+        program.signal(signal.SIGTERM)
+        _, stderr = program.process.communicate(timeout=TIMEOUT_S)
+    assert program.process.returncode == 0
+    assert "capture incomplete" in stderr
+    assert "Traceback" not in stderr
+
+
 @pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
 def test_the_capture_says_why_each_packet_was_sent(tmp_path: Path) -> None:
     capture = tmp_path / "all.pcapng"
