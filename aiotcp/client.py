@@ -166,7 +166,7 @@ async def _connect_any(
                 errors.append(exc)
         raise _combined(errors, all_errors)
     finally:
-        del errors  # each holds a traceback, and so this frame
+        errors.clear()  # each holds a traceback, and so the frames that hold this list
 
 
 def _combined(errors: list[OSError], all_errors: bool) -> Exception:
@@ -194,6 +194,7 @@ async def _connect(
         stack.push(connection)
         raise
     if connection.ended:
+        connection.user = None
         number = connection.error.errno if connection.error else errno.ECONNABORTED
         raise OSError(number, f"Connect call failed {target.address}")
     return connection
@@ -221,7 +222,10 @@ def _begin(
     if not failed:
         raise OSError(f"no matching local address with family={target.family!r} found")
     errors += failed[:-1]
-    raise failed[-1]
+    try:
+        raise failed[-1]
+    finally:
+        failed.clear()  # the error's traceback holds this frame
 
 
 def bind_error(exc: OSError, address: Address) -> OSError:

@@ -346,7 +346,8 @@ class Transport(transports._FlowControlMixin):
         except OSError as exc:
             if self._eof_received and isinstance(exc, ConnectionResetError):
                 exc = broken_pipe()  # as send(2): a reset is no surprise once the peer has closed
-            self._fatal_error(exc, "Fatal write error on socket transport")
+            # Its traceback holds frames that hold the connection, which holds the error.
+            self._fatal_error(exc.with_traceback(None), "Fatal write error on socket transport")
             return False
         return True
 

@@ -196,7 +196,8 @@ class Connection(Tcb):
         try:
             self._life.throw(exc)
         except OSError as raised:
-            self.error = raised  # for those who are told of the transition
+            # Its traceback would hold our frames, and so us; and the packet that brought it.
+            self.error = raised.with_traceback(None)  # for those who are told of the transition
             self._enter(State.CLOSED)
             self._end(raised)
 
