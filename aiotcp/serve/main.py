@@ -174,7 +174,14 @@ def http(root: str | None, port: int, **options: Any) -> None:
     if root is None:
         _run(
             settings,
-            lambda hosts: Web("live connections", pages.connections, hosts, port, lifespan="off"),
+            lambda hosts: Web(
+                "live connections",
+                pages.connections,
+                hosts,
+                port,
+                lifespan="off",
+                grace=settings.grace,
+            ),
         )
         return
     user = settings.user
@@ -194,6 +201,7 @@ def http(root: str | None, port: int, **options: Any) -> None:
             hosts,
             port,
             lifespan="off",
+            grace=settings.grace,
         )
 
     _run(settings, files)
@@ -214,7 +222,7 @@ def asgi(application: str, port: int, **options: Any) -> None:
 
     def loaded(hosts: Sequence[str]) -> Web:
         app = load(application)
-        return Web(application, lambda _: app, hosts, port, grace=int(settings.grace))
+        return Web(application, lambda _: app, hosts, port, grace=settings.grace)
 
     _run(settings, loaded)
 

@@ -28,6 +28,9 @@ _logger = log.logger("aiotcp.serve")
 
 _CAPTURE_BUFFER_BYTES = 1 << 18
 
+_WIND_UP_S = 5.0
+"""Seconds that a service may take to end once its last connection is gone."""
+
 
 def run(settings: Settings, new_service: Callable[[Sequence[str]], Service]) -> None:
     """Serve until SIGTERM or Ctrl-C; then return.
@@ -140,10 +143,14 @@ async def _serve(settings: Settings, device: Device, link: Link, service: Servic
 
     deadline = loop.time() + settings.grace
     service.stop()
-    await _before(at_once, serving, settings.grace)
-    closing = asyncio.create_task(stack.aclose(grace=max(0.0, deadline - loop.time())))
+    await asyncio.wait(
+        {at_once, serving}, timeout=settings.grace, return_when=asyncio.FIRST_COMPLETED
+    )
+    left_s = deadline - loop.time() if serving.done() else 0.0
+    closing = asyncio.create_task(stack.aclose(grace=max(0.0, left_s)))
     if not await _before(at_once, closing, None):
         await stack.aclose(grace=0)
+    await _before(at_once, serving, _WIND_UP_S)
     if lost:
         raise Problem(f"the device {device.tun.name} has gone away ({lost[0].strerror})")
     if not serving.cancelled():

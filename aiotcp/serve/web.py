@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -28,7 +29,8 @@ class Web:
 
     application: makes the application when the stack is there.
     lifespan: "off" for applications that have no start-up and shutdown, "auto" for any.
-    grace: whole seconds for requests in hand when stopped; then their tasks are cancelled.
+    grace: seconds for requests in hand when stopped. Then whoever has stopped us resets their
+        connections, and a second later the tasks that ignore it are cancelled.
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class Web:
         port: int,
         *,
         lifespan: Any = "auto",
-        grace: int = 5,
+        grace: float,
     ) -> None:
         self.what = what
         self._application = application
@@ -56,18 +58,24 @@ class Web:
         config = uvicorn.Config(
             self._application(stack),
             lifespan=self._lifespan,
-            timeout_graceful_shutdown=self._grace,
+            timeout_graceful_shutdown=math.ceil(self._grace) + 1,
             proxy_headers=False,
             log_config=None,
         )
         if not logging.getLogger("aiotcp").isEnabledFor(logging.DEBUG):
             logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # we say that we serve
+        logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
         self._server = _Server(config, stack, self._hosts, self._port, listening)
         await self._server.serve()
 
     def stop(self) -> None:
         if self._server is not None:
             self._server.should_exit = True
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """A task that is cancelled when the program ends is no error of the application."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 class _Server(uvicorn.Server):

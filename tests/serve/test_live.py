@@ -216,6 +216,47 @@ def test_what_does_not_end_within_the_grace_period_is_reset() -> None:
         assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.EPIPE
 
 
+@pytest.mark.parametrize("kind", ["http", "asgi"])
+def test_an_answer_that_nobody_reads_is_reset_after_the_grace_period(
+    tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "example.py").write_text(
+        "import asyncio\n"
+        "async def app(scope, receive, send):\n"
+        "    if scope['type'] == 'lifespan':\n"
+        "        await receive()\n"
+        "        await send({'type': 'lifespan.startup.complete'})\n"
+        "        await receive()\n"
+        "        open('ended', 'w').close()\n"
+        "        return await send({'type': 'lifespan.shutdown.complete'})\n"
+        "    await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n"
+        "    while True:\n"
+        "        body = {'type': 'http.response.body', 'body': bytes(1 << 16), 'more_body': True}\n"
+        "        await send(body)\n"
+        "        await asyncio.sleep(0)\n"
+    )
+    (tmp_path / "large").write_bytes(bytes(1 << 25))
+    what = ["asgi", "example:app"]
+    if kind == "http":
+        what = ["http", "--root", "."]
+        if privileges.is_root():
+            what += ["--user", "nobody"]
+        for path in (tmp_path, *tmp_path.parents):
+            if path.stat().st_uid == os.getuid() and path != Path("/"):
+                path.chmod(path.stat().st_mode | 0o055)
+    with (
+        serving(*what, "--grace", "0.3", cwd=tmp_path, stderr=subprocess.PIPE) as program,
+        connect(program.endpoints[0]) as client,
+    ):
+        client.sendall(b"GET /large HTTP/1.1\r\nHost: test\r\n\r\n")
+        assert client.recv(12) == b"HTTP/1.1 200"
+        program.signal(signal.SIGTERM)
+        _, stderr = program.process.communicate(timeout=TIMEOUT_S)
+    assert program.process.returncode == 0
+    assert "Traceback" not in stderr
+    assert (tmp_path / "ended").exists() == (kind == "asgi")
+
+
 def test_a_second_signal_ends_the_grace_period() -> None:
     with serving("echo", "--grace", "3600") as program, connect(program.endpoints[0]) as client:
         program.signal(signal.SIGTERM)

@@ -150,7 +150,7 @@ async def test_an_application_whose_start_up_fails_is_said_so(stacks: Pair) -> N
         await receive()
         await send({"type": "lifespan.startup.failed", "message": "no database"})
 
-    service = Web("failing", lambda _: application, HOSTS, 80, lifespan="on")
+    service = Web("failing", lambda _: application, HOSTS, 80, lifespan="on", grace=1)
     with pytest.raises(NoApplication):
         async with running(service, stacks.server):
             pass
