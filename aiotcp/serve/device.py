@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import socket
 from dataclasses import dataclass
 
 from aiotcp.link.tun import Tun
@@ -29,6 +30,8 @@ def open_device(settings: Settings) -> Device:
 
     Raises Problem.
     """
+    if settings.fd is None and not settings.configure:
+        _refuse_missing(settings.device)
     try:
         if settings.fd is not None or not settings.configure:
             tun = Tun(settings.device, mtu=settings.mtu, offload=settings.offload, fd=settings.fd)
@@ -38,6 +41,16 @@ def open_device(settings: Settings) -> Device:
         raise BadOptions(str(exc)) from None
     except OSError as exc:
         raise _explained(exc) from None
+
+
+def _refuse_missing(name: str) -> None:
+    """To open a device that does not exist would create it, where we are root."""
+    try:
+        socket.if_nametoindex(name)
+    except OSError:
+        raise BadOptions(
+            f"there is no interface {name}: --no-configure takes one that is set up already",
+        ) from None
 
 
 def _create(settings: Settings) -> Device:
@@ -89,4 +102,5 @@ There are three ways out:
               ip tuntap add dev {device} mode tun user {user}
               ip address add 192.0.2.1/24 dev {device}
               ip link set {device} up
-              then, as {user}: aiotcp-serve … --device {device} --no-configure"""
+              then, as {user}:
+              aiotcp-serve … --device {device} --no-configure --address 192.0.2.2"""
