@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -39,6 +40,17 @@ def _descriptor(context: click.Context, option: click.Parameter, value: int | No
             os.fstat(value)
         except (OSError, OverflowError):
             raise click.BadParameter(f"{value} is no open file descriptor") from None
+    return value
+
+
+def _ready_descriptor(
+    context: click.Context, option: click.Parameter, value: int | None
+) -> int | None:
+    if value is not None and 0 <= value <= 2:
+        raise click.BadParameter(f"{value} is stdin, stdout or stderr: give one of its own, from 3")
+    _descriptor(context, option, value)
+    if value is not None and fcntl.fcntl(value, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        raise click.BadParameter(f"{value} is not open for writing")
     return value
 
 
@@ -110,7 +122,7 @@ _OPTIONS = (
     click.option(
         "--ready-fd",
         type=int,
-        callback=_descriptor,
+        callback=_ready_descriptor,
         metavar="N",
         help="Once serving, write a line to this file descriptor and close it: READY, then "
         "ADDRESS:PORT or [ADDRESS]:PORT for each address.",
@@ -236,8 +248,11 @@ def _settings(
     log_level: str,
     fd: int | None,
     configure: bool,
+    ready_fd: int | None,
     **others: Any,
 ) -> Settings:
+    if fd is not None and fd == ready_fd:
+        raise click.UsageError("--fd and --ready-fd are the same descriptor")
     if fd is not None and device is not None:
         raise click.UsageError("--fd and --device exclude each other: the descriptor has a device")
     if not configure and fd is None and device is None:
@@ -253,6 +268,7 @@ def _settings(
         host_addresses=hosts,
         fd=fd,
         configure=configure,
+        ready_fd=ready_fd,
         **others,
     )
 

@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
@@ -130,7 +131,10 @@ async def _serve(settings: Settings, device: Device, link: Link, service: Servic
         _resolve(stop)
 
     def on_listening(endpoints: Sequence[tuple[str, int]]) -> None:
-        _announce(device, service, endpoints)
+        try:
+            _announce(device, service, endpoints)
+        except OSError:  # nobody reads it; nor must the rest, written at exit, fail there
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _tell_ready(settings.ready_fd, endpoints)
         _logger.info("serving", what=service.what, endpoints=[joined(*each) for each in endpoints])
 

@@ -54,6 +54,10 @@ def test_help_is_quick_it_imports_nothing_that_only_serving_needs(command: list[
         (["echo", "--grace", "-1"], "--grace"),
         (["echo", "--fd", "999"], "999 is no open file descriptor"),
         (["echo", "--ready-fd", "999"], "999 is no open file descriptor"),
+        (["echo", "--ready-fd", "1"], "stdin, stdout or stderr"),
+        (["echo", "--ready-fd", "@read-only"], "not open for writing"),
+        (["echo", "--ready-fd", "@device", "--fd", "@device"], "the same descriptor"),
+        (["echo", "--device", "typo0", "--no-configure"], "there is no interface typo0"),
         (["echo", "--fd", "0", "--device", "tun7"], "--fd and --device exclude each other"),
         (["echo", "--no-configure"], "--no-configure needs --device"),
         (["echo", "--user", "no-such-user-here"], "there is no such user"),
@@ -64,7 +68,9 @@ def test_help_is_quick_it_imports_nothing_that_only_serving_needs(command: list[
     ],
 )
 def test_bad_options_exit_with_2_and_say_what_is_wrong(arguments: list[str], message: str) -> None:
-    result = invoke(*arguments)
+    with open(os.devnull) as read_only, open(os.devnull, "r+b", 0) as device:
+        numbers = {"@read-only": str(read_only.fileno()), "@device": str(device.fileno())}
+        result = invoke(*(numbers.get(argument, argument) for argument in arguments))
     assert result.exit_code == 2
     assert message in result.output
 

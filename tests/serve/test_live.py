@@ -188,6 +188,18 @@ def test_the_log_has_one_event_for_each_transition() -> None:
     assert any("GET / HTTP/1.1" in each["event"] for each in events), "the access log"
 
 
+def test_it_serves_though_nobody_reads_what_it_prints() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        with serving("http", stdout=writing) as program:
+            assert "Live connections" in curl(f"http://{program.endpoints[0]}/")
+            program.signal(signal.SIGTERM)
+            assert program.wait() == 0
+    finally:
+        os.close(writing)
+
+
 # How it ends
 
 
