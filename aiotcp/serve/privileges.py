@@ -33,15 +33,16 @@ def account(name: str) -> Account:
 def become(user: Account) -> None:
     """Give up what this process may do beyond what `user` may; there is no way back.
 
-    Nothing happens if the process runs as `user` already. Raises Problem if it may not change.
+    If all its ids are those of `user` already nothing happens: groups and capabilities that it was
+    started with beyond theirs stay. Raises Problem if it may not change.
     """
-    if (os.geteuid(), os.getegid()) == (user.uid, user.gid) and os.getuid() == user.uid:
+    if (os.getresuid(), os.getresgid()) == ((user.uid,) * 3, (user.gid,) * 3):
         return
     try:
         # In this order: without uid 0 the groups can't be given up any more.
         os.setgroups(user.groups)
-        os.setgid(user.gid)
-        os.setuid(user.uid)
+        os.setresgid(user.gid, user.gid, user.gid)
+        os.setresuid(user.uid, user.uid, user.uid)
     except OSError as exc:
         raise NoPermission(
             f"--user {user.name}: this process may not become that user ({exc.strerror}); "

@@ -60,5 +60,12 @@ def test_without_root_nobody_becomes_someone_else() -> None:
     assert "only root may" in told
 
 
+@root_only
 def test_becoming_oneself_needs_no_privilege() -> None:
-    privileges.become(privileges.account(pwd.getpwuid(os.getuid()).pw_name))
+    told = in_a_child(
+        "user = privileges.account('nobody')\n"
+        "privileges.become(user)\n"
+        "privileges.become(user)\n"
+        "print(os.getresuid())\n"
+    )
+    assert told.strip() == str((pwd.getpwnam("nobody").pw_uid,) * 3)
