@@ -21,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from aiotcp.info import ConnectionInfo
+from aiotcp.serve.service import joined
 from aiotcp.streams import Stack
 
 _STYLE = (
@@ -101,7 +102,7 @@ class Directory(StaticFiles):
 
     def _listing(self, path: str, full_path: str, shown: str) -> Response:
         try:
-            names = sorted(os.listdir(full_path), key=str.lower)
+            names = sorted(filter(_is_text, os.listdir(full_path)), key=str.lower)
         except PermissionError:
             raise HTTPException(status_code=403) from None
         rows = ['<tr><td><a href="../">../</a></td></tr>'] if path != "." else []
@@ -114,14 +115,14 @@ class Directory(StaticFiles):
                 continue  # a link that leads nowhere, or out of the directory: can't be fetched
             is_directory = stat.S_ISDIR(status.st_mode)
             label = name + "/" * is_directory
-            link = urllib.parse.quote(label, errors="surrogatepass")
+            link = urllib.parse.quote(label)
             size = "" if is_directory else f"{status.st_size:,}"
             modified = time.strftime("%Y-%m-%d %H:%M", time.localtime(status.st_mtime))
             rows.append(
-                f'<tr><td><a href="./{link}">{html.escape(_printable(label))}</a></td>'
+                f'<tr><td><a href="./{link}">{html.escape(label)}</a></td>'
                 f'<td class="n">{size}</td><td>{modified}</td></tr>'
             )
-        title = html.escape(f"Directory listing for {_printable(shown)}")
+        title = html.escape(f"Directory listing for {shown}")
         return HTMLResponse(_page(title, f"<h1>{title}</h1><table>{''.join(rows)}</table>"))
 
 
@@ -145,7 +146,7 @@ def _connections_page(stack: Stack) -> str:
 
 def _row(info: ConnectionInfo) -> str:
     rtt = "" if info.rtt_s is None else f"{info.rtt_s * 1000:.1f} ms"
-    texts = (_endpoint(info.remote), _endpoint(info.local), info.state)
+    texts = (joined(*info.remote), joined(*info.local), info.state)
     numbers = (
         f"{info.bytes_received:,}",
         f"{info.bytes_sent:,}",
@@ -160,14 +161,9 @@ def _row(info: ConnectionInfo) -> str:
 
 def _as_json(info: ConnectionInfo) -> dict[str, Any]:
     return dataclasses.asdict(info) | {
-        "local": _endpoint(info.local),
-        "remote": _endpoint(info.remote),
+        "local": joined(*info.local),
+        "remote": joined(*info.remote),
     }
-
-
-def _endpoint(endpoint: tuple[str, int]) -> str:
-    host, port = endpoint
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _page(title: str, body: str, *, refresh_s: int = 0) -> str:
@@ -178,6 +174,10 @@ def _page(title: str, body: str, *, refresh_s: int = 0) -> str:
     )
 
 
-def _printable(name: str) -> str:
-    """A file name as text: bytes that are not UTF-8 show as replacement characters."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+def _is_text(name: str) -> bool:
+    """Whether a file name is UTF-8. Requests are decoded as such: no other name can be fetched."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -106,6 +106,7 @@ async def test_a_directory_with_its_listing_its_index_and_its_borders(
     root = tmp_path / "root"
     (root / "sub dir").mkdir(parents=True)
     (root / "a & b.txt").write_text("both")
+    (root / os.fsdecode(b"latin\xe9")).touch()
     (root / "inside").symlink_to("a & b.txt")
     (tmp_path / "private").write_text("not to be had")
     (root / "outside").symlink_to("../private")
@@ -116,6 +117,7 @@ async def test_a_directory_with_its_listing_its_index_and_its_borders(
         assert '<a href="./a%20%26%20b.txt">a &amp; b.txt</a>' in listing
         assert '<a href="./sub%20dir/">sub dir/</a>' in listing
         assert "inside" in listing
+        assert "latin" not in listing, "a name that is not UTF-8 can't be fetched"
         assert "outside" not in listing
         assert await get(stacks.client, "/a%20%26%20b.txt") == (200, "both")
         assert await get(stacks.client, "/inside") == (200, "both")
