@@ -17,7 +17,7 @@ import asyncio
 from asyncio import constants, transports
 from asyncio.log import logger
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol
 from warnings import warn
@@ -60,11 +60,13 @@ class Transport(transports._FlowControlMixin):
 
     __slots__ = (
         "__weakref__",
+        "_again",
         "_buffered",
         "_closing",
         "_connection",
         "_context",
         "_discarded",
+        "_entered",
         "_eof_received",
         "_eof_written",
         "_given_up",
@@ -115,7 +117,9 @@ class Transport(transports._FlowControlMixin):
         self._overflow: deque[memoryview] = deque()
         self._overflow_bytes = 0
         self._urgent_bytes = 0  # of the overflow, up to the end of urgent data
-        self._in_progress = False
+        self._in_progress = False  # the stack called, and runs output afterwards
+        self._entered = False  # the protocol's context is
+        self._again = False  # progress() was called meanwhile
         self._started = False  # connection_made() has run; reading may begin
         self._paused = False  # pause_reading() was called
         self._closing = False  # close() was called, or the connection was lost
@@ -126,8 +130,8 @@ class Transport(transports._FlowControlMixin):
         self._lost = 0  # connection_lost() is on its way (1), writes since then (the rest)
         self.set_protocol(protocol)
         connection.user = self
-        loop.call_soon(protocol.connection_made, self, context=context)
-        loop.call_soon(self._start_reading, context=context)
+        loop.call_soon(self._enter, protocol.connection_made, self, context=context)
+        loop.call_soon(self._enter, self._start_reading, context=context)
         if waiter is not None:
             loop.call_soon(_set_unless_done, waiter, context=context)
 
@@ -169,11 +173,27 @@ class Transport(transports._FlowControlMixin):
     def progress(self) -> None:
         """Look at the connection again. Called by the stack, which runs output afterwards: one
         output for all that the protocol writes in answer."""
+        if self._entered:
+            self._again = True
+            return
         self._in_progress = True
         try:
-            self._context.run(self._look)
+            self._context.run(self._enter, self._look)
         finally:
             self._in_progress = False
+
+    def _enter(self, function: Callable[..., None], *args: object) -> None:
+        """Call what calls the protocol. A context can not be entered twice: where the protocol
+        makes the stack call us meanwhile (`aclose()` in an eager task), we look afterwards."""
+        self._entered = True
+        try:
+            function(*args)
+            while self._again:
+                self._again = False
+                self._look()
+                self._push()
+        finally:
+            self._entered = False
 
     def _push(self) -> None:
         if not self._in_progress:
@@ -198,7 +218,7 @@ class Transport(transports._FlowControlMixin):
         if self._closing or not self._paused:
             return
         self._paused = False
-        self._loop.call_soon(self._read_and_push, context=self._context)
+        self._loop.call_soon(self._enter, self._read_and_push, context=self._context)
 
     def _start_reading(self) -> None:
         self._started = True
@@ -248,16 +268,20 @@ class Transport(transports._FlowControlMixin):
         buffer = self._call("get_buffer", -1)
         if self._lost:
             return
-        if not len(buffer):
-            empty = RuntimeError("get_buffer() returned an empty buffer")
-            self._fatal_error(empty, "Fatal error: protocol.get_buffer() call failed.")
-            return
         filled = 0
-        with memoryview(buffer).cast("B") as room:
-            for chunk in self._connection.take(len(room)):
-                end = filled + len(chunk)
-                room[filled:end] = chunk
-                filled = end
+        try:
+            if not len(buffer):
+                raise RuntimeError("get_buffer() returned an empty buffer")
+            with memoryview(buffer).cast("B") as room:
+                if room.readonly:
+                    raise TypeError("get_buffer() returned a read-only buffer")
+                for chunk in self._connection.take(len(room)):
+                    end = filled + len(chunk)
+                    room[filled:end] = chunk
+                    filled = end
+        except Exception as exc:
+            self._fatal_error(exc, "Fatal error: protocol.get_buffer() call failed.")
+            return
         self._call("buffer_updated", filled)
 
     def _deliver_eof(self) -> None:
@@ -417,7 +441,7 @@ class Transport(transports._FlowControlMixin):
     def _lose(self, exc: BaseException | None) -> None:
         if not self._lost:
             self._lost = 1
-            self._loop.call_soon(self._connection_lost, exc, context=self._context)
+            self._loop.call_soon(self._enter, self._connection_lost, exc, context=self._context)
 
     def _connection_lost(self, exc: BaseException | None) -> None:
         connection = self._connection
