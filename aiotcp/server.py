@@ -99,7 +99,9 @@ class Server(asyncio.AbstractServer):
         context = self._context.copy()
         try:
             protocol = context.run(self._protocol_factory)
-        except Exception as exc:
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
             connection.abort()
             self._stack.push(connection)
             self._stack.loop.call_exception_handler(
@@ -125,10 +127,14 @@ class Server(asyncio.AbstractServer):
     def _start_serving(self) -> None:
         if self._serving or self._closed:
             return
-        self._serving = True
         if not self._listeners:
-            for sock in self._sockets:
-                self._listen(Endpoint(*sock.getsockname()[:2]))
+            try:
+                for sock in self._sockets:
+                    self._listen(Endpoint(*sock.getsockname()[:2]))
+            except BaseException:
+                self._stop_listening()
+                raise
+        self._serving = True
 
     async def start_serving(self) -> None:
         """Accept connections from now on; harmless when repeated."""
