@@ -60,13 +60,17 @@ class PacketStack(Engine):
 
         Raises OSError: ENETUNREACH for a destination that no connection can have or that no
         address of the stack can reach, EADDRNOTAVAIL for a `local` that is not the stack's or
-        when no port is free, EADDRINUSE for a local port in use towards this destination.
+        when no port is free, EADDRINUSE for a local port in use towards this destination or
+        by a listener; OverflowError for a port that there can't be.
         """
         self._check_open()
         destination = pack(remote.host)
         if not is_unicast(destination) or destination in self.addresses:
             raise network_unreachable(str(remote))  # MUST-46
-        if not 0 < remote.port <= 0xFFFF:
+        _check_port("connect", remote.port)
+        if local is not None:
+            _check_port("bind", local.port)
+        if not remote.port:
             raise address_not_available(str(remote))
         source = self._source(destination, local)
         port = self._local_port(source, local.port if local else 0, destination, remote.port)
@@ -100,7 +104,9 @@ class PacketStack(Engine):
             )
 
         if port:
-            if flow_key(source, port, destination, remote_port) in self._table:
+            if flow_key(
+                source, port, destination, remote_port
+            ) in self._table or self._listeners.clashes(source, port):
                 raise address_in_use(str(Endpoint(unpack(source), port)))
             return port
         chosen = self._ports.choose(source + destination + remote_port.to_bytes(2, "big"), is_free)
@@ -120,9 +126,10 @@ class PacketStack(Engine):
         """Take connections to `local`; port 0 picks a free one, a wildcard host means all of its
         family. `accept` is called with each connection once it is established, outside the engine.
 
-        Raises OSError: EADDRINUSE, EADDRNOTAVAIL.
+        Raises OSError: EADDRINUSE, EADDRNOTAVAIL; OverflowError for a port that there can't be.
         """
         self._check_open()
+        _check_port("bind", local.port)
         address = pack(local.host)
         if any(address):
             self.addresses.require(address)
@@ -206,3 +213,9 @@ class PacketStack(Engine):
             self._forget(entry)
         self._timers.close()
         self.link.close()
+
+
+def _check_port(call: str, port: int) -> None:
+    """Raise OverflowError, in asyncio's words, for a port that there can't be."""
+    if not 0 <= port <= 0xFFFF:
+        raise OverflowError(f"{call}(): port must be 0-65535.")
