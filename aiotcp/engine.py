@@ -322,8 +322,6 @@ class Engine:
             self._tell(entry.flow, State.TIME_WAIT, State.CLOSED)
         else:
             self._tell(entry.flow, State.SYN_RECEIVED, State.LISTEN)
-        if self._drained is not None and not self._connections:
-            self._drained.set()
 
     def _keep_time_wait(self, record: TimeWait) -> None:
         if self.options.max_time_wait == 0:
@@ -345,6 +343,8 @@ class Engine:
         self._timers.drop(entry)
         if type(entry) is Connection:
             self._connections -= 1
+            if self._drained is not None and not self._connections:
+                self._drained.set()
         elif type(entry) is TimeWait:
             entry.ended = True
             del self._time_wait[entry.flow]
