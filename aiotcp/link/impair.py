@@ -94,8 +94,8 @@ class Impair:
     for, and so a corrupted one is found out.
 
     Counters: for each direction, `outbound_` and `inbound_`, the packets that came (`packets`), the
-    faults applied (`filter`, `duplicate`, `loss`, `corrupt`, `limit`, `reorder`), and `lost_held`,
-    packets still held when the link was closed.
+    faults applied (`filter`, `duplicate`, `loss`, `corrupt`, `limit`, `reorder`), `lost_held`,
+    packets still held when the link was closed, and `closed`, packets that came after that.
     """
 
     def __init__(
@@ -138,9 +138,9 @@ class Impair:
         self._in.netem = netem
 
     def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
+        self.link.attach(self._ingress, loop)  # first: a second one is refused, and changes nothing
         self._upward.receiver = receiver
         self._out.loop = self._in.loop = loop
-        self.link.attach(self._ingress, loop)
 
     def send(self, frame: Frame) -> None:
         for packet in split(frame.to_bytes(), frame.gso_size, frame.checksum_start > 0):
@@ -239,6 +239,7 @@ class _Path:
                 "limit",
                 "reorder",
                 "lost_held",
+                "closed",
             )
         }
         counters.update(dict.fromkeys(self._name.values(), 0))
@@ -283,7 +284,7 @@ class _Path:
         """Let the packet go at once or hold it, in which case `settle()` arms the timer."""
         netem = self.netem
         if self._closed:
-            self._count("lost_held")
+            self._count("closed")
             return
         if len(self._held) >= netem.limit:
             self._count("limit")

@@ -78,9 +78,9 @@ class Capture:
         return f"<Capture {self.counters} of {self.link!r}>"
 
     def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
+        self.link.attach(self, loop)  # first: a second one is refused, and changes nothing
         self._receiver = receiver
         self._loop = loop
-        self.link.attach(self, loop)
 
     # Towards the link below
 
