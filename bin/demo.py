@@ -119,7 +119,9 @@ async def in_memory() -> None:
         Stack(theirs, addresses=["192.0.2.1", "fd61:696f:7463:70::1"]) as client,
     ):
         listening: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        web = Web("live connections", pages.connections, DEFAULT_ADDRESSES, 80, lifespan="off")
+        web = Web(
+            "live connections", pages.connections, DEFAULT_ADDRESSES, 80, lifespan="off", grace=5
+        )
         serving = asyncio.create_task(web.run(server, listening.set_result))
         await asyncio.wait({listening, serving}, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
