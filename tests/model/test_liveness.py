@@ -26,7 +26,7 @@ TIME_WAIT_S = 60.0
 R2_S = 930.0
 """Fifteen retransmissions with back-off from 0.2 s to the ceiling."""
 
-pytestmark = pytest.mark.req("X-3", "MUST-20", "MUST-37")
+pytestmark = pytest.mark.req("X-3")
 
 
 def fault(draw: random.Random) -> Netem:
@@ -147,6 +147,27 @@ def test_a_partition_for_ever_ends_in_a_timeout_on_both_sides() -> None:
         assert talker.ended_at is not None
         assert 100 <= talker.ended_at <= R2_S
     assert quiet_at <= R2_S + 1
+
+
+@pytest.mark.req("MUST-36", "MUST-37")
+@pytest.mark.parametrize("pause_s", [0.3, 0.405, 1.01, 7.0, 61.0, 4 * 3600.0])
+@pytest.mark.parametrize("both", [True, False])
+def test_readers_that_pause_with_their_windows_closed(pause_s: float, both: bool) -> None:
+    """However long they do, and even if both ends probe each other at the same moments."""
+    pause = Pace(bytes_at_once=1 << 20, interval_s=pause_s)
+    options = Options(receive_buffer=2000)
+    network = Network(WELL, options=(options, options), paces=(pause if both else EAGER, pause))
+
+    async def main() -> tuple[Exchange, Talker, Talker]:
+        exchange = Exchange(network, 5)
+        return exchange, *await exchange.transfer(10_000)
+
+    (exchange, *talkers), _ = run_until_quiet(main())
+    exchange.verify()
+    for talker in talkers:
+        assert talker.connection.error is None
+        assert talker.bytes_received == 10_000
+        assert talker.longest_silence_s < 1.5 * pause_s + RTO_CEILING_S + 1
 
 
 @pytest.mark.req("MUST-23")
