@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from aiotcp.link import memory
@@ -148,28 +148,33 @@ class Meeting:
 
 
 @pytest.mark.req("X-3", "MUST-10", "MUST-13", "SHLD-3")
-@settings(derandomize=True, deadline=None, max_examples=1500)
-@given(plan=plans, left=fates, right=fates)
-def test_short_connections(plan: Plan, left: list[Fate], right: list[Fate]) -> None:
-    async def main() -> Meeting:
-        meeting = Meeting(plan, (left, right))
-        await meeting.take_place()
-        return meeting
+@pytest.mark.parametrize("part", range(3))
+def test_short_connections(part: int) -> None:
+    @seed(part)
+    @settings(database=None, deadline=None, max_examples=500)
+    @given(plan=plans, left=fates, right=fates)
+    def check(plan: Plan, left: list[Fate], right: list[Fate]) -> None:
+        async def main() -> Meeting:
+            meeting = Meeting(plan, (left, right))
+            await meeting.take_place()
+            return meeting
 
-    meeting, quiet_at = run_until_quiet(main())
-    for tap in meeting.taps:
-        tap.verify()
-    for stack in meeting.stacks:
-        assert stack.connections() == []
-    assert quiet_at < 1000  # fourteen times backed off, and TIME-WAIT
-    sent = [{talker.sent.digest() for talker in talkers} for talkers in meeting.talkers]
-    for side, talkers in enumerate(meeting.talkers):
-        for talker in talkers:
-            connection = talker.connection
-            assert connection.ended
-            assert talker.bytes_received <= plan.sizes[1 - side]
-            if connection.error is not None:
-                assert connection.error.errno in DOCUMENTED
-            elif plan.closes == (None, None):
-                assert talker.bytes_received == plan.sizes[1 - side]
-                assert talker.received.digest() in sent[1 - side]
+        meeting, quiet_at = run_until_quiet(main())
+        for tap in meeting.taps:
+            tap.verify()
+        for stack in meeting.stacks:
+            assert stack.connections() == []
+        assert quiet_at < 1000  # fourteen times backed off, and TIME-WAIT
+        sent = [{talker.sent.digest() for talker in talkers} for talkers in meeting.talkers]
+        for side, talkers in enumerate(meeting.talkers):
+            for talker in talkers:
+                connection = talker.connection
+                assert connection.ended
+                assert talker.bytes_received <= plan.sizes[1 - side]
+                if connection.error is not None:
+                    assert connection.error.errno in DOCUMENTED
+                elif plan.closes == (None, None):
+                    assert talker.bytes_received == plan.sizes[1 - side]
+                    assert talker.received.digest() in sent[1 - side]
+
+    check()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from aiotcp.addresses import pack
@@ -38,10 +38,10 @@ Run = Callable[[Coroutine[Any, Any, None]], None]
 
 def many(examples: int) -> settings:
     return settings(
-        derandomize=True,
+        database=None,
         deadline=None,
         max_examples=examples,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+        suppress_health_check=[HealthCheck.too_slow],
     )
 
 
@@ -94,18 +94,23 @@ within_ip = st.builds(
 )
 
 
-@many(6000)
-@given(packets=st.lists(noise | within_ip, min_size=1, max_size=8), vouched=st.booleans())
-def test_arbitrary_bytes(run: Run, packets: list[bytes], vouched: bool) -> None:
-    async def main() -> None:
-        crowd = Crowd(states=())
-        for packet in packets:
-            crowd.receive(packet, vouched=vouched)
-        crowd.flush()
-        crowd.check_life()
-        await crowd.aclose()
+@pytest.mark.parametrize("part", range(3))
+def test_arbitrary_bytes(run: Run, part: int) -> None:
+    @seed(part)
+    @many(2000)
+    @given(packets=st.lists(noise | within_ip, min_size=1, max_size=8), vouched=st.booleans())
+    def check(packets: list[bytes], vouched: bool) -> None:
+        async def main() -> None:
+            crowd = Crowd(states=())
+            for packet in packets:
+                crowd.receive(packet, vouched=vouched)
+            crowd.flush()
+            crowd.check_life()
+            await crowd.aclose()
 
-    run(main())
+        run(main())
+
+    check()
 
 
 # -- valid packets with anything in them -----------------------------------------------------------
@@ -274,21 +279,25 @@ batches = st.lists(
 )
 
 
-@many(4000)
-@given(batches=batches, timestamps=st.booleans())
-def test_anything_for_a_connection_in_any_state(
-    run: Run, batches: list[tuple[list[Attack], float]], timestamps: bool
-) -> None:
-    async def main() -> None:
-        crowd = Crowd(timestamps=timestamps)
-        for batch, pause_s in batches:
-            for attack in batch:
-                crowd.receive(attack(crowd))
-            crowd.flush()
-            await asyncio.sleep(pause_s)
-        crowd.check_life()
-        crowd.stack.connections()
-        crowd.stack.counters.as_dict()
-        await crowd.aclose()
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("timestamps", [True, False])
+def test_anything_for_a_connection_in_any_state(run: Run, part: int, timestamps: bool) -> None:
+    @seed(10 * part + timestamps)
+    @many(500)
+    @given(batches=batches)
+    def check(batches: list[tuple[list[Attack], float]]) -> None:
+        async def main() -> None:
+            crowd = Crowd(timestamps=timestamps)
+            for batch, pause_s in batches:
+                for attack in batch:
+                    crowd.receive(attack(crowd))
+                crowd.flush()
+                await asyncio.sleep(pause_s)
+            crowd.check_life()
+            crowd.stack.connections()
+            crowd.stack.counters.as_dict()
+            await crowd.aclose()
 
-    run(main())
+        run(main())
+
+    check()
