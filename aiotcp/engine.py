@@ -75,6 +75,8 @@ class Engine:
         secrets = source.randbytes(32) if source is not None else os.urandom(32)
         self._secret = secrets[:16]
         self._ports = EphemeralPorts(secrets[16:])
+        self.closers: dict[Callable[[], None], None] = {}
+        """Called, in order of entry, when the stack is closed or its link is lost."""
         self._observer = observer
         self._table: dict[bytes, Entry] = {}
         self._time_wait: dict[bytes, TimeWait] = {}  # those of the table, oldest first
@@ -364,8 +366,7 @@ class Engine:
     def link_lost(self, exc: OSError) -> None:
         """The device is gone: every connection ends with the error, and no new one begins."""
         self.lost = exc
-        for listener in self._listeners.all():
-            listener.close()
+        self._stop_listening()
         for entry in list(self._table.values()):
             if type(entry) is Connection:
                 entry.fail(OSError(exc.errno, exc.strerror))
@@ -373,6 +374,12 @@ class Engine:
                     self._call_user(entry.user.progress)
             self._forget(entry)
         self._notify()
+
+    def _stop_listening(self) -> None:
+        for closer in list(self.closers):
+            self._call_user(closer)
+        for listener in self._listeners.all():
+            listener.close()
 
     # -- packets out --------------------------------------------------------------------------
 

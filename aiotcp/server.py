@@ -81,18 +81,17 @@ class Server(asyncio.AbstractServer):
             self._stop_listening()
             raise
         self._sockets = tuple(StackSocket(listener.local) for listener in self._listeners)
+        self._stack.closers[self.close] = None
 
     def _listen(self, local: Endpoint) -> None:
         listener = self._stack.listen(
             local, self._accept, backlog=self._backlog, reuse_port=self._reuse_port
         )
-        listener.on_close = self.close  # closing the stack closes its servers
         self._listeners.append(listener)
 
     def _stop_listening(self) -> None:
         listeners, self._listeners = self._listeners, []
         for listener in listeners:
-            listener.on_close = None
             listener.close()
 
     def _accept(self, connection: Connection) -> None:
@@ -165,6 +164,7 @@ class Server(asyncio.AbstractServer):
         if self._closed:
             return
         self._closed = True
+        self._stack.closers.pop(self.close, None)
         self._serving = False
         self._sockets = ()
         self._stop_listening()

@@ -194,8 +194,7 @@ class PacketStack(Engine):
         await asyncio.sleep(0)  # protocols hear of it on the next turn of the loop
 
     def _close_all(self) -> None:
-        for listener in self._listeners.all():
-            listener.close()
+        self._stop_listening()
         for conn in self._live():
             if conn.user is not None:
                 self._call_user(conn.user.close)

@@ -82,3 +82,12 @@ async def test_addresses_are_a_list() -> None:
     left, _ = memory.pair()
     with pytest.raises(TypeError, match="a list of strings"):
         Stack(left, addresses=HERE)
+
+
+async def test_a_server_that_never_served_ends_with_its_stack() -> None:
+    left, _ = memory.pair()
+    stack = Stack(left, addresses=[HERE])
+    server = await stack.create_server(Holds, HERE, 80, start_serving=False)
+    await stack.aclose()
+    assert server.sockets == ()
+    await server.wait_closed()

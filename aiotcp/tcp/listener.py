@@ -24,7 +24,6 @@ class Listener:
         "closed",
         "half_open",
         "local",
-        "on_close",
         "options",
         "promote",
     )
@@ -45,8 +44,6 @@ class Listener:
         self.half_open = 0
         """Entries in SYN-RECEIVED."""
         self.closed = False
-        self.on_close: Callable[[], None] | None = None
-        """Told once when the listener is closed, by whomever: with its stack, say."""
         self.promote = promote
         """Makes a connection of an entry; the segment is its first."""
         self._close = close
@@ -75,5 +72,3 @@ class Listener:
         if not self.closed:
             self.closed = True
             self._close(self)
-            if self.on_close is not None:
-                self.on_close()
