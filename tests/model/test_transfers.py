@@ -54,6 +54,8 @@ def test_both_ways_at_five_percent_loss(seed: int) -> None:
     for side in exchange.impairments:
         for fault in ("loss", "duplicate", "reorder"):
             assert side.counters[f"outbound_{fault}"] > 0
+    for tap in exchange.taps:
+        assert sum(book.resets for book in tap.books.values()) == 0
     for talker in (client, server):
         # Four losses in a row, each of the segment sent at the timeout before, and a few more.
         assert talker.longest_silence_s < 10
