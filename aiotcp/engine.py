@@ -74,6 +74,7 @@ class Engine:
         source = random.Random(seed) if seed is not None else None
         secrets = source.randbytes(32) if source is not None else os.urandom(32)
         self._secret = secrets[:16]
+        self._random = random.Random(secrets)
         self._ports = EphemeralPorts(secrets[16:])
         self.closers: dict[Callable[[], None], None] = {}
         """Called, in order of entry, when the stack is closed or its link is lost."""
@@ -243,7 +244,9 @@ class Engine:
         conn = self._new_connection(entry.flow, entry.path, listener.options, entry.iss, now)
         self._timers.drop(entry)
         self._enter(conn)
-        conn.open_passive(entry.offer, entry.irs, syn_sent_at=entry.sent_at, lost=entry.repeated)
+        conn.open_passive(
+            entry.offer, entry.irs, now, syn_sent_at=entry.sent_at, lost=entry.repeated
+        )
         conn.on_state = self._on_state
         self._touch(conn)
         self._accepted.append((listener, conn))
@@ -424,6 +427,7 @@ class Engine:
             iss=iss,
             ts_offset=timestamp_offset(self._secret, key),
             now=now,
+            random=self._random.random,
             transmit=self._transmit,
         )
 

@@ -7,6 +7,7 @@ connection. Linux's names are used where Linux has the same knob.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,8 +43,9 @@ class Options:
     # -- sending ----------------------------------------------------------------------
     nodelay: bool = True
     """Send small segments at once; False: Nagle's algorithm (RFC 9293 3.7.4)."""
-    congestion: str = "reno"
-    """The name of the congestion control."""
+    cc: str | Callable[[Any], Any] = "reno"
+    """The congestion control: the name of one of ours, or a class of one's own
+    (`aiotcp.tcp.congestion.CongestionControl`)."""
     initial_window_segments: int = 10
     """IW = min(N*MSS, max(2*MSS, N*1460)) (RFC 6928 2); 1 to 100."""
     hop_limit: int = 64
@@ -105,9 +107,9 @@ class Options:
         _check("fin_timeout_s", self.fin_timeout_s, 0.1, 86400)
         _check("max_time_wait", self.max_time_wait, 0, 2**24)
         _check("challenge_acks", self.challenge_acks, 1, 1000)
-        if self.congestion not in CONGESTION_CONTROLS:
+        if not callable(self.cc) and self.cc not in CONGESTION_CONTROLS:
             known = ", ".join(sorted(CONGESTION_CONTROLS))
-            raise ValueError(f"congestion must be one of {known}, not {self.congestion!r}")
+            raise ValueError(f"cc must be one of {known}, or a class, not {self.cc!r}")
 
     def replace(self, **changes: Any) -> Options:
         """A copy with `changes`. Raises TypeError for a name that is no option."""
@@ -115,4 +117,4 @@ class Options:
 
 
 CONGESTION_CONTROLS = frozenset({"reno"})
-"""The names that `Options.congestion` knows."""
+"""The names that `Options.cc` knows."""

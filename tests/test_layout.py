@@ -42,7 +42,10 @@ MAY_IMPORT["__init__"] = MAY_IMPORT["streams"]
 # The core's algorithms take numbers and return numbers; they know sequence numbers and the
 # interface they sit behind, and nothing else of the package.
 ALGORITHMS = {
-    *("seq", "rto", "congestion", "reno", "cubic", "newreno", "recovery", "scoreboard"),
+    *("seq", "rto", "congestion", "reno", "cubic", "hystart", "cwv", "delivery", "pacing"),
+    *("bbr", "bbr_model", "bbr_probe", "bbr_filters"),
+    *("newreno", "recovery", "rack", "prr", "frto", "scoreboard"),
+    *("plpmtud", "ecn", "accecn", "autotune", "keepalive"),
     *("reassembly", "window", "ackpolicy", "sendbuffer", "isn", "cookies", "challenge"),
 }
 ALGORITHMS_MAY_IMPORT = {"aiotcp.tcp.seq", "aiotcp.tcp.congestion"}

@@ -10,6 +10,7 @@ import pytest
 
 from aiotcp.options import CONGESTION_CONTROLS, Options
 from aiotcp.tcp.controls import congestion_control
+from tests.support.controls import start
 
 DEFAULTS = Options()
 
@@ -54,10 +55,10 @@ def test_the_ceiling_of_the_timeout_is_not_below_its_floor() -> None:
 
 
 def test_congestion_controls_by_name() -> None:
-    with pytest.raises(ValueError, match=r"congestion must be one of .*reno"):
-        Options(congestion="vegas")
+    with pytest.raises(ValueError, match=r"cc must be one of .*reno"):
+        Options(cc="vegas")
     for name in CONGESTION_CONTROLS:
-        assert congestion_control(name, 1460, 10).name == name
+        assert congestion_control(name, start(1460)).name == name
 
 
 def test_replace_makes_a_variant() -> None:

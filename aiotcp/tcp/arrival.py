@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 
 from aiotcp.errors import refused, reset
 from aiotcp.reasons import Drop, Why
+from aiotcp.tcp.congestion import Ack, Phase
 from aiotcp.tcp.opening import arrive_syn_sent, syn_acknowledged
 from aiotcp.tcp.recovery import Verdict
 from aiotcp.tcp.scoreboard import Sent
@@ -269,7 +270,21 @@ def _new_ack(conn: Connection, segment: Segment, now: float) -> None:
         conn.snd_up = None
     verdict = conn.recovery.on_new_ack(acked, ack, conn.mss)
     if verdict is Verdict.NOTHING:
-        conn.cc.on_ack(acked, flight, now, rtt)
+        conn.cc.on_ack(
+            Ack(
+                now=now,
+                acked=acked,
+                lost=0,
+                delivered=ack - conn.iss,
+                prior_flight=flight,
+                flight=conn.scoreboard.in_flight,
+                rtt=rtt,
+                rate=None,
+                phase=Phase.OPEN,
+                cwnd_limited=flight + conn.mss >= conn.cc.cwnd,
+                ece=False,
+            )
+        )
     elif verdict is Verdict.RETRANSMIT_NEXT:
         conn.scoreboard.mark_lost(ack + conn.mss)
         conn.rexmt_why = Why.PARTIAL_ACK_RETRANSMIT
@@ -305,7 +320,7 @@ def _duplicate_ack(conn: Connection, segment: Segment, now: float) -> None:
         return  # the answer to a window probe tells of no departed segment
     verdict = conn.recovery.on_duplicate(conn.snd_una, conn.snd_nxt, conn.mss)
     if verdict is Verdict.FAST_RETRANSMIT:
-        conn.cc.on_loss(conn.recovery.flight, now)
+        conn.cc.on_congestion(conn.recovery.flight, now)
         conn.scoreboard.mark_lost(conn.snd_una + conn.mss)
         conn.rexmt_why = Why.FAST_RETRANSMIT
         conn.force_retransmit = True

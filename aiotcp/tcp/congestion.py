@@ -1,46 +1,174 @@
-"""What a congestion control is: bytes and seconds in, `cwnd` and `ssthresh` out.
+"""What a congestion control is: bytes and seconds in, a window and a rate out.
 
 An algorithm knows no connection, no sequence numbers and no clock, so that it can be tested with
 numbers and exchanged by name. The connection tells it what happened; loss recovery decides which
-bytes to repeat, the algorithm only how many may be in the network.
+bytes to repeat, the algorithm only how many may be in the network, and how fast they leave.
+
+A control of one's own is a subclass of `CongestionControl` that overrides what it cares about; it
+goes into `Options.cc` in place of a name. See docs/congestion.md for an example.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import ClassVar, NamedTuple
 
 INFINITE = 1 << 62
 """The initial ssthresh: arbitrarily high (RFC 5681 3.1)."""
 
 
-class CongestionControl(Protocol):
-    """One connection's congestion control. All sizes are bytes, all times seconds."""
+class Phase(Enum):
+    """What loss recovery is doing while an acknowledgment is processed."""
 
-    name: str
-    cwnd: int
-    ssthresh: int
+    OPEN = auto()
+    """Nothing is being repaired."""
+    RECOVERY = auto()
+    """Fast recovery, from `on_congestion` to `on_recovered`."""
+    LOSS = auto()
+    """After a timeout, from `on_timeout` to `on_recovered`."""
 
-    def on_ack(self, acked: int, flight: int, now: float, rtt: float | None) -> None:
-        """`acked` new bytes were acknowledged outside of recovery.
 
-        `flight` is what was in the network before this acknowledgment, `rtt` a sample if it
-        gave one.
-        """
+class Start(NamedTuple):
+    """What a control is told when it is made: the handshake is complete."""
 
-    def on_loss(self, flight: int, now: float) -> None:
-        """Loss was inferred from acknowledgments with `flight` bytes in the network."""
+    mss: int
+    """Payload bytes of a full segment."""
+    initial_window: int
+    """Bytes (RFC 6928); one segment if the SYN was lost (RFC 5681 3.1)."""
+    restart_window: int
+    """Bytes: RFC 5681 4.1's RW before `min(RW, cwnd)`, the initial window whatever was lost."""
+    now: float
+    rtt: float | None
+    """Round trip of the handshake, seconds; None if it is ambiguous."""
+    random: Callable[[], float]
+    """Evenly distributed over [0, 1), repeatable from the stack's seed."""
+
+
+class RateSample(NamedTuple):
+    """One delivery-rate sample (draft-ietf-ccwg-bbr-05 4.1.2.1.3), of the newest packet that this
+    acknowledgment delivered. Bytes and seconds."""
+
+    delivered: int
+    """Delivered over the sampling interval."""
+    interval: float
+    delivery_rate: float
+    """Bytes per second; 0.0 where the interval is too short to be believed."""
+    app_limited: bool
+    prior_delivered: int
+    """`Ack.delivered` as it was when that packet was sent: a round trip has passed when it reaches
+    what `Ack.delivered` was at the round's beginning."""
+    tx_in_flight: int
+    """In the network just after that packet was sent, itself included."""
+    lost: int
+    """Believed lost since that packet was sent."""
+
+
+class Ack(NamedTuple):
+    """What one acknowledgment told, cumulative and selective together. Bytes and seconds."""
+
+    now: float
+    acked: int
+    """Newly delivered."""
+    lost: int
+    """Newly believed lost."""
+    delivered: int
+    """Delivered in the connection's life, `acked` included."""
+    prior_flight: int
+    """In the network before this acknowledgment."""
+    flight: int
+    """In the network now."""
+    rtt: float | None
+    """A round-trip sample, if it gave one."""
+    rate: RateSample | None
+    """A delivery-rate sample, if it delivered anything."""
+    phase: Phase
+    cwnd_limited: bool
+    """The window, not the application or the peer, was what held sending back lately: only then
+    does growing it have a meaning (RFC 9438 5.8, RFC 7661)."""
+    ece: bool
+    """It brought a congestion mark (ECN)."""
+
+
+class Lost(NamedTuple):
+    """One packet, or frame of many, newly believed lost. Bytes."""
+
+    now: float
+    size: int
+    tx_in_flight: int
+    """In the network just after it was sent, itself included."""
+    lost: int
+    """Believed lost since it was sent, itself included."""
+    app_limited: bool
+    """It was sent while the application had no more to send."""
+    delivered: int
+    """Delivered in the connection's life so far."""
+
+
+class CongestionControl:
+    """One connection's congestion control. All sizes are bytes, all times seconds.
+
+    The connection reads `cwnd`, `ssthresh`, `pacing_rate` and `send_quantum` whenever it likes;
+    the methods are where they change. The base class never changes them.
+    """
+
+    __slots__ = ("cwnd", "mss", "pacing_rate", "send_quantum", "ssthresh")
+
+    name: ClassVar[str]
+    """What `Options.cc`, `tcp_info` and TCP_CONGESTION call it."""
+
+    own_recovery: ClassVar[bool] = False
+    """True: `cwnd` holds during fast recovery as well. False: between `on_congestion` and
+    `on_recovered` proportional rate reduction (RFC 9937) leads from the old window to
+    `ssthresh`."""
+
+    def __init__(self, start: Start) -> None:
+        self.mss = start.mss
+        self.cwnd = start.initial_window
+        """How much may be in the network."""
+        self.ssthresh = INFINITE
+        """Where slow start ends; also where a reduction leads to."""
+        self.pacing_rate: float | None = None
+        """Bytes per second at which data may leave; None: as fast as `cwnd` allows."""
+        self.send_quantum = 65536
+        """The most to send at once while paced, bytes."""
+
+    def on_send(self, now: float, flight: int, app_limited: bool) -> None:
+        """Data is about to be sent with `flight` bytes in the network. `app_limited`: the
+        application had left the network idle, wholly or in part."""
+
+    def on_ack(self, ack: Ack) -> None:
+        """An acknowledgment delivered something, or showed a loss. In every phase; of one that
+        begins or ends a phase, after `on_congestion` or `on_recovered`."""
+
+    def on_packet_lost(self, lost: Lost) -> None:
+        """For each packet believed lost; before `on_congestion` and `on_ack`."""
+
+    def on_congestion(self, flight: int, now: float) -> None:
+        """Fast recovery begins with `flight` bytes in the network: a loss was inferred from
+        acknowledgments. `ssthresh` is to be what the window becomes."""
+
+    def on_ecn(self, flight: int, now: float) -> None:
+        """The network marked a packet: as `on_congestion`, at most once in a window, but there is
+        nothing to repair (RFC 3168 6.1.2)."""
 
     def on_recovered(self, flight: int, now: float) -> None:
-        """The loss is repaired, with `flight` bytes still in the network."""
+        """What was lost is repaired, with `flight` bytes still in the network."""
 
     def on_timeout(self, flight: int, now: float, repeated: bool) -> None:
-        """The retransmission timer expired; `repeated`: again for the same segment."""
+        """The retransmission timer expired with `flight` bytes in the network before all of them
+        counted as lost; `repeated`: again for the same segment."""
+
+    def undo(self, flight: int, now: float) -> None:
+        """The last `on_congestion` or `on_timeout` was for nothing (RFC 4015): take it back."""
 
     def on_idle(self, idle_s: float, rto: float) -> None:
         """Nothing was in the network for `idle_s`, and data is about to be sent."""
 
     def set_mss(self, mss: int) -> None:
         """The path's MSS changed."""
+        self.mss = mss
+        self.cwnd = max(self.cwnd, mss)
 
 
 def initial_window(mss: int, segments: int) -> int:

@@ -28,6 +28,7 @@ from aiotcp.errors import aborted, broken_pipe, reset
 from aiotcp.options import Options
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp import arrival, opening, output, timeouts
+from aiotcp.tcp.congestion import CongestionControl, Start, initial_window
 from aiotcp.tcp.controls import congestion_control
 from aiotcp.tcp.icmp import IcmpNews, on_icmp
 from aiotcp.tcp.scoreboard import Scoreboard
@@ -76,6 +77,7 @@ class Connection(Tcb):
         "on_state",
         "opened_at",
         "orphan_until",
+        "random",
         "stray_resets",
         "touched",
         "transmit",
@@ -94,12 +96,15 @@ class Connection(Tcb):
         iss: int,
         ts_offset: int,
         now: float,
+        random: Callable[[], float],
         transmit: Callable[[Frame], None],
     ) -> None:
-        cc = congestion_control(options.congestion, path.mss, options.initial_window_segments)
+        cc = CongestionControl(Start(path.mss, path.mss, path.mss, now, None, random))
         super().__init__(
             flow, local, remote, path, template, options, cc, iss=iss, ts_offset=ts_offset
         )
+        self.random = random
+        """Evenly distributed over [0, 1)."""
         self.transmit = transmit
         """Takes each frame that `output` makes."""
         self.user: User | None = None
@@ -235,7 +240,7 @@ class Connection(Tcb):
         self._begin(State.SYN_SENT)
 
     def open_passive(
-        self, offer: opening.Offer, irs: int, *, syn_sent_at: float, lost: bool
+        self, offer: opening.Offer, irs: int, now: float, *, syn_sent_at: float, lost: bool
     ) -> None:
         """A half-open entry got the segment that completes its handshake; `arrive` follows.
 
@@ -244,18 +249,25 @@ class Connection(Tcb):
         self.snd_nxt = self.snd_max = self.iss + 1
         self.syn_sent_at = syn_sent_at
         self.retransmissions = int(lost)
-        opening.settle(self, offer, irs, syn_sent_at)
+        opening.settle(self, offer, irs, now)
         self._begin(State.SYN_RECEIVED)
 
-    def start_congestion(self, mss: int) -> None:
+    def start_congestion(self, mss: int, now: float) -> None:
         """The handshake settled the MSS (payload bytes, options taken off): open the window."""
         self.mss = mss
-        self.cc = congestion_control(
-            self.options.congestion,
-            mss,
-            self.options.initial_window_segments,
-            syn_lost=self.retransmissions > 0,
+        window = initial_window(mss, self.options.initial_window_segments)
+        lost = self.retransmissions > 0
+        start = Start(
+            mss=mss,
+            # RFC 5681 3.1: "if the SYN or SYN/ACK is lost, the initial window used by a sender
+            # after a correctly transmitted SYN MUST be one segment".
+            initial_window=mss if lost else window,
+            restart_window=window,
+            now=now,
+            rtt=None if lost else now - self.syn_sent_at,
+            random=self.random,
         )
+        self.cc = congestion_control(self.options.cc, start)
 
     # -- the owner's calls ------------------------------------------------------------------
 

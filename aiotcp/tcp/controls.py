@@ -1,15 +1,22 @@
-"""The congestion controls that `Options.congestion` can name."""
+"""The congestion controls that `Options.cc` can name."""
 
 from __future__ import annotations
 
-from aiotcp.tcp.congestion import CongestionControl
+from collections.abc import Callable
+from typing import Any
+
+from aiotcp.tcp.congestion import CongestionControl, Start
 from aiotcp.tcp.reno import Reno
 
-_BY_NAME = {Reno.name: Reno}
+_BY_NAME: dict[str, Callable[[Start], CongestionControl]] = {Reno.name: Reno}
 
 
-def congestion_control(
-    name: str, mss: int, initial_window_segments: int, *, syn_lost: bool = False
-) -> CongestionControl:
-    """A fresh control for a path of `mss` payload bytes per segment."""
-    return _BY_NAME[name](mss, initial_window_segments, syn_lost=syn_lost)
+def congestion_control(cc: str | Callable[[Any], Any], start: Start) -> CongestionControl:
+    """A fresh control: one of ours by its name, or a user's own by what makes it.
+
+    Raises TypeError if that made something else.
+    """
+    made = _BY_NAME[cc](start) if isinstance(cc, str) else cc(start)
+    if not isinstance(made, CongestionControl):
+        raise TypeError(f"cc made a {type(made).__name__!r}, which is no CongestionControl")
+    return made

@@ -94,7 +94,7 @@ def settle(conn: Connection, offer: Offer, irs: int, now: float) -> None:
         conn.ts_recent_at = now
         mss -= TIMESTAMP_OPTION_BYTES
     conn.peer_mss = offer.mss
-    conn.start_congestion(mss)
+    conn.start_congestion(mss, now)
 
 
 def syn_acknowledged(conn: Connection, segment: Segment, now: float) -> None:

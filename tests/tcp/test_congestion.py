@@ -10,7 +10,7 @@ from aiotcp.wire.tcp import ACK, PSH, SYN
 from tests.support.conversation import App, Peer, Seen
 
 MSS = 1000
-RENO = Options(congestion="reno", sack=False)
+RENO = Options(cc="reno", sack=False)
 
 
 def at(segments: int) -> int:

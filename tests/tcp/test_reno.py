@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 
 from aiotcp.tcp.congestion import INFINITE, initial_window
 from aiotcp.tcp.reno import Reno
+from tests.support.controls import ack, start
 
 MSS = 1000
 T = 0.0
 
 
 def reno(*, cwnd: int | None = None, ssthresh: int = INFINITE, segments: int = 10) -> Reno:
-    control = Reno(MSS, segments)
+    control = Reno(start(MSS, segments))
     if cwnd is not None:
         control.cwnd = cwnd
     control.ssthresh = ssthresh
@@ -26,7 +27,7 @@ def a_round(control: Reno, segments_per_ack: int = 1) -> None:
     flight = control.cwnd - control.cwnd % MSS
     while flight > 0:
         acked = min(segments_per_ack * MSS, flight)
-        control.on_ack(acked, control.cwnd, T, None)
+        control.on_ack(ack(acked, control.cwnd))
         flight -= acked
 
 
@@ -43,12 +44,12 @@ def a_round(control: Reno, segments_per_ack: int = 1) -> None:
 )
 def test_the_initial_window(mss: int, expected: int) -> None:
     assert initial_window(mss, 10) == expected
-    assert Reno(mss, 10).cwnd == expected
+    assert Reno(start(mss)).cwnd == expected
 
 
 @pytest.mark.req("5681-8")
 def test_one_segment_after_a_lost_syn() -> None:
-    assert Reno(MSS, 10, syn_lost=True).cwnd == MSS
+    assert Reno(start(MSS, syn_lost=True)).cwnd == MSS
 
 
 @pytest.mark.req("5681-1", "MUST-19")
@@ -82,15 +83,15 @@ def test_an_unused_window_does_not_grow() -> None:
     avoiding = reno(cwnd=10 * MSS, ssthresh=10 * MSS)
     starting = reno(cwnd=10 * MSS)
     for _ in range(100):
-        avoiding.on_ack(MSS, 2 * MSS, T, None)
-        starting.on_ack(MSS, 2 * MSS, T, None)
+        avoiding.on_ack(ack(MSS, 2 * MSS))
+        starting.on_ack(ack(MSS, 2 * MSS))
     assert avoiding.cwnd == starting.cwnd == 10 * MSS
 
 
 @pytest.mark.req("5681-3", "MUST-19")
 def test_loss_halves_the_flight() -> None:
     control = reno(cwnd=20 * MSS)
-    control.on_loss(16 * MSS, T)  # equation (4): FlightSize, not cwnd
+    control.on_congestion(16 * MSS, T)  # equation (4): FlightSize, not cwnd
     assert control.ssthresh == 8 * MSS
     assert control.cwnd == 8 * MSS
 
@@ -98,7 +99,7 @@ def test_loss_halves_the_flight() -> None:
 @pytest.mark.req("5681-2")
 def test_never_below_two_segments() -> None:
     control = reno()
-    control.on_loss(MSS, T)
+    control.on_congestion(MSS, T)
     assert control.ssthresh == 2 * MSS
     control.on_timeout(MSS, T, repeated=False)
     assert control.ssthresh == 2 * MSS
@@ -109,7 +110,7 @@ def test_never_below_two_segments() -> None:
 def test_after_recovery_no_burst(flight: int, expected: int) -> None:
     """RFC 6582 3.2 step 3: min (ssthresh, max(FlightSize, SMSS) + SMSS)."""
     control = reno(cwnd=16 * MSS)
-    control.on_loss(16 * MSS, T)
+    control.on_congestion(16 * MSS, T)
     control.on_recovered(flight * MSS, T)
     assert control.cwnd == expected * MSS
 
@@ -134,7 +135,7 @@ def test_slow_start_after_a_timeout_takes_one_segment_for_each_acknowledgment() 
     """RFC 3465 2.3: one acknowledgment may cover much that was not lost at all."""
     control = reno(cwnd=16 * MSS)
     control.on_timeout(12 * MSS, T, repeated=False)
-    control.on_ack(9 * MSS, MSS, T, None)
+    control.on_ack(ack(9 * MSS, MSS))
     assert control.cwnd == 2 * MSS
 
 
@@ -147,7 +148,7 @@ def test_idle_for_longer_than_the_timeout(cwnd: int, idle: float, expected: int)
 
 
 def test_a_larger_segment_always_fits() -> None:
-    control = Reno(500, 10, syn_lost=True)
+    control = Reno(start(500, syn_lost=True))
     control.set_mss(1400)
     assert control.cwnd == 1400
 
@@ -169,10 +170,10 @@ def test_cwnd_always_holds_a_segment_and_grows_by_what_is_acknowledged_at_most(
     for event, number, flight in events:
         before = control.cwnd
         if event == "ack":
-            control.on_ack(number, flight, T, None)
+            control.on_ack(ack(number, flight))
             assert before <= control.cwnd <= before + max(number, MSS)
         elif event == "loss":
-            control.on_loss(flight, T)
+            control.on_congestion(flight, T)
         elif event == "timeout":
             control.on_timeout(flight, T, bool(number))
         elif event == "recovered":
