@@ -1,0 +1,153 @@
+"""Delivery-rate samples (draft-ietf-ccwg-bbr-05 4.1): how fast the network carries what is sent.
+
+Each frame leaves with a `Stamp`, what was known then of deliveries. When it is acknowledged, the
+difference to what is known now is a sample: the bytes delivered meanwhile, over the time that
+delivering took, or that sending took, whichever was longer (4.1.1.2.4).
+
+Sizes are bytes of payload, times seconds; a packet's id is its ending sequence number.
+"""
+
+from __future__ import annotations
+
+from aiotcp.tcp.congestion import RateSample
+
+
+class Stamp:
+    """What was known when a frame was sent (4.1.2.1.2). A retransmission gets a new one; the
+    pieces of a frame that is split share theirs."""
+
+    __slots__ = (
+        "app_limited",
+        "delivered",
+        "delivered_at",
+        "first_sent_at",
+        "in_flight",
+        "lost",
+        "sent_at",
+    )
+
+    def __init__(
+        self,
+        sent_at: float,
+        first_sent_at: float,
+        delivered: int,
+        delivered_at: float,
+        app_limited: bool,
+        in_flight: int,
+        lost: int,
+    ) -> None:
+        self.sent_at = sent_at
+        self.first_sent_at = first_sent_at
+        """When the flight of data began that this frame ends: the draft's P.first_send_time."""
+        self.delivered = delivered
+        self.delivered_at = delivered_at
+        self.app_limited = app_limited
+        self.in_flight = in_flight
+        """In the network just after it was sent, itself included: the draft's P.tx_in_flight."""
+        self.lost = lost
+        """`DeliveryRate.lost` then: the draft's P.lost."""
+
+
+class DeliveryRate:
+    """One connection's counts of what was delivered and lost, and its samples.
+
+    An acknowledgment calls `on_delivered` and `on_lost` for what it touched, in any order, and
+    then `sample` once.
+    """
+
+    __slots__ = (
+        "_app_limited",
+        "_newest",
+        "_newest_end",
+        "delivered",
+        "delivered_at",
+        "first_sent_at",
+        "lost",
+    )
+
+    def __init__(self, now: float) -> None:
+        self.delivered = 0
+        """Delivered in the connection's life, cumulatively or selectively acknowledged."""
+        self.delivered_at = now
+        """When `delivered` last grew, or sending began after an idle time."""
+        self.first_sent_at = now
+        """When the frame most recently delivered was sent; after an idle time, when the first
+        frame left."""
+        self.lost = 0
+        """Believed lost in the connection's life, less what was found to be there after all."""
+        self._app_limited = 0  # `delivered` at which the bubble has left the network; 0: none
+        self._newest: Stamp | None = None  # of this acknowledgment
+        self._newest_end = 0
+
+    @property
+    def app_limited(self) -> bool:
+        """The application left a gap in what is now in the network: samples from there tell too
+        little (4.1.1.3)."""
+        return self._app_limited != 0
+
+    def on_sent(self, now: float, flight: int, size: int) -> Stamp:
+        """A frame of `size` leaves; `flight` was in the network before it (4.1.2.2)."""
+        if not flight:
+            self.first_sent_at = self.delivered_at = now
+        return Stamp(
+            now,
+            self.first_sent_at,
+            self.delivered,
+            self.delivered_at,
+            self._app_limited != 0,
+            flight + size,
+            self.lost,
+        )
+
+    def on_delivered(self, stamp: Stamp, end: int, size: int, now: float) -> None:
+        """`size` bytes up to `end`, last sent with `stamp`, are newly acknowledged (4.1.2.3)."""
+        self.delivered += size
+        self.delivered_at = now
+        sent_at = stamp.sent_at
+        if (
+            self._newest is None
+            or sent_at > self.first_sent_at
+            or (sent_at == self.first_sent_at and end > self._newest_end)
+        ):
+            self._newest = stamp
+            self._newest_end = end
+            self.first_sent_at = sent_at
+
+    def on_lost(self, size: int) -> None:
+        """`size` bytes are newly believed lost."""
+        self.lost += size
+
+    def on_found(self, size: int) -> None:
+        """`size` bytes that were believed lost had not been: their loss was spurious."""
+        self.lost -= size
+
+    def sample(self, now: float, min_rtt: float | None) -> RateSample | None:
+        """The sample of the acknowledgment that ends here; None if it delivered nothing.
+
+        `min_rtt`: the shortest round trip of the connection, this acknowledgment's included. An
+        interval below it is that of a repetition whose original arrived, and no rate
+        (4.1.3.4).
+        """
+        if self._app_limited and self.delivered > self._app_limited:
+            self._app_limited = 0
+        stamp = self._newest
+        if stamp is None:
+            return None
+        self._newest = None
+        interval = max(stamp.sent_at - stamp.first_sent_at, now - stamp.delivered_at)
+        delivered = self.delivered - stamp.delivered
+        believed = interval > 0 and (min_rtt is None or interval >= min_rtt)
+        return RateSample(
+            delivered,
+            interval,
+            delivered / interval if believed else 0.0,
+            stamp.app_limited,
+            stamp.delivered,
+            stamp.in_flight,
+            max(self.lost - stamp.lost, 0),
+        )
+
+    def mark_app_limited(self, flight: int) -> None:
+        """All that may be sent was sent, and window and pacing allow more (4.1.2.4): what is sent
+        until the present `flight` is delivered gives app-limited samples."""
+        self._app_limited = max(self.delivered + flight, 1)
