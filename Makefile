@@ -4,18 +4,20 @@
 # make soak   two stacks over a bad network, 100 MiB each way in each of 50 seeds (half an hour of CPU)
 # make lint   ruff and mypy --strict
 # make bench  throughput between the stack and the kernel's TCP, beside the limit of the device
+# make bench-loss   goodput over 40 ms and 100 Mbit/s with loss and reordering, in virtual time, with targets
 # make venv   just the environment: .venv, with aiotcp installed from this checkout
 # make clean  remove what the above have made
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
 SOAK_ARGS ?= --processes 2
+LOSS_ARGS ?=
 
 BIN := .venv/bin
 RUN := .venv/.installed
 DEV := .venv/.installed-dev
 
-.PHONY: demo test conformance soak lint bench venv clean
+.PHONY: demo test conformance soak lint bench bench-loss venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUN)
@@ -37,6 +39,9 @@ lint: $(DEV)
 
 bench: $(RUN)
 	$(BIN)/python -m bench
+
+bench-loss: $(RUN)
+	$(BIN)/python -m bench.loss $(LOSS_ARGS)
 
 venv: $(DEV)
 
