@@ -39,6 +39,9 @@ class Options:
     """Offer and accept the timestamps option (RFC 7323 3)."""
     sack: bool = True
     """Offer and accept SACK (RFC 2018): holes are reported to the peer."""
+    dsack: bool = True
+    """Where SACK is in use, report duplicates as well (RFC 2883), so that the peer finds out which
+    of its retransmissions were needless."""
 
     # -- sending ----------------------------------------------------------------------
     nodelay: bool = True

@@ -47,6 +47,9 @@ _PAWS_IDLE_S = 24 * 86400.0
 _TICKS_S = 0.002
 """How far the timestamp clock's whole milliseconds may be off for a difference of two."""
 
+_MAX_DSACKS = 16
+"""How many duplicates of one batch are reported: each costs a segment."""
+
 _CLOSED_ON_BOTH_SIDES = frozenset({State.CLOSING, State.LAST_ACK})
 _TAKES_TEXT = frozenset({State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2})
 
@@ -124,6 +127,9 @@ def _check_timestamp(conn: Connection, segment: Segment, now: float) -> Drop | N
     if tsval < conn.ts_recent and now - conn.ts_recent_at <= _PAWS_IDLE_S:
         if segment.length or conn.challenges.allow_reply(now):
             conn.acks.at_once(Why.ACK_PAWS)
+        # RFC 2883 4.3: "The D-SACK block can be included [...] independently of the determination
+        # by PAWS"; of two copies the late one has the older timestamp.
+        _note_duplicate(conn, segment.seq, min(segment.seq + segment.length, conn.rcv_nxt))
         return Drop.PAWS
     return None
 
@@ -169,6 +175,7 @@ def _unacceptable(conn: Connection, segment: Segment, now: float) -> Drop:
     duplicate = length > 0 and segment.seq + length <= conn.rcv_nxt
     if length or conn.challenges.allow_reply(now):
         conn.acks.at_once(Why.ACK_DUPLICATE if duplicate else Why.ACK_UNACCEPTABLE)
+    _note_duplicate(conn, segment.seq, min(segment.seq + length, conn.rcv_nxt))
     return Drop.DUPLICATE_DATA if duplicate else Drop.OUT_OF_WINDOW
 
 
@@ -384,10 +391,14 @@ def _text(conn: Connection, segment: Segment, now: float) -> Drop | None:
         segment.flags &= ~FIN
     rcv_nxt = conn.rcv_nxt
     if end <= rcv_nxt:
+        _note_duplicate(conn, start, end)
         return None  # an old segment that brings nothing but its FIN
     if start <= rcv_nxt:
         if start < rcv_nxt:
+            _note_duplicate(conn, start, rcv_nxt)
             payload = payload[rcv_nxt - start :]
+        elif conn.reassembly and (held := conn.reassembly.first_held(start, end)):
+            _note_duplicate(conn, *held)
         pieces = len(conn.received)
         conn.received.append(payload)
         conn.rcv_nxt = end
@@ -403,11 +414,29 @@ def _text(conn: Connection, segment: Segment, now: float) -> Drop | None:
         conn.total_received += got
         return None
     conn.acks.on_out_of_order()
+    if held := conn.reassembly.first_held(start, end):
+        _note_duplicate(conn, *held)
     kept = conn.reassembly.insert(start, payload)
     if kept is None:
         return Drop.REASSEMBLY_FULL
     # A copy is no news, except for a FIN that the first one did not have.
     return None if kept or segment.flags & FIN else Drop.DUPLICATE_DATA
+
+
+def _note_duplicate(conn: Connection, start: int, end: int) -> None:
+    """Report [start, end), which arrived again, in the acknowledgment of it alone (RFC 2883 4).
+
+    One that continues the last of the same batch is reported with it, as if they were one segment.
+    """
+    start = max(start, conn.irs + 1)
+    if start >= end or not (conn.sack_enabled and conn.options.dsack):
+        return
+    dsacks = conn.dsacks
+    if dsacks and dsacks[-1][1] == start:
+        conn.dsacks = (*dsacks[:-1], (dsacks[-1][0], end))
+    elif len(dsacks) < _MAX_DSACKS:
+        conn.dsacks = (*dsacks, (start, end))
+    conn.acks.at_once(Why.ACK_DUPLICATE)
 
 
 # -- eighth: FIN ------------------------------------------------------------------------------

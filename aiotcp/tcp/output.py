@@ -44,7 +44,7 @@ def output(conn: Connection, now: float) -> None:
         return
     if state is State.CLOSED:
         return
-    if conn.acks.duplicates:
+    if conn.acks.duplicates or conn.dsacks:
         # Apart from the data that may follow: an acknowledgment counts as a duplicate only if
         # "the incoming acknowledgment carries no data" (RFC 5681 2).
         _acknowledge(conn, now)
@@ -100,9 +100,16 @@ def _send_farewell(conn: Connection, now: float) -> None:
 # -- one segment ------------------------------------------------------------------------------
 
 
-def _options(conn: Connection, now: float) -> bytes:
-    """The options of every segment after the SYNs (RFC 7323 3.2, RFC 2018 4)."""
+def _options(conn: Connection, now: float, duplicate: tuple[int, int] | None = None) -> bytes:
+    """The options of every segment after the SYNs (RFC 7323 3.2, RFC 2018 4).
+
+    `duplicate` is what the segment reports as received again (RFC 2883).
+    """
     timestamps = (conn.clock(now), conn.timestamp) if conn.ts_enabled else None
+    if duplicate is not None:
+        return pack_options(
+            timestamps=timestamps, sack=conn.reassembly.dsack_blocks(_MAX_SACK_BLOCKS, duplicate)
+        )
     if conn.reassembly and conn.sack_enabled:
         return pack_options(
             timestamps=timestamps, sack=conn.reassembly.sack_blocks(_MAX_SACK_BLOCKS)
@@ -164,10 +171,16 @@ def _segment(
 
 
 def _acknowledge(conn: Connection, now: float) -> None:
-    """A pure ACK; out-of-order segments of one batch are answered one by one (RFC 5681 4.2)."""
+    """A pure ACK; out-of-order segments of one batch are answered one by one (RFC 5681 4.2), and
+    so are duplicates: each is reported once, by one D-SACK block (RFC 2883 4)."""
     why = conn.acks.due
     assert why is not None
-    for _ in range(max(1, conn.acks.duplicates)):
+    dsacks, conn.dsacks = conn.dsacks, ()
+    count = max(1, conn.acks.duplicates)
+    for duplicate in dsacks:
+        options = _options(conn, now, duplicate)
+        _segment(conn, now, conn.snd_nxt, ACK, why, options=options)
+    for _ in range(count - len(dsacks)):
         _segment(conn, now, conn.snd_nxt, ACK, why)
 
 

@@ -132,6 +132,27 @@ class Reassembly:
         """The contiguous ranges held, in sequence order."""
         return [(run.start, run.end) for run in self._runs]
 
+    def first_held(self, start: int, end: int) -> tuple[int, int] | None:
+        """The first part of [start, end) that is here already: a duplicate sub-segment."""
+        index = max(bisect_right(self._starts, start) - 1, 0)
+        for run in self._runs[index : index + 2]:
+            left, right = max(start, run.start), min(end, run.end)
+            if left < right:
+                return left, right
+        return None
+
+    def dsack_blocks(self, limit: int, duplicate: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        """The duplicate, then the block that it lies in, if any is held, then others (RFC 2883 4).
+
+        The second may equal the first: that it contains it tells the two kinds apart.
+        """
+        larger = []
+        index = bisect_right(self._starts, duplicate[0]) - 1
+        if index >= 0 and duplicate[1] <= self._runs[index].end:
+            larger.append((self._runs[index].start, self._runs[index].end))
+        others = (block for block in self.sack_blocks(limit) if block not in larger)
+        return (duplicate, *larger, *others)[:limit]
+
     def sack_blocks(self, limit: int) -> tuple[tuple[int, int], ...]:
         """Up to `limit` ranges to report, the one that changed last first (RFC 2018 4)."""
         blocks: list[tuple[int, int]] = []

@@ -103,6 +103,7 @@ class Tcb:
         "challenges",
         "closed_by_user",
         "crossed_offer",
+        "dsacks",
         "error_news",
         "fin_reached",
         "fin_seq",
@@ -248,6 +249,8 @@ class Tcb:
         self.unsettled = 0
         """How many chunks at the end of `received` may still be in the link's memory."""
         self.reassembly = Reassembly(2 * options.receive_buffer)
+        self.dsacks: tuple[tuple[int, int], ...] = ()
+        """What arrived again, to be reported once (RFC 2883)."""
         self.acks = AckPolicy(options.delayed_ack_s)
         self.closed_by_user = False
         """The user reads no more: new data is answered with RST (SHLD-3)."""

@@ -21,6 +21,10 @@ DATA = bytes(range(253)) * 400
 MSS = 1000
 
 
+def _within(block: tuple[int, int], larger: tuple[int, int]) -> bool:
+    return larger[0] <= block[0] and block[1] <= larger[1]
+
+
 class Model:
     """What the stack must have, and what it has told."""
 
@@ -73,12 +77,18 @@ class Model:
         ahead = edge - self.edge
         assert ahead <= 1 + (1 << self.peer.flow.shift) or ahead >= min(MSS, self.buffer // 2) - 16
         self.edge = edge
+        sack = seen.sack
+        if sack and (sack[0][0] < seen.ack or any(_within(sack[0], each) for each in sack[1:])):
+            # RFC 2883: it repeats what is there.
+            assert sack[0][1] <= self.next or self.got.issuperset(range(*sack[0]))
+            sack = sack[1:]
+        elif seen.ack == self.next:
+            assert bool(sack) == (bool(self.got) and self.peer.flow.syn is not None)
         if seen.ack == self.next:
-            for left, right in seen.sack:
+            for left, right in sack:
                 assert set(range(left, right)) <= self.got
                 assert left - 1 not in self.got
                 assert right not in self.got
-            assert bool(seen.sack) == (bool(self.got) and self.peer.flow.syn is not None)
 
     def reads(self, size: int) -> None:
         self.app.read(size)
