@@ -54,7 +54,7 @@ class Options:
     hop_limit: int = 64
     """TTL or hop limit of every packet (MUST-49); 1 to 255."""
     traffic_class: int = 0
-    """DSCP and ECN octet of every packet; 0 to 255."""
+    """DSCP (the upper six bits) and ECN octet of every packet (MUST-48); 0 to 255."""
 
     # -- acknowledging ----------------------------------------------------------------
     delayed_ack_s: float = 0.04
@@ -77,6 +77,17 @@ class Options:
     """Retransmissions of a SYN+ACK before a half-open entry is dropped."""
     user_timeout_s: float | None = None
     """Give up when data stays unacknowledged this long (ST-25); None: R2 alone."""
+
+    # -- keep-alive (RFC 9293 3.8.4) ----------------------------------------------------
+    keepalive: bool = False
+    """Probe the peer of an idle connection, and give up if it does not answer (MUST-24, MUST-25).
+    A user timeout, if there is one, then says when, and not the number of probes."""
+    keepalive_idle_s: float = 7200.0
+    """Silence before the first probe (MUST-27, MUST-28); 1 to 32767."""
+    keepalive_interval_s: float = 75.0
+    """Between probes; 1 to 32767."""
+    keepalive_probes: int = 9
+    """Give up after so many without an answer; 1 to 127."""
 
     # -- limits -----------------------------------------------------------------------
     time_wait_s: float = 60.0
@@ -106,6 +117,9 @@ class Options:
         _check("synack_retries", self.synack_retries, 1, 255)
         if self.user_timeout_s is not None:
             _check("user_timeout_s", self.user_timeout_s, 0.001, 86400 * 30)
+        _check("keepalive_idle_s", self.keepalive_idle_s, 1, 32767)
+        _check("keepalive_interval_s", self.keepalive_interval_s, 1, 32767)
+        _check("keepalive_probes", self.keepalive_probes, 1, 127)
         _check("time_wait_s", self.time_wait_s, 0, 600)
         _check("fin_timeout_s", self.fin_timeout_s, 0.1, 86400)
         _check("max_time_wait", self.max_time_wait, 0, 2**24)

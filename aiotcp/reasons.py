@@ -31,6 +31,7 @@ class Why(StrEnum):
     WINDOW_PROBE = "window_probe"
     WINDOW_PROBE_REPLY = "window_probe_reply"
     CHALLENGE_ACK = "challenge_ack"
+    KEEPALIVE = "keepalive"
     FAST_RETRANSMIT = "fast_retransmit"
     PARTIAL_ACK_RETRANSMIT = "partial_ack_retransmit"
     LIMITED_TRANSMIT = "limited_transmit"

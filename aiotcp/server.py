@@ -19,6 +19,7 @@ from aiotcp.tcp.tcb import Endpoint
 from aiotcp.transport import Transport
 
 if TYPE_CHECKING:
+    from aiotcp.options import Options
     from aiotcp.stack import Connection, Listener, PacketStack
 
 
@@ -61,14 +62,14 @@ class Server(asyncio.AbstractServer):
 
     # Listening
 
-    def _bind(self, targets: Iterable[Resolved]) -> None:
+    def _bind(self, targets: Iterable[Resolved], options: Options) -> None:
         """Listen on each address. Addresses that are not the stack's are passed over, unless none
         remains. Raises OSError, and then listens on none."""
         targets = list(targets)
         try:
             for target in targets:
                 try:
-                    self._listen(target.endpoint)
+                    self._listen(target.endpoint, options)
                 except OSError as exc:
                     if exc.errno != errno.EADDRNOTAVAIL:
                         raise bind_error(exc, target.address) from None
@@ -80,14 +81,21 @@ class Server(asyncio.AbstractServer):
         except BaseException:
             self._stop_listening()
             raise
-        self._sockets = tuple(StackSocket(listener.local) for listener in self._listeners)
+        self._sockets = tuple(
+            StackSocket(listener.local, listener=listener) for listener in self._listeners
+        )
         self._stack.closers[self.close] = None
 
-    def _listen(self, local: Endpoint) -> None:
+    def _listen(self, local: Endpoint, options: Options) -> Listener:
         listener = self._stack.listen(
-            local, self._accept, backlog=self._backlog, reuse_port=self._reuse_port
+            local,
+            self._accept,
+            backlog=self._backlog,
+            reuse_port=self._reuse_port,
+            options=options,
         )
         self._listeners.append(listener)
+        return listener
 
     def _stop_listening(self) -> None:
         listeners, self._listeners = self._listeners, []
@@ -129,7 +137,8 @@ class Server(asyncio.AbstractServer):
         if not self._listeners:
             try:
                 for sock in self._sockets:
-                    self._listen(Endpoint(*sock.getsockname()[:2]))
+                    local = Endpoint(*sock.getsockname()[:2])
+                    sock.speak_for(self._listen(local, sock.options))
             except BaseException:
                 self._stop_listening()
                 raise
@@ -209,6 +218,7 @@ async def create_server(
     host: an address of the stack, a name, a sequence of those; None or "" means all addresses of
         the stack. Port 0 picks a free port for each address.
     backlog: how many handshakes may be under way at once.
+    keep_alive: if true, connections have keep-alive on (`Options.keepalive`).
     reuse_address: no effect; a listener is never kept out by old connections.
     start_serving: if false, ports are picked now, but listening begins with `start_serving()`.
 
@@ -232,7 +242,8 @@ async def create_server(
     for name in hosts:
         targets.update(dict.fromkeys(await _passive(stack, name, port, family, flags)))
     server = Server(stack, protocol_factory, backlog, bool(reuse_port))
-    server._bind(targets)
+    options = stack.options.replace(keepalive=True) if keep_alive else stack.options
+    server._bind(targets, options)
     if start_serving:
         server._start_serving()
         await asyncio.sleep(0)

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias, overload
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, overload
 
 from aiotcp.errors import os_error
-from aiotcp.options import Options
+from aiotcp.sockopts import INT, LINGER, REMEMBERED, ZERO, Detached, Key, Target, acting
 
 if TYPE_CHECKING:
-    from aiotcp.stack import Connection, Endpoint, PacketStack
+    from aiotcp.options import Options
+    from aiotcp.stack import Connection, Endpoint, Listener, PacketStack
 
 Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 """(host, port), and flow information and scope for IPv6."""
@@ -33,77 +32,16 @@ def address_of(endpoint: Endpoint) -> Address:
     return (host, port, 0, 0) if ":" in host else (host, port)
 
 
-_INT = struct.Struct("@i")
-_LINGER = struct.Struct("@ii")
-_ZERO = _INT.pack(0)
-
-
-def _number(raw: bytes) -> int:
-    number: int = _INT.unpack_from(raw)[0]
-    return number
-
-
-class _Acting(NamedTuple):
-    """An option of the connection itself."""
-
-    get: Callable[[Connection], int]
-    set: Callable[[Connection, int], None]
-    """Raises ValueError for what is out of range."""
-
-
-def _set_nodelay(connection: Connection, value: int) -> None:
-    connection.nodelay = bool(value)
-
-
-def _set_send_buffer(connection: Connection, value: int) -> None:
-    connection.options = connection.options.replace(send_buffer=value)
-
-
-def _set_user_timeout(connection: Connection, milliseconds: int) -> None:
-    limit = milliseconds / 1000 if milliseconds else None
-    connection.options = connection.options.replace(user_timeout_s=limit)
-
-
-_ACTING = {
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY): _Acting(lambda c: int(c.nodelay), _set_nodelay),
-    (socket.SOL_SOCKET, socket.SO_SNDBUF): _Acting(
-        lambda c: c.options.send_buffer, _set_send_buffer
-    ),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT): _Acting(
-        lambda c: round((c.options.user_timeout_s or 0) * 1000), _set_user_timeout
-    ),
-}
-
-_REMEMBERED: dict[tuple[int, int], bytes] = {
-    (socket.SOL_SOCKET, socket.SO_LINGER): _LINGER.pack(0, 0),
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE): _ZERO,
-    (socket.SOL_SOCKET, socket.SO_SNDBUF): _INT.pack(Options().send_buffer),
-    (socket.SOL_SOCKET, socket.SO_RCVBUF): _INT.pack(Options().receive_buffer),
-    (socket.SOL_SOCKET, socket.SO_REUSEADDR): _INT.pack(1),
-    (socket.SOL_SOCKET, socket.SO_REUSEPORT): _ZERO,
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY): _INT.pack(1),
-    (socket.IPPROTO_TCP, socket.TCP_CORK): _ZERO,
-    (socket.IPPROTO_TCP, socket.TCP_QUICKACK): _INT.pack(1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE): _INT.pack(7200),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL): _INT.pack(75),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT): _INT.pack(9),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT): _ZERO,
-    (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY): _INT.pack(1),
-}
-"""Options that can be set to no effect (on a listener also those of `_ACTING`), and what they read
-as until then: Linux's defaults."""
-
-
 class StackSocket:
     """A connection or a listener of the stack, in the shape of a socket.
 
-    TCP_NODELAY, TCP_USER_TIMEOUT and SO_SNDBUF act on the connection, SO_LINGER (on, 0) on how it
-    is closed. Other common options are accepted, remembered and given back without effect, since
-    programs set them as a matter of habit. Any other raises OSError with ENOPROTOOPT, as does the
-    kernel.
+    The options of `sockopts.ACTING` act on the connection or, set on a listener, on those that it
+    accepts from then on; SO_LINGER (on, 0) on how a connection is closed. Other common options are
+    accepted, remembered and given back without effect, since programs set them as a matter of
+    habit. Any other raises OSError with ENOPROTOOPT, as does the kernel.
     """
 
-    __slots__ = ("_connection", "_local", "_remembered", "_remote", "_stack")
+    __slots__ = ("_connection", "_local", "_remembered", "_remote", "_stack", "_target")
 
     def __init__(
         self,
@@ -111,12 +49,14 @@ class StackSocket:
         remote: Endpoint | None = None,
         stack: PacketStack | None = None,
         connection: Connection | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self._local = local
         self._remote = remote
         self._stack = stack
         self._connection = connection
-        self._remembered: dict[tuple[int, int], bytes] = {}
+        self._target: Target = connection or listener or Detached()
+        self._remembered: dict[Key, bytes] = {}
 
     def __repr__(self) -> str:
         names = f"laddr={self.getsockname()}"
@@ -185,34 +125,44 @@ class StackSocket:
     @overload
     def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes: ...
     def getsockopt(self, level: int, optname: int, buflen: int = 0, /) -> int | bytes:
-        value = self._option((level, optname))
-        return value[:buflen] if buflen else _number(value)
+        key = (level, optname)
+        option = acting(self._supported(key), self._target, self.family)
+        value = INT.pack(option.get(self._target)) if option else self._plain(key)
+        number: int = INT.unpack_from(value)[0]
+        return value[:buflen] if buflen else number
 
     def setsockopt(
         self, level: int, optname: int, value: int | bytes | None, optlen: int | None = None, /
     ) -> None:
         key = (level, optname)
-        if key not in _REMEMBERED and key not in _ACTING:
+        option = acting(self._supported(key), self._target, self.family)
+        if option is None and key not in REMEMBERED:
             raise os_error(errno.ENOPROTOOPT)
-        raw = _INT.pack(value) if isinstance(value, int) else value
-        if raw is None or len(raw) < len(_REMEMBERED.get(key, _ZERO)):
+        raw = INT.pack(value) if isinstance(value, int) else value
+        if raw is None or len(raw) < len(REMEMBERED.get(key, ZERO)):
             raise os_error(errno.EINVAL)
-        if key not in _ACTING or self._connection is None or self._stack is None:
+        if option is None:
             self._remembered[key] = raw
             return
         try:
-            _ACTING[key].set(self._connection, _number(raw))
+            option.set(self._target, INT.unpack_from(raw)[0])
         except ValueError as exc:
             raise os_error(errno.EINVAL, str(exc)) from None
-        self._stack.push(self._connection)
+        if self._connection is not None and self._stack is not None:
+            self._stack.push(self._connection)
 
-    def _option(self, key: tuple[int, int]) -> bytes:
+    def _supported(self, key: Key) -> Key:
+        """`key`, unless it is one of IPv6's and this is IPv4."""
+        if key[0] == socket.IPPROTO_IPV6 and self.family != socket.AF_INET6:
+            raise os_error(errno.ENOPROTOOPT)
+        return key
+
+    def _plain(self, key: Key) -> bytes:
+        """An option that does not act."""
         if key in self._remembered:
             return self._remembered[key]
-        if key in _ACTING and self._connection is not None:
-            return _INT.pack(_ACTING[key].get(self._connection))
-        if key in _REMEMBERED:
-            return _REMEMBERED[key]
+        if key in REMEMBERED:
+            return REMEMBERED[key]
         fixed = {
             socket.SO_TYPE: self.type,
             socket.SO_DOMAIN: self.family,
@@ -223,10 +173,21 @@ class StackSocket:
         level, optname = key
         if level != socket.SOL_SOCKET or optname not in fixed:
             raise os_error(errno.ENOPROTOOPT)
-        return _INT.pack(fixed[optname])
+        return INT.pack(fixed[optname])
 
     @property
     def lingers_zero(self) -> bool:
         """Whether SO_LINGER is (on, 0): closing sends RST."""
-        on, seconds = _LINGER.unpack_from(self._option((socket.SOL_SOCKET, socket.SO_LINGER)))
+        on, seconds = LINGER.unpack_from(self._plain((socket.SOL_SOCKET, socket.SO_LINGER)))
         return bool(on) and seconds == 0
+
+    # What servers do with the sockets of their listeners
+
+    @property
+    def options(self) -> Options:
+        """Those in force."""
+        return self._target.options
+
+    def speak_for(self, listener: Listener) -> None:
+        """From now on it is the socket of `listener`, which has taken the place of another."""
+        self._target = listener

@@ -16,7 +16,7 @@ STACK = {
     *("stack", "engine", "clock", "addresses", "counters", "icmp", "info", "limits", "listeners"),
     *("ports", "timers"),
 }
-TRANSPORTS = {"transport", "server", "sockets", "client"}
+TRANSPORTS = {"transport", "server", "sockets", "sockopts", "client"}
 ON_TOP = {"streams", "tls", "eventloop"}
 
 # What each part of the package may import of the others: the parts below it, never those above.

@@ -67,6 +67,11 @@ def test_options_read_as_on_linux(level: int, option: int, value: int) -> None:
     assert CONNECTED.getsockopt(level, option, 4) == struct.pack("@i", value)
 
 
+@pytest.mark.req("SHLD-13")
+def test_urgent_data_is_always_inline() -> None:
+    assert CONNECTED.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE) == 1
+
+
 def test_a_listener_says_so() -> None:
     assert LISTENING.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
     assert LISTENING.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1

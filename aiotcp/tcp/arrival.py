@@ -188,6 +188,7 @@ def _one_behind(conn: Connection, segment: Segment, now: float) -> Drop:
     windows are open.
     """
     dropped: Drop | None = None
+    conn.heard_at = now
     if conn.probes:
         segment.ack = unwrap(segment.ack, conn.snd_una)
         dropped = _check_ack(conn, segment, now)
@@ -239,6 +240,7 @@ def _check_ack(conn: Connection, segment: Segment, now: float) -> Drop | None:
     if ack < conn.snd_una - conn.max_snd_wnd:
         # RFC 5961 5.2: acceptable only in [SND.UNA - MAX.SND.WND, SND.NXT]
         return _challenge(conn, now, Drop.ACK_TOO_OLD)
+    conn.heard_at = now
     if conn.probes:
         conn.retransmissions = 0  # MUST-37: a peer that answers probes is alive
         conn.soft_error = None

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiotcp.errors import aborted, broken_pipe, reset
 from aiotcp.options import Options
@@ -34,6 +34,7 @@ from aiotcp.tcp.icmp import IcmpNews, on_icmp
 from aiotcp.tcp.scoreboard import Scoreboard
 from aiotcp.tcp.sendbuffer import Buffer
 from aiotcp.tcp.tcb import Endpoint, Milestone, Path, State, Tcb
+from aiotcp.tcp.tuning import tune
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.tcp import HeaderTemplate, Segment
 
@@ -387,6 +388,10 @@ class Connection(Tcb):
         if self.rcv_up is not None and self._taken >= self.rcv_up:
             self.rcv_up = None
         return chunks
+
+    def configure(self, **changes: Any) -> None:
+        """Change options while the connection lives (see `tuning`). Raises as `Options`."""
+        tune(self, self.options.replace(**changes))
 
     def shutdown(self) -> None:
         """CLOSE (3.10.4) in the sense of a half-close: FIN after what is queued."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from aiotcp.options import Options
 from aiotcp.reasons import Drop
@@ -66,6 +67,10 @@ class Listener:
         if self.half_open >= self.backlog:
             return Drop.LISTEN_BACKLOG
         return None
+
+    def configure(self, **changes: Any) -> None:
+        """Change options of the connections to come. Raises as `Options`."""
+        self.options = self.options.replace(**changes)
 
     def close(self) -> None:
         """Stop listening. Half-open entries are forgotten, connections live on. Idempotent."""

@@ -107,6 +107,7 @@ def syn_acknowledged(conn: Connection, segment: Segment, now: float) -> None:
         # to 3 seconds when data transmission begins".
         conn.rto.restart(3.0)
     conn.snd_una = conn.snd_nxt = conn.iss + 1
+    conn.heard_at = now
     conn.retransmissions = 0
     conn.rexmt_at = conn.NEVER
     conn.stalled_since = conn.NEVER

@@ -58,6 +58,10 @@ def output(conn: Connection, now: float) -> None:
         conn.acks.at_once(Why.WINDOW_UPDATE)
     if conn.acks.due is not None:
         _acknowledge(conn, now)
+    if conn.keepalive is not None and conn.keepalive.due:
+        # SHLD-12: no data, and SEG.SEQ = SND.NXT-1, which the peer has to answer.
+        _segment(conn, now, conn.snd_nxt - 1, ACK, Why.KEEPALIVE)
+        conn.keepalive.probed(now)
     if state is State.FIN_WAIT_2 and conn.closed_by_user and conn.orphan_until == conn.NEVER:
         conn.orphan_until = now + conn.options.fin_timeout_s
     if conn.rexmt_at == conn.NEVER and (conn.scoreboard or conn.unsent > 0):

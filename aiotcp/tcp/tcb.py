@@ -21,6 +21,7 @@ from aiotcp.tcp.recovery import NewReno
 from aiotcp.tcp.rto import RtoEstimator
 from aiotcp.tcp.scoreboard import Scoreboard
 from aiotcp.tcp.sendbuffer import Buffer, SendBuffer
+from aiotcp.tcp.tuning import keepalive_of
 
 if TYPE_CHECKING:
     from aiotcp.tcp.congestion import CongestionControl
@@ -109,8 +110,10 @@ class Tcb:
         "fin_seq",
         "flow",
         "force_retransmit",
+        "heard_at",
         "irs",
         "iss",
+        "keepalive",
         "last_ack_sent",
         "last_sent_at",
         "local",
@@ -288,6 +291,10 @@ class Tcb:
         """Consecutive window probes: each doubles the wait for the next."""
         self.stalled_since = math.inf
         """When the peer last owed us an answer that it has not given: the user timeout's start."""
+        self.heard_at = -math.inf
+        """When the last segment came that shows the peer alive: data or an acknowledgment."""
+        self.keepalive = keepalive_of(options)
+        """None: off (MUST-25)."""
 
         self.soft_error: OSError | None = None
         """The last error that did not end the connection: from ICMP (SHLD-25), or R1 (SHLD-9).

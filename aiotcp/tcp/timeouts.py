@@ -1,9 +1,9 @@
 """TIMEOUTS: RFC 9293 3.10.8, and RFC 6298's retransmission timer.
 
 A connection has one send timer, since retransmission, window probes and the silly-window
-override exclude each other; beside it the delayed acknowledgment, the user timeout and the wait
-of an orphan in FIN-WAIT-2. `next_deadline` is the earliest; a deadline is only looked at when it
-has come, so moving it costs an assignment.
+override exclude each other; beside it the delayed acknowledgment, the user timeout, keep-alive,
+and the wait of an orphan in FIN-WAIT-2. `next_deadline` is the earliest; a deadline is only looked
+at when it has come, so moving it costs an assignment.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from aiotcp.tcp.tcb import State
 
 if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
+    from aiotcp.tcp.keepalive import KeepAlive
 
 _OPENING = frozenset({State.SYN_SENT, State.SYN_RECEIVED})
 
@@ -27,7 +28,21 @@ def next_deadline(conn: Connection) -> float:
     deadline = min(conn.rexmt_at, conn.acks.deadline, conn.orphan_until)
     if conn.options.user_timeout_s is not None:
         deadline = min(deadline, conn.stalled_since + conn.options.user_timeout_s)
+    if conn.keepalive is not None and _is_idle(conn):
+        deadline = min(deadline, conn.keepalive.deadline(conn.heard_at))
     return deadline
+
+
+def _is_idle(conn: Connection) -> bool:
+    """MUST-26: keep-alives "MUST only be sent when no sent data is outstanding"."""
+    return conn.established and not conn.scoreboard and conn.unsent <= 0
+
+
+def _is_alive(conn: Connection, keepalive: KeepAlive, now: float) -> bool:
+    """False if the last probe has had its time, too."""
+    if not _is_idle(conn) or now < keepalive.deadline(conn.heard_at):
+        return True
+    return keepalive.on_timer(now, conn.heard_at, conn.options.user_timeout_s)
 
 
 def expire(conn: Connection, now: float) -> None:
@@ -39,12 +54,16 @@ def expire(conn: Connection, now: float) -> None:
         conn.fail(timed_out())  # nobody is left to hear it
     else:
         conn.acks.on_timer(now)
+        if conn.keepalive is not None and not _is_alive(conn, conn.keepalive, now):
+            give_up(conn)
+            return
         if now >= conn.rexmt_at:
             _send_timer(conn, now)
 
 
 def give_up(conn: Connection) -> None:
-    """R2 or the user timeout: ETIMEDOUT, or the ICMP error that explains it (ST-25, SHLD-25)."""
+    """R2, the user timeout, keep-alive: ETIMEDOUT, or the ICMP error that explains it (ST-25,
+    SHLD-25)."""
     conn.terminate(Why.RST_TIMEOUT, conn.soft_error or timed_out())
 
 

@@ -297,6 +297,20 @@ class HeaderTemplate:
         self._pseudo = checksum.pseudo_header_sum(local, remote, PROTOCOL, 0)
         self._with_ports = self._pseudo + local_port + remote_port
 
+    def set_ip(self, *, hop_limit: int, traffic_class: int) -> None:
+        """Change hop limit and DSCP of the frames to come (RFC 9293 SHLD-21).
+
+        Of `traffic_class` the upper six bits count: the ECN bits stay as they are.
+        """
+        if self._ipv4:
+            self._start = bytes((self._start[0], traffic_class & 0xFC | self._start[1] & 3))
+            self._after_length = self._after_length[:2] + bytes((hop_limit, PROTOCOL))
+            self._base = checksum.sum_buffers((self._start, self._after_length, self._middle[:8]))
+        else:
+            word = int.from_bytes(self._start, "big") & ~(0xFC << 20) | (traffic_class & 0xFC) << 20
+            self._start = word.to_bytes(4, "big")
+            self._middle = self._middle[:1] + bytes((hop_limit,)) + self._middle[2:]
+
     def frame(
         self,
         seq: int,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 
 import pytest
@@ -75,6 +76,9 @@ async def test_the_socket_of_a_connection(net: Net) -> None:
         (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
         (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
         (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 20000),
+        (socket.IPPROTO_TCP, socket.TCP_LINGER2, 7),
+        (socket.IPPROTO_IP, socket.IP_TOS, 0x20),
+        (socket.IPPROTO_IP, socket.IP_TTL, 9),
     ):
         sock.setsockopt(level, name, value)
         assert sock.getsockopt(level, name) == value
@@ -84,6 +88,41 @@ async def test_the_socket_of_a_connection(net: Net) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, 250, 1)
     with pytest.raises(OSError, match="rotocol not available"):
         sock.getsockopt(socket.IPPROTO_TCP, 250)
+    for level, name, value in (
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 0),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 40_000),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 0),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 200),
+        (socket.IPPROTO_IP, socket.IP_TTL, 0),
+        (socket.IPPROTO_IP, socket.IP_TTL, 256),
+    ):
+        with pytest.raises(OSError, match=r".") as caught:
+            sock.setsockopt(level, name, value)
+        assert caught.value.errno == errno.EINVAL
+    for name in (socket.IPV6_TCLASS, socket.IPV6_UNICAST_HOPS):
+        with pytest.raises(OSError, match=r"rotocol not available|not supported"):
+            sock.setsockopt(socket.IPPROTO_IPV6, name, 1)
+
+
+async def test_dscp_and_hop_limit_of_a_socket(net: Net) -> None:
+    """The ECN bits are TCP's; -1 is the default hop limit."""
+    left, _ = await net.pair(Recorder(), Recorder())
+    sock = left.get_extra_info("socket")
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 0xFF)
+    assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == 0xFC
+    default = sock.getsockopt(socket.IPPROTO_IP, socket.IP_TTL)
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 3)
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, -1)
+    assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == default
+
+
+async def test_the_segment_size_of_a_connection(net: Net) -> None:
+    left, _ = await net.pair(Recorder(), Recorder())
+    sock = left.get_extra_info("socket")
+    size = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+    assert size > 1000
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 500)  # too late, and no error
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) == size
 
 
 async def test_reading_can_be_paused_at_any_time(net: Net) -> None:

@@ -115,6 +115,51 @@ async def test_crash_reboot_idle() -> None:
         """)
 
 
+@pytest.mark.req("MAY-5", "MUST-27")
+async def test_crash_reboot_idle_with_keep_alive() -> None:
+    """The same with keep-alive on: the probe finds out."""
+    watchful = PLAIN.replace(keepalive=True, keepalive_idle_s=600)
+    async with (
+        Story(client=watchful) as story,
+        connected(story) as (reader, _, _, _),
+    ):
+        story.crashes("server")
+        await story.until(2)
+        story.restarts("server")
+        await reads(story, "client", reader)
+        story.reads("""
+            1.000  server  ! crashes
+            2.000  server  ! restarts
+            600.020  client  > ACK seq=0 ack=1 win=65535
+            600.030  server  > RST seq=1
+            600.040  client  = CLOSED
+            600.040  client  ! ConnectionResetError ECONNRESET
+        """)
+
+
+@pytest.mark.req("MAY-5", "MUST-29")
+async def test_crash_idle_with_keep_alive() -> None:
+    """It does not come back: after some probes without an answer the client gives up."""
+    watchful = PLAIN.replace(
+        keepalive=True, keepalive_idle_s=600, keepalive_interval_s=30, keepalive_probes=3
+    )
+    async with (
+        Story(client=watchful) as story,
+        connected(story) as (reader, _, _, _),
+    ):
+        story.crashes("server")
+        await reads(story, "client", reader)
+        story.reads("""
+            1.000  server  ! crashes
+            600.020  client  > ACK seq=0 ack=1 win=65535
+            630.020  client  > ACK seq=0 ack=1 win=65535
+            660.020  client  > ACK seq=0 ack=1 win=65535
+            690.020  client  > RST,ACK seq=1 ack=1
+            690.020  client  = CLOSED
+            690.020  client  ! TimeoutError ETIMEDOUT
+        """)
+
+
 @pytest.mark.req("MUST-12", "ST-16")
 async def test_kill() -> None:
     """The server process is told to end: FIN on every connection, the four-way close; clients read

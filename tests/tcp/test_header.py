@@ -193,6 +193,21 @@ async def test_hop_limit_and_dscp_can_be_those_of_one_listener() -> None:
         assert {(s.hop_limit, s.traffic_class) for s in seen} == {(3, 8)}
 
 
+@FAMILIES
+@pytest.mark.req("SHLD-21", "SHLD-22", "MUST-48", "MUST-49")
+async def test_hop_limit_and_dscp_can_be_changed_during_the_connection(ipv6: bool) -> None:
+    async with Peer(ipv6=ipv6) as peer:
+        app = await peer.connects()
+        seen = []
+        for changes in ({}, {"traffic_class": 46 << 2}, {"hop_limit": 7}, {"traffic_class": 0}):
+            app.conn.configure(**changes)
+            app.write(b"x")
+            seen.append(await peer.sees(ACK, data=b"x"))
+            peer.sends(ACK)
+        marks = [(s.hop_limit, s.traffic_class) for s in seen]
+        assert marks == [(64, 0), (64, 46 << 2), (7, 46 << 2), (7, 0)]
+
+
 @pytest.mark.req("1191-1")
 async def test_ipv4_packets_have_df() -> None:
     """RFC 1191 3; every packet of every test is checked for it."""

@@ -253,6 +253,21 @@ def test_flow_labels() -> None:
     assert (ip.fl, ip.tc) == (0xABCDE, 0xFF)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("offload", [False, True])
+def test_hop_limit_and_dscp_can_be_changed(family: int, offload: bool) -> None:
+    """To the same packets as if they had been so from the beginning; the ECN bits stay."""
+    local, remote = FAMILIES[family]
+    changed = HeaderTemplate(local, 1, remote, 2, flow_label=0xABCDE, traffic_class=0x25)
+    changed.set_ip(hop_limit=9, traffic_class=0xFC)
+    made = HeaderTemplate(local, 1, remote, 2, flow_label=0xABCDE, hop_limit=9, traffic_class=0xFD)
+    packets = [
+        template.frame(1, 2, ACK, 3, payload=[b"hello"], payload_length=5, offload=offload)
+        for template in (changed, made)
+    ]
+    assert packets[0].to_bytes() == packets[1].to_bytes()
+
+
 def test_addresses_of_two_families_are_the_callers_mistake() -> None:
     with pytest.raises(ValueError, match="families"):
         HeaderTemplate(bytes(4), 1, bytes(16), 2)

@@ -1,0 +1,161 @@
+"""Socket options: what each means for a connection or a listener of the stack.
+
+Most are options of `aiotcp.options.Options` under their socket names: set on a listener, they hold
+for the connections that it accepts from then on, as with Linux. Numbers are the kernel's ints; what
+is measured in seconds there is whole seconds here.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from aiotcp.options import Options
+from aiotcp.tcp.connection import Connection
+
+Key: TypeAlias = tuple[int, int]
+"""Level and name."""
+
+INT = struct.Struct("@i")
+LINGER = struct.Struct("@ii")
+ZERO = INT.pack(0)
+
+
+class Target(Protocol):
+    """What has options: a connection, a listener, or `Detached`."""
+
+    options: Options
+
+    def configure(self, **changes: Any) -> None:
+        """Change some of them. Raises ValueError for what is out of range."""
+
+
+class Detached:
+    """The target of a socket that belongs to neither connection nor listener."""
+
+    def __init__(self) -> None:
+        self.options = Options()
+
+    def configure(self, **changes: Any) -> None:
+        self.options = self.options.replace(**changes)
+
+
+class Option(NamedTuple):
+    """An option that acts."""
+
+    get: Callable[[Target], int]
+    set: Callable[[Target, int], None]
+    """Raises ValueError for what is out of range."""
+    inherited: bool = True
+    """A connection gets it from its listener; otherwise it has no effect there."""
+
+
+def _number(name: str, default: int | None = None) -> Option:
+    """Option `name`, a count or a size. `default` is what -1 stands for."""
+
+    def set_(target: Target, value: int) -> None:
+        target.configure(**{name: default if value == -1 and default is not None else value})
+
+    return Option(lambda target: int(getattr(target.options, name)), set_)
+
+
+def _flag(name: str, *, inherited: bool = True) -> Option:
+    return Option(
+        lambda target: int(getattr(target.options, name)),
+        lambda target, value: target.configure(**{name: bool(value)}),
+        inherited,
+    )
+
+
+def _traffic_class() -> Option:
+    """IP_TOS, IPV6_TCLASS: as on Linux, a TCP socket sets DSCP, and ECN is TCP's own business."""
+
+    def set_(target: Target, value: int) -> None:
+        if not -1 <= value <= 255:
+            raise ValueError(f"traffic class must be between 0 and 255, not {value}")
+        own = target.options.traffic_class & 3
+        target.configure(traffic_class=max(value, 0) & 0xFC | own)
+
+    return Option(lambda target: target.options.traffic_class, set_)
+
+
+def _set_user_timeout(target: Target, milliseconds: int) -> None:
+    target.configure(user_timeout_s=milliseconds / 1000 if milliseconds else None)
+
+
+def _get_maxseg(target: Target) -> int:
+    """What a connection sends at most, options taken off; else what is to be advertised."""
+    if isinstance(target, Connection):
+        return target.mss
+    return target.options.mss or 536
+
+
+def _set_maxseg(target: Target, value: int) -> None:
+    """Acts on the SYN+ACKs of a listener. On a connection it comes too late, and as on Linux
+    that is no error. 0: what the MTU allows."""
+    target.configure(mss=value or None)
+
+
+def _set_linger2(target: Target, seconds: int) -> None:
+    """How long an orphan stays in FIN-WAIT-2. 0 is the default, less than that as short as can
+    be (there Linux resets at once)."""
+    if seconds == 0:
+        target.configure(fin_timeout_s=Options().fin_timeout_s)
+    else:
+        target.configure(fin_timeout_s=max(seconds, 0.1))
+
+
+_hop_limit = _number("hop_limit", default=Options().hop_limit)
+
+ACTING: dict[Key, Option] = {
+    (socket.SOL_SOCKET, socket.SO_SNDBUF): _number("send_buffer"),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE): _flag("keepalive"),
+    # Urgent data stays in its place in the stream, where RFC 6093 6 wants it: there is no other.
+    (socket.SOL_SOCKET, socket.SO_OOBINLINE): Option(lambda _: 1, lambda _, __: None),
+    # asyncio sets it on every connection, whatever the listener had.
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY): _flag("nodelay", inherited=False),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE): _number("keepalive_idle_s"),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL): _number("keepalive_interval_s"),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT): _number("keepalive_probes"),
+    (socket.IPPROTO_TCP, socket.TCP_SYNCNT): _number("syn_retries"),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT): Option(
+        lambda target: round((target.options.user_timeout_s or 0) * 1000), _set_user_timeout
+    ),
+    (socket.IPPROTO_TCP, socket.TCP_MAXSEG): Option(_get_maxseg, _set_maxseg),
+    (socket.IPPROTO_TCP, socket.TCP_LINGER2): Option(
+        lambda target: round(target.options.fin_timeout_s), _set_linger2
+    ),
+    (socket.IPPROTO_IP, socket.IP_TOS): _traffic_class(),
+    (socket.IPPROTO_IP, socket.IP_TTL): _hop_limit,
+    (socket.IPPROTO_IPV6, socket.IPV6_TCLASS): _traffic_class(),
+    (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS): _hop_limit,
+}
+
+REMEMBERED: dict[Key, bytes] = {
+    (socket.SOL_SOCKET, socket.SO_LINGER): LINGER.pack(0, 0),
+    (socket.SOL_SOCKET, socket.SO_RCVBUF): INT.pack(Options().receive_buffer),
+    (socket.SOL_SOCKET, socket.SO_REUSEADDR): INT.pack(1),
+    (socket.SOL_SOCKET, socket.SO_REUSEPORT): ZERO,
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY): INT.pack(1),
+    (socket.IPPROTO_TCP, socket.TCP_CORK): ZERO,
+    (socket.IPPROTO_TCP, socket.TCP_QUICKACK): INT.pack(1),
+    (socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT): ZERO,
+    (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT): INT.pack(-1),
+    (socket.IPPROTO_IP, socket.IP_TOS): ZERO,
+    (socket.IPPROTO_IP, socket.IP_TTL): INT.pack(Options().hop_limit),
+    (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY): INT.pack(1),
+}
+"""Options that can be set to no effect (IPv4's on an IPv6 connection among them), and what they
+read as until then: Linux's defaults."""
+
+
+def acting(key: Key, target: Target, family: socket.AddressFamily) -> Option | None:
+    """The option if it acts on `target`, whose addresses are of `family`."""
+    if key[0] == socket.IPPROTO_IP and family != socket.AF_INET:
+        return None
+    option = ACTING.get(key)
+    if option is None or option.inherited or isinstance(target, Connection):
+        return option
+    return None
