@@ -21,6 +21,8 @@ class Counters:
     """Active opens."""
     connections_accepted: int = 0
     """Passive opens that were completed."""
+    syn_cookies_accepted: int = 0
+    """Those of them that a cookie completed, without a half-open entry (RFC 4987 3.6)."""
     time_wait_evicted: int = 0
     """TIME-WAIT records that gave way to newer ones (`Options.max_time_wait`)."""
     sent: Counter[str] = field(default_factory=Counter)
@@ -37,6 +39,7 @@ class Counters:
             "bytes_sent": self.bytes_sent,
             "connections_opened": self.connections_opened,
             "connections_accepted": self.connections_accepted,
+            "syn_cookies_accepted": self.syn_cookies_accepted,
             "time_wait_evicted": self.time_wait_evicted,
         }
         table.update((f"sent_{why}", count) for why, count in sorted(self.sent.items()))

@@ -26,15 +26,14 @@ from aiotcp.info import Transition
 from aiotcp.link.base import Link
 from aiotcp.listeners import Listeners
 from aiotcp.options import Options
+from aiotcp.passive import PassiveOpens
 from aiotcp.ports import EphemeralPorts
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp.closed import reset_for
 from aiotcp.tcp.connection import Connection, Path, State
 from aiotcp.tcp.halfopen import HalfOpen
-from aiotcp.tcp.isn import initial_sequence_number, timestamp_offset
+from aiotcp.tcp.isn import timestamp_offset
 from aiotcp.tcp.listener import Listener
-from aiotcp.tcp.opening import read_offer
-from aiotcp.tcp.seq import MASK, unwrap
 from aiotcp.tcp.timewait import TimeWait
 from aiotcp.timers import Timed, TimerQueue
 from aiotcp.wire import ipv4, ipv6, tcp
@@ -45,7 +44,7 @@ from aiotcp.wire.malformed import Malformed
 Entry = Connection | HalfOpen | TimeWait
 
 
-class Engine:
+class Engine(PassiveOpens):
     """The table of connections on one link, and what arrives for them.
 
     Made in a running event loop, which it uses from then on.
@@ -186,12 +185,7 @@ class Engine:
             return Drop.TCP_PORT_ZERO
         listener = self._listeners.find(local, local_port, key)
         if listener is not None:
-            dropped = listener.screen(segment)
-            if dropped is None:
-                self._half_open(listener, key, segment)
-            elif dropped is Drop.LISTEN_ACK:
-                self._reset(key, segment, Why.RST_BAD_ACK)
-            return dropped
+            return self._listen(listener, key, segment)
         if self._reset(key, segment, Why.RST_NO_CONNECTION):
             return Drop.TCP_NO_CONNECTION
         return Drop.TCP_RST_NO_CONNECTION
@@ -211,57 +205,6 @@ class Engine:
                 reason=why,
             )
         )
-        return True
-
-    # -- passive open -------------------------------------------------------------------------
-
-    def _half_open(
-        self, listener: Listener, key: bytes, segment: tcp.Segment, above: int | None = None
-    ) -> None:
-        path = self._path(key)
-        iss = initial_sequence_number(self._secret, key, self._now)
-        if above is not None:
-            # MAY-2: "assigns its initial sequence number for the new connection to be larger
-            # than the largest sequence number it used on the previous connection incarnation".
-            iss = max(unwrap(iss, above), above + 1) & MASK
-        entry = HalfOpen(
-            listener,
-            key,
-            path,
-            read_offer(segment, path, listener.options),
-            irs=segment.seq,
-            iss=iss,
-            ts_offset=timestamp_offset(self._secret, key),
-        )
-        listener.half_open += 1
-        self._table[key] = entry
-        self._tell(key, State.LISTEN, State.SYN_RECEIVED)
-        self._touch(entry)
-
-    def _promote(self, entry: HalfOpen, segment: tcp.Segment, now: float) -> Drop | None:
-        """The handshake is complete: a connection takes the place of the half-open entry."""
-        listener = entry.listener
-        conn = self._new_connection(entry.flow, entry.path, listener.options, entry.iss, now)
-        self._timers.drop(entry)
-        self._enter(conn)
-        conn.open_passive(
-            entry.offer, entry.irs, now, syn_sent_at=entry.sent_at, lost=entry.repeated
-        )
-        conn.on_state = self._on_state
-        self._touch(conn)
-        self._accepted.append((listener, conn))
-        self.counters.connections_accepted += 1
-        return conn.arrive(segment, now)
-
-    def _reopen(self, entry: TimeWait, segment: tcp.Segment) -> bool:
-        """A SYN that TIME-WAIT lets through (RFC 6191 2, MAY-2), if anybody takes it."""
-        local, local_port, _, _ = split_flow(entry.flow)
-        listener = self._listeners.find(local, local_port, entry.flow)
-        if listener is None or listener.screen(segment) is not None:
-            return False
-        self._forget(entry)
-        self._tell(entry.flow, State.TIME_WAIT, State.CLOSED)
-        self._half_open(listener, entry.flow, segment, above=entry.snd_nxt)
         return True
 
     # -- after a batch ------------------------------------------------------------------------

@@ -94,6 +94,12 @@ class Options:
     """2MSL, the length of TIME-WAIT (RFC 9293 3.4.2); 0 switches it off, for tests only."""
     fin_timeout_s: float = 60.0
     """How long an orphan stays in FIN-WAIT-2 (ST-29)."""
+    syn_cookies: str = "auto"
+    """Answer SYNs beyond a listener's backlog without keeping anything of them (RFC 4987 3.6):
+    "auto"; "off": drop them; "always": answer all so, for tests only."""
+    max_connections: int = 65536
+    """Connections of the stack, half-open entries and TIME-WAIT apart: beyond it no listener takes
+    a new one, and SYNs are dropped; `connect` is not limited. 1 to 2**24."""
     max_time_wait: int = 65536
     """TIME-WAIT entries of the stack; the oldest gives way beyond."""
     challenge_acks: int = 10
@@ -122,6 +128,9 @@ class Options:
         _check("keepalive_probes", self.keepalive_probes, 1, 127)
         _check("time_wait_s", self.time_wait_s, 0, 600)
         _check("fin_timeout_s", self.fin_timeout_s, 0.1, 86400)
+        if self.syn_cookies not in ("auto", "off", "always"):
+            raise ValueError(f"syn_cookies must be auto, off or always, not {self.syn_cookies!r}")
+        _check("max_connections", self.max_connections, 1, 2**24)
         _check("max_time_wait", self.max_time_wait, 0, 2**24)
         _check("challenge_acks", self.challenge_acks, 1, 1000)
         if not callable(self.cc) and self.cc not in CONGESTION_CONTROLS:

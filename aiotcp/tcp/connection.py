@@ -245,7 +245,8 @@ class Connection(Tcb):
     ) -> None:
         """A half-open entry got the segment that completes its handshake; `arrive` follows.
 
-        `lost`: its SYN+ACK was sent more than once.
+        `lost`: its SYN+ACK was sent more than once. `syn_sent_at`: when; minus infinity if nobody
+        knows, because the entry was made of a cookie.
         """
         self.snd_nxt = self.snd_max = self.iss + 1
         self.syn_sent_at = syn_sent_at
@@ -265,7 +266,7 @@ class Connection(Tcb):
             initial_window=mss if lost else window,
             restart_window=window,
             now=now,
-            rtt=None if lost else now - self.syn_sent_at,
+            rtt=None if lost or self.syn_sent_at == -self.NEVER else now - self.syn_sent_at,
             random=self.random,
         )
         self.cc = congestion_control(self.options.cc, start)

@@ -115,19 +115,18 @@ class HalfOpen:
                 return Drop.RST_CHALLENGED
             # ST-10: "If this connection was initiated with a passive OPEN [...] then return
             # this connection to the LISTEN state [...] The user need not be informed."
-            self._end()
+            self.end()
             return Drop.HALF_OPEN_RST
         if flags & SYN:
             # "If the connection was initiated with a passive OPEN, then return this connection
             # to the LISTEN state and return": the peer began anew, and its SYN will come again.
-            self._end()
+            self.end()
             return Drop.HALF_OPEN_SYN
         if not flags & ACK:
             return Drop.HALF_OPEN_NO_ACK
         if unwrap(segment.ack, self.iss) != self.iss + 1:
             self.resets = [segment.ack]  # ST-12
             return Drop.HALF_OPEN_BAD_ACK
-        self._end()
         return self.listener.promote(self, segment, now)
 
     def _repeat(self) -> None:
@@ -188,18 +187,19 @@ class HalfOpen:
         if self.ended or now < self.deadline:
             return
         if self.listener.closed:
-            self._end()
+            self.end()
             return
         options = self.options
         self.retransmissions += 1
         if self.retransmissions > options.synack_retries:
-            self._end()
+            self.end()
             return
         wait = options.rto_initial_s * (1 << self.retransmissions)
         self.deadline = now + min(wait, options.rto_max_s)
         self._repeat()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """The handshake is complete or was given up; the backlog has room again."""
         if not self.ended:
             self.ended = True
             self.listener.half_open -= 1

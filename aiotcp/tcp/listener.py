@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from aiotcp.options import Options
 from aiotcp.reasons import Drop
+from aiotcp.tcp.cookies import PERIOD_S
 from aiotcp.tcp.halfopen import HalfOpen
 from aiotcp.tcp.tcb import Endpoint
 from aiotcp.wire.tcp import ACK, RST, SYN, Segment
@@ -15,8 +17,9 @@ from aiotcp.wire.tcp import ACK, RST, SYN, Segment
 class Listener:
     """A port that takes connections.
 
-    `backlog` bounds the half-open entries; beyond it a SYN is dropped, not reset (ST-28), so that
-    an honest client tries again.
+    `backlog` bounds the half-open entries. Beyond it a SYN is answered without one, by a cookie
+    (RFC 4987 3.6); where that is off, it is dropped, not reset (ST-28), so that an honest client
+    tries again.
     """
 
     __slots__ = (
@@ -26,6 +29,7 @@ class Listener:
         "half_open",
         "local",
         "options",
+        "overflowed_at",
         "promote",
     )
 
@@ -44,6 +48,8 @@ class Listener:
         self.backlog = max(backlog, 1)
         self.half_open = 0
         """Entries in SYN-RECEIVED."""
+        self.overflowed_at = -math.inf
+        """When a SYN was last answered by a cookie."""
         self.closed = False
         self.promote = promote
         """Makes a connection of an entry; the segment is its first."""
@@ -56,7 +62,8 @@ class Listener:
     def screen(self, segment: Segment) -> Drop | None:
         """What a segment is to LISTEN: None for a SYN to answer, else why it is dropped.
 
-        LISTEN_ACK is for the owner to answer with a reset (ST-3).
+        LISTEN_ACK is for the owner to answer with a reset (ST-3), LISTEN_BACKLOG with a cookie if
+        `Options.syn_cookies` allows.
         """
         if segment.flags & RST:
             return Drop.LISTEN_RST
@@ -64,13 +71,18 @@ class Listener:
             return Drop.LISTEN_ACK
         if not segment.flags & SYN:
             return Drop.LISTEN_NO_SYN
-        if self.half_open >= self.backlog:
+        if self.half_open >= self.backlog or self.options.syn_cookies == "always":
             return Drop.LISTEN_BACKLOG
         return None
 
     def configure(self, **changes: Any) -> None:
         """Change options of the connections to come. Raises as `Options`."""
         self.options = self.options.replace(**changes)
+
+    def expects_cookies(self, now: float) -> bool:
+        """Whether an ACK may complete a handshake that has no record: not unless cookies were sent
+        in the lifetime of one, or guessing at them would be an attack that is always open."""
+        return now - self.overflowed_at < 2 * PERIOD_S
 
     def close(self) -> None:
         """Stop listening. Half-open entries are forgotten, connections live on. Idempotent."""

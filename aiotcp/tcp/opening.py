@@ -100,7 +100,8 @@ def settle(conn: Connection, offer: Offer, irs: int, now: float) -> None:
 def syn_acknowledged(conn: Connection, segment: Segment, now: float) -> None:
     """Our SYN arrived: take its round trip, and leave SYN-SENT or SYN-RECEIVED."""
     if conn.retransmissions == 0:
-        conn.rto.sample(now - conn.syn_sent_at)
+        if conn.syn_sent_at > -conn.NEVER:  # unknown after a SYN cookie
+            conn.rto.sample(now - conn.syn_sent_at)
     else:
         # RFC 6298 5.7: "If the timer expires awaiting the ACK of a SYN segment and the TCP
         # implementation is using an RTO less than 3 seconds, the RTO MUST be re-initialized

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from aiotcp import engine, stack
+from aiotcp import passive, stack
 from aiotcp.link import memory
 from aiotcp.link.impair import Impair, Netem
 from aiotcp.options import Options
@@ -64,7 +64,7 @@ async def test_mss_negotiation_none_offered(ipv6: bool, default: int) -> None:
 async def test_sequence_wrap(monkeypatch: pytest.MonkeyPatch, lossy: bool) -> None:
     """A transfer across 2**32 in both directions: every byte arrives once, in order."""
     monkeypatch.setattr(stack, "initial_sequence_number", lambda *_: 2**32 - 30_000)
-    monkeypatch.setattr(engine, "initial_sequence_number", lambda *_: 2**32 - 70_000)
+    monkeypatch.setattr(passive, "initial_sequence_number", lambda *_: 2**32 - 70_000)
     async with Story() as story, connected(story) as (reader, writer, their_reader, their_writer):
         if lossy:
             chance = random.Random(2)

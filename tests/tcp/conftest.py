@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from aiotcp import engine, stack
+from aiotcp import engine, passive, stack
 from aiotcp.tcp import isn
 from tests.support.conversation import Peer
 
@@ -45,9 +45,11 @@ def _numbers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     if getattr(request, "param", "usual") == "usual":
         return
     moved = _shifted(isn.initial_sequence_number)
-    monkeypatch.setattr(engine, "initial_sequence_number", moved)
+    monkeypatch.setattr(passive, "initial_sequence_number", moved)
     monkeypatch.setattr(stack, "initial_sequence_number", moved)
-    monkeypatch.setattr(engine, "timestamp_offset", _shifted(isn.timestamp_offset))
+    moved = _shifted(isn.timestamp_offset)
+    monkeypatch.setattr(engine, "timestamp_offset", moved)
+    monkeypatch.setattr(passive, "timestamp_offset", moved)
     defaults = Peer.__init__.__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "iss", FIRST)

@@ -91,7 +91,7 @@ async def test_the_window_of_a_challenge_is_scaled() -> None:
 @pytest.mark.req("ST-28", "4987-1")
 async def test_beyond_the_backlog_syns_are_dropped_not_reset() -> None:
     async with Peer() as peer:
-        peer.listens(80, backlog=3)
+        peer.listens(80, backlog=3, options=Options(syn_cookies="off"))
         others = [peer.another(port=60000 + n, iss=n) for n in range(5)]
         for other in others:
             other.sends(SYN, seq=0)

@@ -1,0 +1,155 @@
+"""Passive opens: from a SYN for a listener to a connection (RFC 9293 3.10.7.2, RFC 4987)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiotcp.addresses import split_flow
+from aiotcp.reasons import Drop, Why
+from aiotcp.tcp import stateless
+from aiotcp.tcp.halfopen import HalfOpen
+from aiotcp.tcp.isn import initial_sequence_number, timestamp_offset
+from aiotcp.tcp.listener import Listener
+from aiotcp.tcp.opening import read_offer
+from aiotcp.tcp.seq import MASK, unwrap
+from aiotcp.tcp.tcb import Path, State
+from aiotcp.tcp.timewait import TimeWait
+from aiotcp.wire import tcp
+
+if TYPE_CHECKING:
+    from aiotcp.counters import Counters
+    from aiotcp.listeners import Listeners
+    from aiotcp.options import Options
+    from aiotcp.tcp.connection import Connection
+    from aiotcp.timers import TimerQueue
+    from aiotcp.wire.frame import Frame
+
+    Entry = Connection | HalfOpen | TimeWait
+
+
+class PassiveOpens:
+    """The part of an `Engine` that answers SYNs and completes handshakes."""
+
+    if TYPE_CHECKING:  # what the engine has
+        options: Options
+        counters: Counters
+        _secret: bytes
+        _now: float
+        _table: dict[bytes, Entry]
+        _connections: int
+        _listeners: Listeners
+        _timers: TimerQueue
+        _accepted: list[tuple[Listener, Connection]]
+        _replies: list[Frame]
+
+        def _path(self, key: bytes) -> Path: ...
+        def _template(self, key: bytes, options: Options) -> tcp.HeaderTemplate: ...
+        def _new_connection(
+            self, key: bytes, path: Path, options: Options, iss: int, now: float
+        ) -> Connection: ...
+        def _enter(self, conn: Connection) -> None: ...
+        def _forget(self, entry: Entry) -> None: ...
+        def _touch(self, entry: Entry) -> None: ...
+        def _reset(self, key: bytes, segment: tcp.Segment, why: Why) -> bool: ...
+        def _tell(
+            self, flow: bytes, old: State, new: State, error: OSError | None = None
+        ) -> None: ...
+        def _on_state(self, conn: Connection, old: State, new: State) -> None: ...
+
+    def _listen(self, listener: Listener, key: bytes, segment: tcp.Segment) -> Drop | None:
+        """RFC 9293 3.10.7.2, and RFC 4987 3.6 where the backlog is full."""
+        dropped = listener.screen(segment)
+        if dropped is None or dropped is Drop.LISTEN_BACKLOG:
+            if self._connections >= self.options.max_connections:
+                return Drop.LISTEN_MAX_CONNECTIONS
+            if dropped is None:
+                self._half_open(listener, key, segment)
+            elif listener.options.syn_cookies != "off":
+                self._send_cookie(listener, key, segment)
+                return None
+        elif dropped is Drop.LISTEN_ACK:
+            if listener.expects_cookies(self._now):
+                entry = stateless.redeem(
+                    listener,
+                    key,
+                    self._path(key),
+                    segment,
+                    self._secret,
+                    self._now,
+                    ts_offset=timestamp_offset(self._secret, key),
+                )
+                if entry is not None:
+                    return entry.arrive(segment, self._now)
+                dropped = Drop.LISTEN_BAD_COOKIE
+            self._reset(key, segment, Why.RST_BAD_ACK)
+        return dropped
+
+    def _send_cookie(self, listener: Listener, key: bytes, segment: tcp.Segment) -> None:
+        listener.overflowed_at = self._now
+        self._replies.append(
+            stateless.answer(
+                listener,
+                key,
+                self._path(key),
+                segment,
+                self._secret,
+                self._template(key, listener.options),
+                self._now,
+                ts_offset=timestamp_offset(self._secret, key),
+            )
+        )
+
+    def _half_open(
+        self, listener: Listener, key: bytes, segment: tcp.Segment, above: int | None = None
+    ) -> None:
+        path = self._path(key)
+        iss = initial_sequence_number(self._secret, key, self._now)
+        if above is not None:
+            # MAY-2: "assigns its initial sequence number for the new connection to be larger
+            # than the largest sequence number it used on the previous connection incarnation".
+            iss = max(unwrap(iss, above), above + 1) & MASK
+        entry = HalfOpen(
+            listener,
+            key,
+            path,
+            read_offer(segment, path, listener.options),
+            irs=segment.seq,
+            iss=iss,
+            ts_offset=timestamp_offset(self._secret, key),
+        )
+        listener.half_open += 1
+        self._table[key] = entry
+        self._tell(key, State.LISTEN, State.SYN_RECEIVED)
+        self._touch(entry)
+
+    def _promote(self, entry: HalfOpen, segment: tcp.Segment, now: float) -> Drop | None:
+        """The handshake is complete: a connection takes the place of the half-open entry."""
+        if self._connections >= self.options.max_connections:
+            return Drop.LISTEN_MAX_CONNECTIONS  # the peer repeats it, and it may be its turn then
+        if entry.ended:
+            self._tell(entry.flow, State.LISTEN, State.SYN_RECEIVED)
+            self.counters.syn_cookies_accepted += 1
+        entry.end()
+        listener = entry.listener
+        conn = self._new_connection(entry.flow, entry.path, listener.options, entry.iss, now)
+        self._timers.drop(entry)
+        self._enter(conn)
+        conn.open_passive(
+            entry.offer, entry.irs, now, syn_sent_at=entry.sent_at, lost=entry.repeated
+        )
+        conn.on_state = self._on_state
+        self._touch(conn)
+        self._accepted.append((listener, conn))
+        self.counters.connections_accepted += 1
+        return conn.arrive(segment, now)
+
+    def _reopen(self, entry: TimeWait, segment: tcp.Segment) -> bool:
+        """A SYN that TIME-WAIT lets through (RFC 6191 2, MAY-2), if anybody takes it."""
+        local, local_port, _, _ = split_flow(entry.flow)
+        listener = self._listeners.find(local, local_port, entry.flow)
+        if listener is None or listener.screen(segment) is not None:
+            return False
+        self._forget(entry)
+        self._tell(entry.flow, State.TIME_WAIT, State.CLOSED)
+        self._half_open(listener, entry.flow, segment, above=entry.snd_nxt)
+        return True
