@@ -59,6 +59,8 @@ class Options:
     # -- acknowledging ----------------------------------------------------------------
     delayed_ack_s: float = 0.04
     """How long an acknowledgment may wait for company (MUST-40: below 0.5); 0 to 0.5."""
+    quickack: bool = False
+    """Acknowledge each batch of segments at once: TCP_QUICKACK, here until it is cleared."""
 
     # -- retransmission, seconds and counts -------------------------------------------
     rto_initial_s: float = 1.0

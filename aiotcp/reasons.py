@@ -22,6 +22,7 @@ class Why(StrEnum):
     CLOSE = "close"
     ACK_SECOND_SEGMENT = "ack_second_segment"
     ACK_DELAYED = "ack_delayed"
+    ACK_QUICK = "ack_quick"
     ACK_OUT_OF_ORDER = "ack_out_of_order"
     ACK_DUPLICATE = "ack_duplicate"
     ACK_UNACCEPTABLE = "ack_unacceptable"

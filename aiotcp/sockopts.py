@@ -61,11 +61,10 @@ def _number(name: str, default: int | None = None) -> Option:
     return Option(lambda target: int(getattr(target.options, name)), set_)
 
 
-def _flag(name: str, *, inherited: bool = True) -> Option:
+def _flag(name: str) -> Option:
     return Option(
         lambda target: int(getattr(target.options, name)),
         lambda target, value: target.configure(**{name: bool(value)}),
-        inherited,
     )
 
 
@@ -83,6 +82,23 @@ def _traffic_class() -> Option:
 
 def _set_user_timeout(target: Target, milliseconds: int) -> None:
     target.configure(user_timeout_s=milliseconds / 1000 if milliseconds else None)
+
+
+def _set_nodelay(target: Target, value: int) -> None:
+    """ "Setting this option forces an explicit flush of pending output, even if TCP_CORK is
+    currently set" (tcp(7))."""
+    target.configure(nodelay=bool(value))
+    if value and isinstance(target, Connection) and target.cork is not None:
+        target.cork.flush()
+
+
+def _get_cork(target: Target) -> int:
+    return int(isinstance(target, Connection) and target.cork is not None)
+
+
+def _set_cork(target: Target, value: int) -> None:
+    if isinstance(target, Connection):
+        target.set_cork(bool(value))
 
 
 def _get_maxseg(target: Target) -> int:
@@ -115,7 +131,13 @@ ACTING: dict[Key, Option] = {
     # Urgent data stays in its place in the stream, where RFC 6093 6 wants it: there is no other.
     (socket.SOL_SOCKET, socket.SO_OOBINLINE): Option(lambda _: 1, lambda _, __: None),
     # asyncio sets it on every connection, whatever the listener had.
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY): _flag("nodelay", inherited=False),
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY): Option(
+        lambda target: int(target.options.nodelay), _set_nodelay, inherited=False
+    ),
+    (socket.IPPROTO_TCP, socket.TCP_CORK): Option(_get_cork, _set_cork, inherited=False),
+    # On Linux it lapses after some segments, and reads 1 until that happens for the first time.
+    # Here it stays as it is set; programs that repeat it, as they must there, lose nothing.
+    (socket.IPPROTO_TCP, socket.TCP_QUICKACK): _flag("quickack"),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE): _number("keepalive_idle_s"),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL): _number("keepalive_interval_s"),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT): _number("keepalive_probes"),
@@ -140,7 +162,6 @@ REMEMBERED: dict[Key, bytes] = {
     (socket.SOL_SOCKET, socket.SO_REUSEPORT): ZERO,
     (socket.IPPROTO_TCP, socket.TCP_NODELAY): INT.pack(1),
     (socket.IPPROTO_TCP, socket.TCP_CORK): ZERO,
-    (socket.IPPROTO_TCP, socket.TCP_QUICKACK): INT.pack(1),
     (socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT): ZERO,
     (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT): INT.pack(-1),
     (socket.IPPROTO_IP, socket.IP_TOS): ZERO,

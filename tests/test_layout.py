@@ -45,7 +45,7 @@ ALGORITHMS = {
     *("seq", "rto", "congestion", "reno", "cubic", "hystart", "cwv", "delivery", "pacing"),
     *("bbr", "bbr_model", "bbr_probe", "bbr_filters"),
     *("newreno", "recovery", "rack", "prr", "frto", "scoreboard"),
-    *("plpmtud", "ecn", "accecn", "autotune", "keepalive"),
+    *("plpmtud", "ecn", "accecn", "autotune", "keepalive", "cork", "usertimeout"),
     *("reassembly", "window", "ackpolicy", "sendbuffer", "isn", "cookies", "challenge"),
 }
 ALGORITHMS_MAY_IMPORT = {"aiotcp.tcp.seq", "aiotcp.tcp.congestion"}

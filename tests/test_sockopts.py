@@ -165,3 +165,43 @@ async def test_how_often_a_syn_is_repeated() -> None:
         await peer.sees(SYN, after=2)
         await peer.sees_nothing(for_s=4)
         assert isinstance(app.error, TimeoutError)
+
+
+async def test_cork() -> None:
+    async with Peer() as peer:
+        app = await peer.connects()
+        sock = socket_of(app)
+        assert sock.getsockopt(TCP, socket.TCP_CORK) == 0
+        sock.setsockopt(TCP, socket.TCP_CORK, 1)
+        assert sock.getsockopt(TCP, socket.TCP_CORK) == 1
+        app.write(b"head")
+        app.write(b"body")
+        await peer.sees_nothing(for_s=0.1)
+        sock.setsockopt(TCP, socket.TCP_CORK, 0)
+        await peer.sees(ACK, data=b"headbody")
+
+
+async def test_setting_nodelay_flushes_what_is_corked() -> None:
+    async with Peer() as peer:
+        app = await peer.connects()
+        sock = socket_of(app)
+        sock.setsockopt(TCP, socket.TCP_CORK, 1)
+        app.write(b"head")
+        sock.setsockopt(TCP, socket.TCP_NODELAY, 1)
+        await peer.sees(ACK, data=b"head")
+        peer.sends(ACK)
+        app.write(b"body")
+        await peer.sees(ACK, data=b"body", after=0.2)
+
+
+async def test_quickack() -> None:
+    async with Peer() as peer:
+        sock = socket_of(await peer.connects())
+        sock.setsockopt(TCP, socket.TCP_QUICKACK, 1)
+        assert sock.getsockopt(TCP, socket.TCP_QUICKACK) == 1
+        for number in range(1, 4):
+            peer.sends(ACK, data=b"x")
+            await peer.sees(ACK, ack=number + 1)
+        sock.setsockopt(TCP, socket.TCP_QUICKACK, 0)
+        peer.sends(ACK, data=b"x")
+        await peer.sees(ACK, ack=5, after=0.04)

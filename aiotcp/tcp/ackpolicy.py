@@ -17,10 +17,12 @@ class AckPolicy:
     so MUST-58 and MUST-59 hold by construction.
     """
 
-    __slots__ = ("_full", "_pending", "deadline", "delay_s", "due", "duplicates")
+    __slots__ = ("_full", "_pending", "deadline", "delay_s", "due", "duplicates", "quick")
 
-    def __init__(self, delay_s: float) -> None:
+    def __init__(self, delay_s: float, quick: bool = False) -> None:
         self.delay_s = delay_s
+        self.quick = quick
+        """Never delay (TCP_QUICKACK)."""
         self.due: Why | None = None
         """Why an acknowledgment must leave now, if one must."""
         self.deadline = math.inf
@@ -45,6 +47,8 @@ class AckPolicy:
         if self._pending > self._full:
             if self.due is None:
                 self.due = Why.ACK_SECOND_SEGMENT
+        elif self.quick:
+            self.at_once(Why.ACK_QUICK)
         elif self.deadline == math.inf:
             self.deadline = now + self.delay_s
 
@@ -52,6 +56,12 @@ class AckPolicy:
         """Acknowledge without delay; the first reason of a batch stands."""
         if self.due is None:
             self.due = why
+
+    def set_quick(self, quick: bool) -> None:
+        """What is being delayed goes at once, too."""
+        self.quick = quick
+        if quick and self.deadline != math.inf:
+            self.at_once(Why.ACK_QUICK)
 
     def on_out_of_order(self) -> None:
         """A segment arrived above a hole. If the batch fills the hole, one ACK tells it all."""

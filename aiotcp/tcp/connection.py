@@ -30,6 +30,7 @@ from aiotcp.reasons import Drop, Why
 from aiotcp.tcp import arrival, opening, output, timeouts
 from aiotcp.tcp.congestion import CongestionControl, Start, initial_window
 from aiotcp.tcp.controls import congestion_control
+from aiotcp.tcp.cork import Cork
 from aiotcp.tcp.icmp import IcmpNews, on_icmp
 from aiotcp.tcp.scoreboard import Scoreboard
 from aiotcp.tcp.sendbuffer import Buffer
@@ -393,6 +394,13 @@ class Connection(Tcb):
     def configure(self, **changes: Any) -> None:
         """Change options while the connection lives (see `tuning`). Raises as `Options`."""
         tune(self, self.options.replace(**changes))
+
+    def set_cork(self, corked: bool) -> None:
+        """TCP_CORK: hold back what does not fill a segment, up to 200 ms."""
+        if not corked:
+            self.cork = None
+        elif self.cork is None:
+            self.cork = Cork()
 
     def shutdown(self) -> None:
         """CLOSE (3.10.4) in the sense of a half-close: FIN after what is queued."""

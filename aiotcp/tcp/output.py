@@ -52,6 +52,8 @@ def output(conn: Connection, now: float) -> None:
         _retransmit(conn, now)
     if conn.unsent > 0:
         _send_new(conn, now)
+        if conn.cork is not None and conn.unsent <= 0:
+            conn.cork.emptied()
     if conn.probe_due:
         _probe(conn, now)
     if conn.acks.due is None and not conn.fin_reached and _window_opened(conn):
@@ -64,11 +66,17 @@ def output(conn: Connection, now: float) -> None:
         conn.keepalive.probed(now)
     if state is State.FIN_WAIT_2 and conn.closed_by_user and conn.orphan_until == conn.NEVER:
         conn.orphan_until = now + conn.options.fin_timeout_s
-    if conn.rexmt_at == conn.NEVER and (conn.scoreboard or conn.unsent > 0):
+    if conn.rexmt_at == conn.NEVER and (
+        conn.scoreboard or (conn.unsent > 0 and not _held_by_cork(conn))
+    ):
         wait = conn.rto.rto
         if conn.snd_wnd and not conn.scoreboard:
             wait = min(wait, _OVERRIDE_S)  # the window is open, but too little for a segment
         conn.rexmt_at = now + wait
+
+
+def _held_by_cork(conn: Connection) -> bool:
+    return conn.cork is not None and conn.cork.deadline != conn.NEVER
 
 
 def _window_opened(conn: Connection) -> bool:
@@ -279,7 +287,7 @@ def _send_new(conn: Connection, now: float) -> None:
         length = max(min(text, window_room, cwnd_room, frame), 0)  # a window may have shrunk
         if text:
             length = _whole_segments(
-                conn, length, text, size, limited_by_cwnd=cwnd_room < window_room
+                conn, now, length, text, size, limited_by_cwnd=cwnd_room < window_room
             )
             if length <= 0:
                 break
@@ -305,7 +313,7 @@ def _send_new(conn: Connection, now: float) -> None:
 
 
 def _whole_segments(
-    conn: Connection, room: int, text: int, size: int, *, limited_by_cwnd: bool
+    conn: Connection, now: float, room: int, text: int, size: int, *, limited_by_cwnd: bool
 ) -> int:
     """How many of `text` bytes to send where `room` fit: RFC 9293 3.8.6.2.1 and Nagle.
 
@@ -318,7 +326,11 @@ def _whole_segments(
     if not part:
         return room
     if room == text:
-        if conn.nodelay or conn.fin_seq is not None:
+        if conn.fin_seq is not None or conn.snd_up is not None:
+            return room  # the end of the stream, or urgent
+        if conn.cork is not None and conn.cork.holds(now):
+            return room - part
+        if conn.nodelay:
             return room
         # Nagle: "if there is unacknowledged data [...] then the sending TCP endpoint buffers
         # all user data [...] until the outstanding data has been acknowledged or until the TCP

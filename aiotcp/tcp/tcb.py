@@ -25,6 +25,7 @@ from aiotcp.tcp.tuning import keepalive_of
 
 if TYPE_CHECKING:
     from aiotcp.tcp.congestion import CongestionControl
+    from aiotcp.tcp.cork import Cork
     from aiotcp.tcp.opening import Offer
     from aiotcp.wire.tcp import HeaderTemplate
 
@@ -103,6 +104,7 @@ class Tcb:
         "cc",
         "challenges",
         "closed_by_user",
+        "cork",
         "crossed_offer",
         "dsacks",
         "error_news",
@@ -254,7 +256,7 @@ class Tcb:
         self.reassembly = Reassembly(2 * options.receive_buffer)
         self.dsacks: tuple[tuple[int, int], ...] = ()
         """What arrived again, to be reported once (RFC 2883)."""
-        self.acks = AckPolicy(options.delayed_ack_s)
+        self.acks = AckPolicy(options.delayed_ack_s, options.quickack)
         self.closed_by_user = False
         """The user reads no more: new data is answered with RST (SHLD-3)."""
 
@@ -295,6 +297,8 @@ class Tcb:
         """When the last segment came that shows the peer alive: data or an acknowledgment."""
         self.keepalive = keepalive_of(options)
         """None: off (MUST-25)."""
+        self.cork: Cork | None = None
+        """None: no cork."""
 
         self.soft_error: OSError | None = None
         """The last error that did not end the connection: from ICMP (SHLD-25), or R1 (SHLD-9).

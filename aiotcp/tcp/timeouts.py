@@ -1,9 +1,9 @@
 """TIMEOUTS: RFC 9293 3.10.8, and RFC 6298's retransmission timer.
 
 A connection has one send timer, since retransmission, window probes and the silly-window
-override exclude each other; beside it the delayed acknowledgment, the user timeout, keep-alive,
-and the wait of an orphan in FIN-WAIT-2. `next_deadline` is the earliest; a deadline is only looked
-at when it has come, so moving it costs an assignment.
+override exclude each other; beside it the delayed acknowledgment, the cork, the user timeout,
+keep-alive, and the wait of an orphan in FIN-WAIT-2. `next_deadline` is the earliest; a deadline is
+only looked at when it has come, so moving it costs an assignment.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ def next_deadline(conn: Connection) -> float:
         deadline = min(deadline, conn.stalled_since + conn.options.user_timeout_s)
     if conn.keepalive is not None and _is_idle(conn):
         deadline = min(deadline, conn.keepalive.deadline(conn.heard_at))
+    if conn.cork is not None:
+        deadline = min(deadline, conn.cork.deadline)
     return deadline
 
 
@@ -54,6 +56,8 @@ def expire(conn: Connection, now: float) -> None:
         conn.fail(timed_out())  # nobody is left to hear it
     else:
         conn.acks.on_timer(now)
+        if conn.cork is not None:
+            conn.cork.on_timer(now)
         if conn.keepalive is not None and not _is_alive(conn, conn.keepalive, now):
             give_up(conn)
             return

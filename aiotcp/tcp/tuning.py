@@ -17,6 +17,7 @@ def tune(conn: Connection, options: Options) -> None:
     conn.options = options
     conn.nodelay = options.nodelay
     conn.acks.delay_s = options.delayed_ack_s
+    conn.acks.set_quick(options.quickack)
     conn.template.set_ip(hop_limit=options.hop_limit, traffic_class=options.traffic_class)
     fresh = keepalive_of(options)
     if fresh is None or conn.keepalive is None:

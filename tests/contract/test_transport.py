@@ -77,6 +77,8 @@ async def test_the_socket_of_a_connection(net: Net) -> None:
         (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
         (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 20000),
         (socket.IPPROTO_TCP, socket.TCP_LINGER2, 7),
+        (socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1),
+        (socket.SOL_SOCKET, socket.SO_OOBINLINE, 1),
         (socket.IPPROTO_IP, socket.IP_TOS, 0x20),
         (socket.IPPROTO_IP, socket.IP_TTL, 9),
     ):
@@ -102,6 +104,23 @@ async def test_the_socket_of_a_connection(net: Net) -> None:
     for name in (socket.IPV6_TCLASS, socket.IPV6_UNICAST_HOPS):
         with pytest.raises(OSError, match=r"rotocol not available|not supported"):
             sock.setsockopt(socket.IPPROTO_IPV6, name, 1)
+
+
+async def test_what_is_corked_waits(net: Net) -> None:
+    client, server = Recorder(), Recorder()
+    left, _ = await net.pair(client, server)
+    sock = left.get_extra_info("socket")
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK) == 1
+    left.write(b"head")
+    await net.turns()
+    assert not server.data
+    left.write(b"body")
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+    assert await server.until(8) == b"headbody"
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+    left.write(b"more")
+    assert await server.until(12) == b"headbodymore"  # within 200 ms
 
 
 async def test_dscp_and_hop_limit_of_a_socket(net: Net) -> None:
