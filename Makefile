@@ -2,6 +2,7 @@
 # make test   the tests; those that need a TUN device are skipped where there is none to have
 # make conformance   the same, and writes docs/conformance.md from what they show
 # make soak   two stacks over a bad network, 100 MiB each way in each of 50 seeds (half an hour of CPU)
+# make random-links   two stacks over a thousand networks drawn at random
 # make lint   ruff and mypy --strict
 # make bench  throughput between the stack and the kernel's TCP, beside the limit of the device
 # make bench-loss   goodput over 40 ms and 100 Mbit/s with loss and reordering, in virtual time, with targets
@@ -17,7 +18,7 @@ BIN := .venv/bin
 RUN := .venv/.installed
 DEV := .venv/.installed-dev
 
-.PHONY: demo test conformance soak lint bench bench-loss venv clean
+.PHONY: demo test conformance soak random-links lint bench bench-loss venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUN)
@@ -31,6 +32,9 @@ conformance: $(DEV)
 
 soak: $(DEV)
 	$(BIN)/python -m tests.model.soak $(SOAK_ARGS)
+
+random-links: $(DEV)
+	$(BIN)/python -m tests.model.random_links $(SOAK_ARGS)
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -25,6 +25,9 @@ from aiotcp.link.base import Link, Receiver
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.segmentation import split
 
+OFFLOAD_MAX_BYTES = 65535
+"""Largest frame to be cut: what IPv4's total length field can say."""
+
 
 @dataclass(frozen=True, slots=True)
 class Netem:
@@ -88,10 +91,11 @@ class Impair:
     outbound, inbound: what happens to packets sent and received; may be replaced at any time, which
         concerns the packets that follow: those already held keep their time.
     seed: both directions draw from random number generators of their own, derived from it.
+    offload: the stack above may send frames of up to 64 KiB and leave the checksums to the link,
+        as it does on a TUN device; they are cut here.
 
-    The stack above sees a link without offload, so that each packet meets its own fate: larger
-    frames from below are cut into packets, and partial checksums completed. No packet is vouched
-    for, and so a corrupted one is found out.
+    Each packet meets its own fate: larger frames are cut into packets, from below as well, and
+    partial checksums completed. No packet is vouched for, and so a corrupted one is found out.
 
     Counters: for each direction, `outbound_` and `inbound_`, the packets that came (`packets`), the
     faults applied (`filter`, `duplicate`, `loss`, `corrupt`, `limit`, `reorder`), `lost_held`,
@@ -105,11 +109,12 @@ class Impair:
         outbound: Netem = CLEAR,
         inbound: Netem = CLEAR,
         seed: int = 0,
+        offload: bool = False,
     ) -> None:
         self.link = link
         self.mtu = link.mtu
-        self.gso_max_bytes = 0
-        self.checksum_offload = False
+        self.gso_max_bytes = OFFLOAD_MAX_BYTES if offload else 0
+        self.checksum_offload = offload
         self.counters: dict[str, int] = {}
         self._out = _Path("outbound", seed, outbound, _Downward(link), self.counters)
         self._upward = _Upward()

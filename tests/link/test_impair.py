@@ -345,6 +345,23 @@ async def test_the_stack_above_sees_no_offload() -> None:
     assert all(map(complete, bench.at_right.packets))
 
 
+@pytest.mark.parametrize("below", [True, False])
+async def test_the_stack_above_may_leave_frames_to_be_cut(below: bool) -> None:
+    left, right = memory.pair(offload=below)
+    link = Impair(left, outbound=Netem(delay=0.1, loss=0.3), seed=4, offload=True)
+    assert link.checksum_offload
+    recorder, loop = Recorder(), asyncio.get_running_loop()
+    link.attach(Recorder(), loop)
+    right.attach(recorder, loop)
+    largest = large_segment(link.gso_max_bytes - 40)
+    link.send(largest)
+    await settle()
+    assert link.counters["outbound_packets"] == 66
+    assert 0 < link.counters["outbound_loss"] == 66 - len(recorder.packets)
+    assert {len(packet) for packet in recorder.packets} <= {1040, len(recorder.packets[-1])}
+    assert all(map(complete, recorder.packets))
+
+
 async def test_what_is_held_when_the_link_is_closed_is_lost() -> None:
     bench = Bench(Netem(delay=1), Netem(delay=1))
     bench.left.send(Frame(b"out"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import random
 
 import pytest
@@ -16,7 +15,7 @@ import pytest
 from aiotcp.link.impair import Impair, Netem
 from aiotcp.options import Options
 from tests.support.exchange import Carrier, Exchange, Network, run_until_quiet
-from tests.support.transfer import EAGER, Pace, Talker
+from tests.support.transfer import EAGER, Pace, Talker, prefix_digest
 
 WELL = Netem(delay=0.01)
 PARTITION = Netem(loss=1.0)
@@ -58,18 +57,6 @@ async def weather(links: tuple[Impair | Carrier, ...], draw: random.Random, unti
     await asyncio.sleep(until_s - loop.time())
     for link in links:
         link.outbound = WELL
-
-
-def prefix_digest(seed: str, size: int, length: int) -> bytes:
-    """Of the first `length` of the `size` bytes that a Talker with `seed` sends."""
-    draw = random.Random(seed)
-    digest = hashlib.sha256()
-    while length > 0:
-        block = draw.randbytes(min(size, 1 << 16))
-        digest.update(block[:length])
-        size -= len(block)
-        length -= len(block)
-    return digest.digest()
 
 
 def check_outcome(seed: int, client: Talker, server: Talker | None) -> None:

@@ -109,3 +109,15 @@ class Talker:
                 return
         if self._then_close:
             conn.shutdown()
+
+
+def prefix_digest(seed: str, size: int, length: int) -> bytes:
+    """Of the first `length` of the `size` bytes that a Talker with `seed` sends."""
+    draw = random.Random(seed)
+    digest = hashlib.sha256()
+    while length > 0:
+        block = draw.randbytes(min(size, _BLOCK_BYTES))
+        digest.update(block[:length])
+        size -= len(block)
+        length -= len(block)
+    return digest.digest()
