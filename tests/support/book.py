@@ -13,6 +13,15 @@ from aiotcp.wire.tcp import ACK, FIN, PSH, RST, SYN, Segment
 _LEAST_MSS = 48
 
 
+def _tells_of_a_duplicate(blocks: list[tuple[int, int]], ack: int) -> bool:
+    """RFC 2883 4: the first block is of what lies below the acknowledgment number, or within the
+    second block."""
+    left, right = blocks[0]
+    if left < right <= ack:
+        return True
+    return len(blocks) > 1 and blocks[1][0] <= left < right <= blocks[1][1]
+
+
 class Ranges:
     """Which sequence numbers arrived: disjoint ranges, sorted, the first one begins at `start`."""
 
@@ -197,8 +206,12 @@ class Book:
             faults.append(f"the window's edge went back by {self._own_edge - edge} (SHLD-14)")
         self._ack = max(ack, self._ack)
         self._own_edge = max(edge, self._own_edge)
-        for left, right in segment.sack:
-            left, right = unwrap(left, ack), unwrap(right, ack)
+        blocks = [(unwrap(left, ack), unwrap(right, ack)) for left, right in segment.sack]
+        if blocks and _tells_of_a_duplicate(blocks, ack):
+            left, right = blocks.pop(0)
+            if not self._received.cover(left, right):
+                faults.append(f"a D-SACK block of what did not arrive: {left}-{right} at {ack}")
+        for left, right in blocks:
             if not ack < left < right or not self._received.cover(left, right):
                 faults.append(f"a SACK block of what did not arrive: {left}-{right} at {ack}")
         return faults

@@ -80,7 +80,7 @@ class Plan:
     spells: tuple[Spell, ...]
     talks: tuple[Talk, ...]
     crossed: bool
-    """Both sides call each other at once, from the port that the other one calls: one connection."""
+    """Both sides call each other at once, each from the port that the other calls."""
 
     @property
     def calm_s(self) -> float:
