@@ -25,6 +25,10 @@ class Counters:
     """Those of them that a cookie completed, without a half-open entry (RFC 4987 3.6)."""
     time_wait_evicted: int = 0
     """TIME-WAIT records that gave way to newer ones (`Options.max_time_wait`)."""
+    orphans_reset: int = 0
+    """Closed connections that gave way to newer ones (`Options.max_orphans`)."""
+    challenge_acks_withheld: int = 0
+    """Challenge ACKs that the limit of the stack held back (`Options.challenge_ack_rate`)."""
     sent: Counter[str] = field(default_factory=Counter)
     """Frames by their reason (`aiotcp.reasons.Why`)."""
     dropped: Counter[Drop] = field(default_factory=Counter)
@@ -41,6 +45,8 @@ class Counters:
             "connections_accepted": self.connections_accepted,
             "syn_cookies_accepted": self.syn_cookies_accepted,
             "time_wait_evicted": self.time_wait_evicted,
+            "orphans_reset": self.orphans_reset,
+            "challenge_acks_withheld": self.challenge_acks_withheld,
         }
         table.update((f"sent_{why}", count) for why, count in sorted(self.sent.items()))
         table.update((f"dropped_{drop}", count) for drop, count in sorted(self.dropped.items()))

@@ -21,14 +21,17 @@ from collections.abc import Callable, Sequence
 from aiotcp.addresses import LocalAddresses, endpoints, is_unicast, split_flow
 from aiotcp.clock import clock_of
 from aiotcp.counters import Counters
+from aiotcp.errors import timed_out
 from aiotcp.icmp import IcmpHost, flow_of, news_of
 from aiotcp.info import Transition
+from aiotcp.limits import TokenBucket
 from aiotcp.link.base import Link
 from aiotcp.listeners import Listeners
 from aiotcp.options import Options
 from aiotcp.passive import PassiveOpens
 from aiotcp.ports import EphemeralPorts
 from aiotcp.reasons import Drop, Why
+from aiotcp.tcp.challenge import SharedLimit
 from aiotcp.tcp.closed import reset_for
 from aiotcp.tcp.connection import Connection, Path, State
 from aiotcp.tcp.halfopen import HalfOpen
@@ -82,7 +85,14 @@ class Engine(PassiveOpens):
         self._time_wait: dict[bytes, TimeWait] = {}  # those of the table, oldest first
         self._listeners = Listeners()
         self._timers = TimerQueue(self.loop, self._on_due, self.clock)
-        self._icmp = IcmpHost(self.addresses, self.options.hop_limit)
+        self._resets = self._bucket(self.options.rst_rate)
+        self._icmp = IcmpHost(
+            self.addresses, self.options.hop_limit, self._bucket(self.options.icmp_rate)
+        )
+        self._challenges = SharedLimit(
+            self.options.challenge_ack_rate, self._random.random, self._note_challenge_withheld
+        )
+        self._orphans: dict[bytes, Connection] = {}  # those of the table, oldest first
         self._now = 0.0
         self._in_batch = False
         self._touched: list[Entry] = []
@@ -186,14 +196,15 @@ class Engine(PassiveOpens):
         listener = self._listeners.find(local, local_port, key)
         if listener is not None:
             return self._listen(listener, key, segment)
-        if self._reset(key, segment, Why.RST_NO_CONNECTION):
-            return Drop.TCP_NO_CONNECTION
-        return Drop.TCP_RST_NO_CONNECTION
+        return self._reset(key, segment, Why.RST_NO_CONNECTION) or Drop.TCP_NO_CONNECTION
 
-    def _reset(self, key: bytes, segment: tcp.Segment, why: Why) -> bool:
+    def _reset(self, key: bytes, segment: tcp.Segment, why: Why) -> Drop | None:
+        """Answer with a RST. The reason if that may not be."""
         reset = reset_for(segment)
         if reset is None:
-            return False
+            return Drop.TCP_RST_NO_CONNECTION
+        if not self._resets.take(self._now):
+            return Drop.TCP_RST_RATE_LIMIT
         template = self._template(key, self.options)
         self._replies.append(
             template.frame(
@@ -205,7 +216,7 @@ class Engine(PassiveOpens):
                 reason=why,
             )
         )
-        return True
+        return None
 
     # -- after a batch ------------------------------------------------------------------------
 
@@ -248,6 +259,8 @@ class Engine(PassiveOpens):
         """Output, then the deadline; what has ended leaves the table."""
         if isinstance(entry, Connection):
             entry.output(now)
+            if entry.closed_by_user and entry.flow not in self._orphans and not entry.ended:
+                self._adopt(entry, now)
         elif entry.due is not None or (type(entry) is HalfOpen and entry.resets):
             entry.output(now, self._template(entry.flow, entry.options), self._transmit)
         if entry.ended:
@@ -282,6 +295,21 @@ class Engine(PassiveOpens):
         self._table[record.flow] = self._time_wait[record.flow] = record
         self._timers.arm(record)
 
+    def _adopt(self, conn: Connection, now: float) -> None:
+        """Its program has closed it: an orphan now, of which there may be `max_orphans`."""
+        self._orphans[conn.flow] = conn
+        if len(self._orphans) > self.options.max_orphans:
+            oldest = next(iter(self._orphans.values()))
+            self.counters.orphans_reset += 1
+            oldest.terminate(Why.RST_ORPHAN, timed_out())
+            self._finish(oldest, now)
+
+    def _bucket(self, rate: int) -> TokenBucket:
+        return TokenBucket(rate, rate, self._random.random)
+
+    def _note_challenge_withheld(self) -> None:
+        self.counters.challenge_acks_withheld += 1
+
     def _enter(self, conn: Connection) -> None:
         self._table[conn.flow] = conn
         self._connections += 1
@@ -291,6 +319,7 @@ class Engine(PassiveOpens):
         self._timers.drop(entry)
         if type(entry) is Connection:
             self._connections -= 1
+            self._orphans.pop(entry.flow, None)
             if self._drained is not None and not self._connections:
                 self._drained.set()
         elif type(entry) is TimeWait:
@@ -360,7 +389,7 @@ class Engine(PassiveOpens):
         self, key: bytes, path: Path, options: Options, iss: int, now: float
     ) -> Connection:
         local, remote = endpoints(key)
-        return Connection(
+        conn = Connection(
             key,
             local,
             remote,
@@ -373,6 +402,8 @@ class Engine(PassiveOpens):
             random=self._random.random,
             transmit=self._transmit,
         )
+        conn.challenges.shared = self._challenges
+        return conn
 
     def _live(self) -> list[Connection]:
         return [entry for entry in self._table.values() if isinstance(entry, Connection)]

@@ -15,7 +15,6 @@ from aiotcp.wire.frame import Frame
 from aiotcp.wire.icmp import IcmpError, Kind
 
 _UDP = 17
-_REPLIES_PER_SECOND = 1000
 
 _ERRNO = {
     Kind.NET_UNREACHABLE: errno.ENETUNREACH,
@@ -62,10 +61,11 @@ class Answer(NamedTuple):
 class IcmpHost:
     """The host behind the addresses of a stack, as far as `ping` and `nc -u` can tell."""
 
-    def __init__(self, addresses: LocalAddresses, hop_limit: int) -> None:
+    def __init__(self, addresses: LocalAddresses, hop_limit: int, limit: TokenBucket) -> None:
+        """`limit` is on replies of all kinds together."""
         self._addresses = addresses
         self._hop_limit = hop_limit
-        self._limit = TokenBucket(_REPLIES_PER_SECOND, _REPLIES_PER_SECOND)
+        self._limit = limit
 
     def receive(
         self, packet: memoryview, protocol: int, offset: int, end: int, vouched: bool, now: float

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class TokenBucket:
-    """`rate` events per second in the long run, `burst` at once."""
+    """`rate` events per second in the long run, `burst` at once.
 
-    __slots__ = ("_at", "_tokens", "burst", "rate")
+    With `random`, evenly distributed over [0, 1), each event costs between half a token and one and
+    a half: a known number could be counted down by one stranger and so tell what others do
+    (CVE-2020-25705).
+    """
 
-    def __init__(self, rate: float, burst: int) -> None:
+    __slots__ = ("_at", "_random", "_tokens", "burst", "rate")
+
+    def __init__(self, rate: float, burst: int, random: Callable[[], float] | None = None) -> None:
         self.rate = rate
         self.burst = burst
+        self._random = random
         self._tokens = float(burst)
         self._at = 0.0
 
@@ -20,5 +28,5 @@ class TokenBucket:
         self._at = now
         if self._tokens < 1:
             return False
-        self._tokens -= 1
+        self._tokens -= 1 if self._random is None else 0.5 + self._random()
         return True

@@ -104,8 +104,21 @@ class Options:
     a new one, and SYNs are dropped; `connect` is not limited. 1 to 2**24."""
     max_time_wait: int = 65536
     """TIME-WAIT entries of the stack; the oldest gives way beyond."""
+    max_orphans: int = 8192
+    """Connections of the stack that their program has closed and TCP has not: beyond it the oldest
+    is reset. 0 to 2**24."""
+    orphan_retries: int = 8
+    """R2 of an orphan, where it is less than `retries2`; answers of a peer that keeps a zero window
+    do not start the count anew. 1 to 255."""
     challenge_acks: int = 10
     """Challenge ACKs per connection in 5 seconds (RFC 5961 7)."""
+    challenge_ack_rate: int = 1000
+    """Challenge ACKs of the stack per second, about: the number is drawn anew for each second, so
+    that nobody can count what is left of it. 1 to 2**24."""
+    rst_rate: int = 1000
+    """RSTs per second, about, for segments that belong to no connection; 1 to 2**24."""
+    icmp_rate: int = 1000
+    """ICMP replies per second, about (RFC 1812 4.3.2.8, RFC 4443 2.4 f); 1 to 2**24."""
 
     def __post_init__(self) -> None:
         _check("receive_buffer", self.receive_buffer, 1, 2**30)
@@ -134,7 +147,12 @@ class Options:
             raise ValueError(f"syn_cookies must be auto, off or always, not {self.syn_cookies!r}")
         _check("max_connections", self.max_connections, 1, 2**24)
         _check("max_time_wait", self.max_time_wait, 0, 2**24)
+        _check("max_orphans", self.max_orphans, 0, 2**24)
+        _check("orphan_retries", self.orphan_retries, 1, 255)
         _check("challenge_acks", self.challenge_acks, 1, 1000)
+        _check("challenge_ack_rate", self.challenge_ack_rate, 1, 2**24)
+        _check("rst_rate", self.rst_rate, 1, 2**24)
+        _check("icmp_rate", self.icmp_rate, 1, 2**24)
         if not callable(self.cc) and self.cc not in CONGESTION_CONTROLS:
             known = ", ".join(sorted(CONGESTION_CONTROLS))
             raise ValueError(f"cc must be one of {known}, or a class, not {self.cc!r}")

@@ -45,6 +45,7 @@ class Why(StrEnum):
     RST_UNREAD_DATA = "rst_unread_data"
     RST_DATA_AFTER_CLOSE = "rst_data_after_close"
     RST_TIMEOUT = "rst_timeout"
+    RST_ORPHAN = "rst_orphan"
     ICMP_ECHO_REPLY = "icmp_echo_reply"
     ICMP_UNREACHABLE = "icmp_unreachable"
 
@@ -88,6 +89,7 @@ class Drop(StrEnum):
     # No connection to give it to.
     TCP_NO_CONNECTION = "tcp_no_connection"
     TCP_RST_NO_CONNECTION = "tcp_rst_no_connection"
+    TCP_RST_RATE_LIMIT = "tcp_rst_rate_limit"
     TCP_SYN_BROADCAST = "tcp_syn_broadcast"
     # LISTEN and half-open.
     LISTEN_RST = "listen_rst"

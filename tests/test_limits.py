@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,3 +47,14 @@ def test_never_more_than_burst_and_rate_together(
         now += gap
         taken += bucket.take(now)
         assert taken <= burst + rate * (now - start) + 1e-6
+
+
+def test_with_chance_nobody_can_tell_how_many_are_left() -> None:
+    """The rate holds in the long run; a burst is a different number each time."""
+    chance = random.Random(1)
+    bucket = TokenBucket(100, 100, chance.random)
+    bursts = {sum(bucket.take(1000.0 * n) for _ in range(200)) for n in range(1, 100)}
+    assert len(bursts) > 8
+    assert all(80 <= burst <= 120 for burst in bursts)
+    taken = sum(bucket.take(200_000 + n / 1000) for n in range(100_000))
+    assert 9800 <= taken <= 10_300

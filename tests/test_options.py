@@ -36,7 +36,13 @@ RANGES: dict[str, tuple[float, float]] = {
     "time_wait_s": (0, 600),
     "fin_timeout_s": (0.1, 86400),
     "max_time_wait": (0, 2**24),
+    "max_connections": (1, 2**24),
+    "max_orphans": (0, 2**24),
+    "orphan_retries": (1, 255),
     "challenge_acks": (1, 1000),
+    "challenge_ack_rate": (1, 2**24),
+    "rst_rate": (1, 2**24),
+    "icmp_rate": (1, 2**24),
 }
 
 
@@ -55,6 +61,13 @@ def test_the_ceiling_of_the_timeout_is_not_below_its_floor() -> None:
     assert Options(rto_min_s=30, rto_max_s=30).rto_max_s == 30
     with pytest.raises(ValueError, match="rto_max_s must be between 30 and 600"):
         Options(rto_min_s=30, rto_max_s=29)
+
+
+def test_syn_cookies_by_name() -> None:
+    for name in ("auto", "off", "always"):
+        assert Options(syn_cookies=name).syn_cookies == name
+    with pytest.raises(ValueError, match="syn_cookies must be auto, off or always, not 'on'"):
+        Options(syn_cookies="on")
 
 
 def test_congestion_controls_by_name() -> None:

@@ -242,7 +242,8 @@ def _check_ack(conn: Connection, segment: Segment, now: float) -> Drop | None:
         return _challenge(conn, now, Drop.ACK_TOO_OLD)
     conn.heard_at = now
     if conn.probes:
-        conn.retransmissions = 0  # MUST-37: a peer that answers probes is alive
+        if not conn.closed_by_user:
+            conn.retransmissions = 0  # MUST-37: a peer that answers probes is alive
         conn.soft_error = None
     if ack > conn.snd_una:
         _new_ack(conn, segment, now)

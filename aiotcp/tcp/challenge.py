@@ -1,17 +1,48 @@
 """How often a connection answers what may be an attack (RFC 5961 7, RFC 9293 3.10.7.4).
 
-A limit of its own for each connection, not one counter for the stack: a shared, predictable
-counter tells an attacker what other connections do.
+Each connection has a limit of its own. The stack has one above them, which must tell an attacker
+nothing of what other connections do: how many are left of a known number would (CVE-2016-5696), so
+the number is drawn anew for each second.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 _PERIOD_S = 5.0
 _REPEAT_S = 0.5
 _LONGEST_S = 64.0
 _FORGET_S = 2 * _LONGEST_S
+
+
+class SharedLimit:
+    """About `rate` events a second, by all connections of a stack together: in each second between
+    half of it and one and a half, as chance will have it."""
+
+    __slots__ = ("_left", "_random", "_second", "on_limit", "rate")
+
+    def __init__(
+        self, rate: int, random: Callable[[], float], on_limit: Callable[[], None]
+    ) -> None:
+        """`random` is evenly distributed over [0, 1); `on_limit` is called for each refusal."""
+        self.rate = rate
+        self.on_limit = on_limit
+        self._random = random
+        self._second = -1
+        self._left = 0
+
+    def take(self, now: float) -> bool:
+        """Whether one more may happen at time `now`."""
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._left = max(int(self.rate * (0.5 + self._random())), 1)
+        if not self._left:
+            self.on_limit()
+            return False
+        self._left -= 1
+        return True
 
 
 class ChallengeLimit:
@@ -20,10 +51,12 @@ class ChallengeLimit:
     doubles, from half a second, so that two desynchronized ends fall silent however long their
     round trip is."""
 
-    __slots__ = ("_count", "_period_start", "_replied_at", "_wait", "limit")
+    __slots__ = ("_count", "_period_start", "_replied_at", "_wait", "limit", "shared")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, shared: SharedLimit | None = None) -> None:
         self.limit = limit
+        self.shared = shared
+        """That of the stack, on top."""
         self._period_start = -math.inf
         self._count = 0
         self._replied_at = -math.inf
@@ -34,7 +67,9 @@ class ChallengeLimit:
             self._period_start = now
             self._count = 0
         self._count += 1
-        return self._count <= self.limit
+        if self._count > self.limit:
+            return False
+        return self.shared is None or self.shared.take(now)
 
     def allow_reply(self, now: float, *, keep_alive: bool = False) -> bool:
         """For an unacceptable segment that carries no data. A `keep_alive` is owed its answer

@@ -78,7 +78,10 @@ def _send_timer(conn: Connection, now: float) -> None:
         return
     conn.retransmissions += 1
     options = conn.options
-    if conn.retransmissions > (options.syn_retries if opening else options.retries2):
+    limit = options.syn_retries if opening else options.retries2
+    if conn.closed_by_user:  # nobody waits for it, and it must not stay for long (ST-29)
+        limit = min(limit, options.orphan_retries)
+    if conn.retransmissions > limit:
         give_up(conn)
         return
     if conn.retransmissions == options.retries1:

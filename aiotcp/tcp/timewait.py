@@ -72,7 +72,8 @@ class TimeWait:
         """
         if segment.flags & (SYN | ACK | RST) != SYN:
             return False
-        later = unwrap(segment.seq, self.rcv_nxt) > self.rcv_nxt
+        # "The sequence number corresponding to the FIN flag" is the last one seen.
+        later = unwrap(segment.seq, self.rcv_nxt) >= self.rcv_nxt
         if segment.tsval is None or not self.options.timestamps:
             # A connection that had timestamps must not be followed on sequence numbers of a
             # peer that has stopped sending them unless those are beyond the old ones.

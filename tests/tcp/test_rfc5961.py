@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from aiotcp.options import Options
 from aiotcp.reasons import Drop, Why
+from aiotcp.tcp.challenge import SharedLimit
 from aiotcp.wire.tcp import ACK, PSH, RST, SYN
 from tests.support.conversation import Peer
 from tests.support.states import go_to
@@ -134,3 +137,53 @@ async def test_too_old_acknowledgments_count_as_challenges_too() -> None:
         for _ in range(100):
             peer.sends(ACK, ack=-100_000)
         assert len(await peer.sees_all()) <= 10
+
+
+def test_the_limit_of_the_stack_can_not_be_counted() -> None:
+    """CVE-2016-5696: of a known number per second a stranger could count what is left, and so
+    learn whether other connections exist and what their numbers are."""
+    withheld: list[int] = []
+    limit = SharedLimit(1000, random.Random(1).random, lambda: withheld.append(1))
+    seconds = [sum(limit.take(n + 0.5) for _ in range(2000)) for n in range(200)]
+    assert len(set(seconds)) > 150
+    assert all(500 <= allowed < 1500 for allowed in seconds)
+    assert 940 < sum(seconds) / 200 < 1060
+    assert len(withheld) == 200 * 2000 - sum(seconds)
+
+
+def test_the_smallest_limit_lets_something_through() -> None:
+    limit = SharedLimit(1, lambda: 0.0, lambda: None)
+    assert [limit.take(n / 2) for n in range(4)] == [True, False, True, False]
+
+
+@pytest.mark.req("5961-4")
+async def test_the_stack_has_a_limit_too() -> None:
+    async with Peer(options=Options(challenge_ack_rate=10)) as peer:
+        others = [peer.another(port=60000 + n) for n in range(30)]
+        for number, other in enumerate(others):
+            await other.connects(100 + number)
+            other.sends(RST, seq=2)
+        answers = [len(await other.sees_all()) for other in others]
+        assert set(answers) == {0, 1}
+        assert 5 <= sum(answers) <= 15
+        assert peer.stack.counters.challenge_acks_withheld == 30 - sum(answers)
+        await peer.wait(1)
+        others[-1].sends(RST, seq=2)
+        await others[-1].sees(ACK, why=Why.CHALLENGE_ACK)
+
+
+@pytest.mark.req("ST-1")
+async def test_resets_to_strangers_are_limited() -> None:
+    async with Peer(options=Options(rst_rate=20)) as peer:
+        listener, _ = peer.listens(81)
+        for number in range(100):
+            peer.stack_port = 80 if number % 2 else 81
+            peer.sends(ACK, seq=number)
+        answers = await peer.sees_all()
+        assert 10 <= len(answers) <= 40
+        assert all(answer.flags == RST for answer in answers)
+        assert peer.stack.counters.dropped[Drop.TCP_RST_RATE_LIMIT] == 100 - len(answers)
+        await peer.wait(1)
+        peer.sends(ACK, seq=1)
+        await peer.sees(RST)
+        listener.close()

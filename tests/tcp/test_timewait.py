@@ -179,7 +179,7 @@ async def test_which_syn_opens_a_new_connection(
     async with Peer() as peer:
         last = await to_time_wait(peer, ts=before)
         ts = None if stamp is None else (last + stamp & 0xFFFF_FFFF, 0)
-        peer.sends(SYN, seq=CLOSED_AT + (1 if beyond else -1), ts=ts)
+        peer.sends(SYN, seq=CLOSED_AT - (not beyond), ts=ts)  # CLOSED_AT - 1 was the FIN's
         (answer,) = await peer.sees_all()
         if accepted:
             assert answer.flags == SYN | ACK
