@@ -162,5 +162,5 @@ class Options:
         return dataclasses.replace(self, **changes)
 
 
-CONGESTION_CONTROLS = frozenset({"reno"})
+CONGESTION_CONTROLS = frozenset({"bbr", "reno"})
 """The names that `Options.cc` knows."""

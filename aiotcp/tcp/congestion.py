@@ -43,6 +43,9 @@ class Start(NamedTuple):
     """Round trip of the handshake, seconds; None if it is ambiguous."""
     random: Callable[[], float]
     """Evenly distributed over [0, 1), repeatable from the stack's seed."""
+    selective: bool = True
+    """The peer reports what arrives out of order (SACK): more than one loss in a round trip is
+    seen in that round trip."""
 
 
 class RateSample(NamedTuple):

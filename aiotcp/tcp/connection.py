@@ -269,6 +269,7 @@ class Connection(Tcb):
             now=now,
             rtt=None if lost or self.syn_sent_at == -self.NEVER else now - self.syn_sent_at,
             random=self.random,
+            selective=self.sack_enabled,
         )
         self.cc = congestion_control(self.options.cc, start)
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from aiotcp.tcp.bbr import BBR
 from aiotcp.tcp.congestion import CongestionControl, Start
 from aiotcp.tcp.reno import Reno
 
-_BY_NAME: dict[str, Callable[[Start], CongestionControl]] = {Reno.name: Reno}
+_BY_NAME: dict[str, Callable[[Start], CongestionControl]] = {
+    BBR.name: BBR,
+    Reno.name: Reno,
+}
 
 
 def congestion_control(cc: str | Callable[[Any], Any], start: Start) -> CongestionControl:
