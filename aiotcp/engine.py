@@ -128,9 +128,11 @@ class Engine(PassiveOpens):
         if version == 4:
             protocol, offset, end = ipv4.parse(packet, vouched)
             addresses = slice(12, 20)
+            ecn = packet[1] & 3
         elif version == 6:
             protocol, offset, end = ipv6.parse(packet, vouched)
             addresses = slice(8, 40)
+            ecn = packet[1] >> 4 & 3
         else:
             return Drop.IP_VERSION
         if protocol != tcp.PROTOCOL:
@@ -139,6 +141,7 @@ class Engine(PassiveOpens):
         if not vouched and not tcp.verify_checksum(packet, offset, end):
             return Drop.TCP_CHECKSUM
         segment.gso_size = gso_size
+        segment.ecn = ecn
         if offset == addresses.stop:
             key = bytes(packet[addresses.start : offset + 4])
         else:  # IP options or extension headers stand between
@@ -382,7 +385,7 @@ class Engine(PassiveOpens):
             remote,
             remote_port,
             hop_limit=options.hop_limit,
-            traffic_class=options.traffic_class,
+            traffic_class=options.traffic_class & 0xFC,
         )
 
     def _new_connection(

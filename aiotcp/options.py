@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+_ECN_MODES = ("off", "passive", "on", "accurate")
+
 
 def _check(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
@@ -42,6 +44,11 @@ class Options:
     dsack: bool = True
     """Where SACK is in use, report duplicates as well (RFC 2883), so that the peer finds out which
     of its retransmissions were needless."""
+    ecn: str = "passive"
+    """Explicit congestion notification, by which routers mark packets instead of dropping them.
+    "off": none; "passive": RFC 3168, if the peer asks for it; "on": ask for it as well;
+    "accurate": ask for and grant RFC 9768's, which tells how many packets were marked, else
+    RFC 3168's. Linux's tcp_ecn says 0, 2, 1 and 3 for these."""
 
     # -- sending ----------------------------------------------------------------------
     nodelay: bool = True
@@ -54,7 +61,8 @@ class Options:
     hop_limit: int = 64
     """TTL or hop limit of every packet (MUST-49); 1 to 255."""
     traffic_class: int = 0
-    """DSCP (the upper six bits) and ECN octet of every packet (MUST-48); 0 to 255."""
+    """Octet whose upper six bits, the DSCP, are every packet's (MUST-48); the lower two are not
+    looked at, since they belong to `ecn`; 0 to 255."""
 
     # -- acknowledging ----------------------------------------------------------------
     delayed_ack_s: float = 0.04
@@ -125,6 +133,8 @@ class Options:
         _check("send_buffer", self.send_buffer, 1, 2**30)
         if self.mss is not None:
             _check("mss", self.mss, 64, 65495)
+        if self.ecn not in _ECN_MODES:
+            raise ValueError(f"ecn must be one of {', '.join(_ECN_MODES)}, not {self.ecn!r}")
         _check("initial_window_segments", self.initial_window_segments, 1, 100)
         _check("hop_limit", self.hop_limit, 1, 255)
         _check("traffic_class", self.traffic_class, 0, 255)

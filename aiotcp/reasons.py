@@ -29,6 +29,7 @@ class Why(StrEnum):
     ACK_FIN = "ack_fin"
     ACK_TIME_WAIT = "ack_time_wait"
     ACK_PAWS = "ack_paws"
+    ACK_CONGESTION = "ack_congestion"
     WINDOW_UPDATE = "window_update"
     WINDOW_PROBE = "window_probe"
     WINDOW_PROBE_REPLY = "window_probe_reply"

@@ -45,10 +45,13 @@ ALGORITHMS = {
     *("seq", "rto", "congestion", "reno", "cubic", "hystart", "cwv", "delivery", "pacing"),
     *("bbr", "bbr_model", "bbr_control", "bbr_loss", "bbr_probe", "bbr_probe_rtt", "bbr_filters"),
     *("newreno", "recovery", "rack", "prr", "frto", "scoreboard"),
-    *("plpmtud", "ecn", "accecn", "autotune", "keepalive", "cork", "usertimeout"),
+    *("plpmtud", "ecn", "accecn", "accecn_echo", "autotune", "keepalive", "cork", "usertimeout"),
     *("reassembly", "window", "ackpolicy", "sendbuffer", "isn", "cookies", "challenge"),
 }
-ALGORITHMS_MAY_IMPORT = {"aiotcp.tcp.seq", "aiotcp.tcp.congestion"}
+ALGORITHMS_MAY_IMPORT = {
+    *("aiotcp.tcp.seq", "aiotcp.tcp.congestion"),
+    *("aiotcp.tcp.ecn", "aiotcp.tcp.accecn_echo"),  # RFC 9768 builds on RFC 3168
+}
 
 # What would make the core depend on a clock, a network, chance or a log.
 IMPURE = {

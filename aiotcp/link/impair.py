@@ -6,10 +6,11 @@
 The faults of one direction depend on its settings, its packets and the seed alone. Time comes from
 the loop, so under virtual time a whole bad network repeats exactly.
 
-What a packet goes through, in the order of Linux' sch_netem: `filter`; `duplicate`; `loss`;
-`corrupt`; `limit`; then it is either sent at once (`reorder`) or held for `delay` ± `jitter` and
-the time that `rate` takes. A duplicate meets a fate of its own from `loss` on, where sch_netem
-lets one of two copies take the loss of both: so `loss=1.0` is a partition whatever else is set.
+What a packet goes through, in the order of Linux' sch_netem: `filter`; `duplicate`; `loss` (and
+`mark`); `corrupt`; `limit` (and `mark_above`); then it is either sent at once (`reorder`) or held
+for `delay` ± `jitter` and the time that `rate` takes. A duplicate meets a fate of its own from
+`loss` on, where sch_netem lets one of two copies take the loss of both: so `loss=1.0` is a
+partition whatever else is set.
 """
 
 from __future__ import annotations
@@ -56,6 +57,17 @@ class Netem:
     corrupt: float = 0.0
     """Probability, 0 to 1, that one random bit of a packet is flipped, anywhere in it."""
 
+    ecn: bool = False
+    """Congestion is told by marks where the sender can hear them (RFC 3168 5): a packet that is
+    ECN-capable (ECT) and was to be lost by `loss` is marked CE instead, and sent."""
+
+    mark: float = 0.0
+    """Probability, 0 to 1, that a packet is marked CE, if it is ECN-capable."""
+
+    mark_above: int | None = None
+    """Packets held, those on their way and those waiting: with more than so many, each ECN-capable
+    one that comes is marked CE. What a router does that looks at its queue; None: never."""
+
     rate: float = 0.0
     """Bits per second at which packets leave, one after the other, IP headers included; 0: any."""
 
@@ -68,12 +80,14 @@ class Netem:
     any other fault; the packet is dropped where it returns false."""
 
     def __post_init__(self) -> None:
-        for name in ("loss", "duplicate", "reorder", "corrupt"):
+        for name in ("loss", "duplicate", "reorder", "corrupt", "mark"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a probability, 0 to 1, not {getattr(self, name)!r}")
         for name in ("delay", "jitter", "rate"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be a number from 0 up, not {getattr(self, name)!r}")
+        if self.mark_above is not None and self.mark_above < 0:
+            raise ValueError(f"mark_above must be at least 0 packets, not {self.mark_above!r}")
         if self.limit < 1:
             raise ValueError(f"limit must be at least 1 packet, not {self.limit!r}")
         if self.reorder and not self.delay:
@@ -98,7 +112,8 @@ class Impair:
     partial checksums completed. No packet is vouched for, and so a corrupted one is found out.
 
     Counters: for each direction, `outbound_` and `inbound_`, the packets that came (`packets`), the
-    faults applied (`filter`, `duplicate`, `loss`, `corrupt`, `limit`, `reorder`), `lost_held`,
+    faults applied (`filter`, `duplicate`, `loss`, `corrupt`, `limit`, `reorder`), those marked CE
+    (`mark`), `lost_held`,
     packets still held when the link was closed, and `closed`, packets that came after that.
     """
 
@@ -156,6 +171,28 @@ class Impair:
         self._out.close()
         self._in.close()
         self.link.close()
+
+
+def _is_ecn_capable(packet: bytes) -> bool:
+    """ECT(0), ECT(1) or CE (RFC 3168 5)."""
+    if len(packet) < 20:
+        return False
+    return bool(packet[1] & 3 if packet[0] >> 4 == 4 else packet[1] >> 4 & 3)
+
+
+def congestion_experienced(packet: bytes) -> bytes:
+    """The IP packet as a router sends it on that marks it CE (RFC 3168 5)."""
+    marked = bytearray(packet)
+    if packet[0] >> 4 != 4:
+        marked[1] |= 0x30
+        return bytes(marked)
+    before = packet[1]
+    marked[1] |= 3
+    # RFC 1624 3, [Eqn. 3]: HC' = ~(~HC + ~m + m'), of the first word.
+    total = (~(packet[10] << 8 | packet[11]) & 0xFFFF) + marked[1] - before
+    total = (total & 0xFFFF) + (total >> 16)
+    marked[10:12] = (~total & 0xFFFF).to_bytes(2, "big")
+    return bytes(marked)
 
 
 class _Exit(Protocol):
@@ -243,6 +280,7 @@ class _Path:
                 "corrupt",
                 "limit",
                 "reorder",
+                "mark",
                 "lost_held",
                 "closed",
             )
@@ -272,12 +310,20 @@ class _Path:
     def _afflict(self, packet: bytes, reason: str) -> None:
         netem, draw = self.netem, self._random.random
         if netem.loss and draw() < netem.loss:
-            self._count("loss")
-            return
+            if not (netem.ecn and _is_ecn_capable(packet)):
+                self._count("loss")
+                return
+            packet = self._mark(packet)
+        elif netem.mark and _is_ecn_capable(packet) and draw() < netem.mark:
+            packet = self._mark(packet)
         if netem.corrupt and draw() < netem.corrupt:
             self._count("corrupt")
             packet = self._flip_one_bit(packet)
         self._dispatch(packet, reason)
+
+    def _mark(self, packet: bytes) -> bytes:
+        self._count("mark")
+        return congestion_experienced(packet)
 
     def _flip_one_bit(self, packet: bytes) -> bytes:
         place, bit = divmod(self._random.randrange(8 * len(packet)), 8)
@@ -294,6 +340,9 @@ class _Path:
         if len(self._held) >= netem.limit:
             self._count("limit")
             return
+        above = netem.mark_above
+        if above is not None and len(self._held) > above and _is_ecn_capable(packet):
+            packet = self._mark(packet)
         if netem.reorder and self._random.random() < netem.reorder:
             self._count("reorder")
             self._exit.put(packet, reason)

@@ -58,6 +58,7 @@ _IFF_VNET_HDR = 0x4000
 _TUN_F_CSUM = 0x01
 _TUN_F_TSO4 = 0x02
 _TUN_F_TSO6 = 0x04
+_TUN_F_TSO_ECN = 0x08
 _IFREQ = struct.Struct("=16sH22x")
 
 _DROP_NAMES = {
@@ -313,7 +314,8 @@ def _inspect(fd: int) -> tuple[str, int]:
 def _ask_for_offload(fd: int, wanted: bool) -> None:
     """Say what the kernel may send us. What we may send it comes with IFF_VNET_HDR alone."""
     every = _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6
-    for features in (every, _TUN_F_CSUM, 0) if wanted else (0,):
+    # With TSO_ECN also those whose first segment has CWR, which would come cut up otherwise.
+    for features in (every | _TUN_F_TSO_ECN, every, _TUN_F_CSUM, 0) if wanted else (0,):
         try:
             fcntl.ioctl(fd, _TUNSETOFFLOAD, features)
         except OSError as exc:

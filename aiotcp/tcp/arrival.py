@@ -13,7 +13,7 @@ the name under which the segment was discarded, or None.
         first     check sequence number           _acceptable, _unacceptable
         second    check the RST bit               _check_reset        (RFC 5961 3)
         third     check security                  left out: nobody implements it
-        fourth    check the SYN bit               _challenge          (RFC 5961 4)
+        fourth    check the SYN bit               _check_syn          (RFC 5961 4)
         fifth     check the ACK field             _check_ack          (RFC 5961 5)
                     SYN-RECEIVED                  _check_ack_syn_received
                     new, duplicate, window        _new_ack, _duplicate_ack, _update_window
@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 
 from aiotcp.errors import refused, reset
 from aiotcp.reasons import Drop, Why
+from aiotcp.tcp import ecn_setup
 from aiotcp.tcp.congestion import Ack, Phase
 from aiotcp.tcp.opening import arrive_syn_sent, syn_acknowledged
 from aiotcp.tcp.recovery import Verdict
@@ -74,7 +75,7 @@ def arrive(conn: Connection, segment: Segment, now: float) -> Drop | None:
             # know; "segments are trimmed to the window", and so it is an ACK. Its window, not
             # scaled as in every SYN, is told in the units of those that are.
             segment.seq += 1
-            segment.flags &= ~SYN
+            ecn_setup.trim_syn(conn, segment)
             segment.window >>= conn.snd_wscale
         if conn.ts_enabled and not segment.flags & (RST | SYN):
             dropped = _check_timestamp(conn, segment, now)
@@ -86,7 +87,7 @@ def arrive(conn: Connection, segment: Segment, now: float) -> Drop | None:
         if segment.flags & (RST | SYN):
             if segment.flags & RST:
                 return _check_reset(conn, segment, now)
-            return _challenge(conn, now, Drop.SYN_CHALLENGED)
+            return _check_syn(conn, segment, now)
         if not segment.flags & ACK:
             return Drop.NO_ACK  # ST-13
         segment.ack = unwrap(segment.ack, conn.snd_una)
@@ -102,6 +103,8 @@ def arrive(conn: Connection, segment: Segment, now: float) -> Drop | None:
                 _urgent(conn, segment)
             conn.acks.at_once(Why.WINDOW_PROBE_REPLY)
             return Drop.OUT_OF_WINDOW
+        if conn.ecn is not None and ecn_setup.on_segment(conn, segment):
+            conn.acks.at_once(Why.ACK_CONGESTION)
     if segment.flags & URG:
         _urgent(conn, segment)
     if segment.payload:
@@ -168,11 +171,13 @@ def _unacceptable(conn: Connection, segment: Segment, now: float) -> Drop:
     if segment.flags & RST:
         return Drop.RST_OUT_OF_WINDOW
     if segment.flags & SYN:  # RFC 5961 4.2: whatever the sequence number
-        return _challenge(conn, now, Drop.SYN_CHALLENGED)
+        return _check_syn(conn, segment, now)
     length = segment.length
     if not length and segment.flags & ACK and segment.seq == conn.rcv_nxt - 1:
         return _one_behind(conn, segment, now)
     duplicate = length > 0 and segment.seq + length <= conn.rcv_nxt
+    if duplicate and conn.ecn is not None:
+        conn.ecn.duplicate()
     if length or conn.challenges.allow_reply(now):
         conn.acks.at_once(Why.ACK_DUPLICATE if duplicate else Why.ACK_UNACCEPTABLE)
     _note_duplicate(conn, segment.seq, min(segment.seq + length, conn.rcv_nxt))
@@ -215,6 +220,13 @@ def _check_reset(conn: Connection, segment: Segment, now: float) -> Drop | None:
     return None
 
 
+def _check_syn(conn: Connection, segment: Segment, now: float) -> Drop:
+    _challenge(conn, now, Drop.SYN_CHALLENGED)
+    if conn.ecn is not None and conn.acks.due is Why.CHALLENGE_ACK:
+        ecn_setup.on_syn(conn, segment)
+    return Drop.SYN_CHALLENGED
+
+
 def _challenge(conn: Connection, now: float, dropped: Drop) -> Drop:
     if conn.challenges.allow_challenge(now):
         conn.acks.at_once(Why.CHALLENGE_ACK)
@@ -245,6 +257,8 @@ def _check_ack(conn: Connection, segment: Segment, now: float) -> Drop | None:
         if not conn.closed_by_user:
             conn.retransmissions = 0  # MUST-37: a peer that answers probes is alive
         conn.soft_error = None
+    if conn.ecn is not None:
+        ecn_setup.on_ack(conn, segment, now)
     if ack > conn.snd_una:
         _new_ack(conn, segment, now)
     elif ack == conn.snd_una and conn.scoreboard:

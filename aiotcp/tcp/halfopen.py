@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from aiotcp.options import Options
 from aiotcp.reasons import Drop, Why
+from aiotcp.tcp import ecn_setup
 from aiotcp.tcp.opening import Offer, syn_options, syn_window
 from aiotcp.tcp.seq import unwrap
 from aiotcp.tcp.window import scale_for
@@ -89,6 +90,13 @@ class HalfOpen:
         flags = segment.flags
         seq = unwrap(segment.seq, self.irs)
         if flags & (SYN | ACK | RST) == SYN and seq == self.irs:
+            ecn = ecn_setup.again(self.offer.ecn, segment, self.options.ecn)
+            if ecn is None:
+                self.resets = [self.iss + 1]
+                self.end()
+                return Drop.HALF_OPEN_SYN
+            if ecn != self.offer.ecn:
+                self.offer = self.offer._replace(ecn=ecn)
             self._repeat()  # our SYN+ACK was lost
             return Drop.HALF_OPEN_SYN_AGAIN
         if self.offer.tsval is not None and not flags & (RST | SYN):
@@ -156,10 +164,10 @@ class HalfOpen:
         ts = (int(now * 1000) + self.ts_offset, self.offer.tsval or 0)
         window = syn_window(options)
         if why in (Why.OPEN_REPLY, Why.OPEN_REPLY_RETRANSMIT):
-            seq, flags = self.iss, SYN | ACK
+            seq, flags = self.iss, SYN | ACK | ecn_setup.synack_flags(self.offer.ecn)
             header_options = syn_options(self.path, options, ts, self.offer)
         else:
-            seq, flags = self.iss + 1, ACK
+            seq, flags = self.iss + 1, ACK | ecn_setup.ack_flags(self.offer.ecn)
             if self.offer.wscale is not None:
                 # Only windows of SYNs are not scaled; rounded up, so as not to shrink (SHLD-14).
                 window = -(-window >> scale_for(options.receive_buffer))
@@ -194,6 +202,9 @@ class HalfOpen:
         if self.retransmissions > options.synack_retries:
             self.end()
             return
+        if self.offer.ecn:
+            ecn = ecn_setup.after_timeout(self.offer.ecn, self.retransmissions)
+            self.offer = self.offer._replace(ecn=ecn)
         wait = options.rto_initial_s * (1 << self.retransmissions)
         self.deadline = now + min(wait, options.rto_max_s)
         self._repeat()

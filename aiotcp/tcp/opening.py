@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiotcp.errors import refused
 from aiotcp.options import Options
 from aiotcp.reasons import Drop, Why
+from aiotcp.tcp import ecn_setup
 from aiotcp.tcp.seq import unwrap
 from aiotcp.tcp.tcb import Milestone, Path, State
 from aiotcp.tcp.window import scale_for
@@ -33,6 +34,8 @@ class Offer(NamedTuple):
     sack: bool
     tsval: int | None
     """The sender's timestamp; None: no timestamps."""
+    ecn: int = 0
+    """What was agreed about ECN, in the terms of `ecn_setup`; 0: nothing."""
 
 
 def read_offer(segment: Segment, path: Path, options: Options) -> Offer:
@@ -43,6 +46,7 @@ def read_offer(segment: Segment, path: Path, options: Options) -> Offer:
         wscale=segment.wscale if options.window_scaling else None,
         sack=options.sack and segment.sack_permitted,
         tsval=segment.tsval if options.timestamps else None,
+        ecn=ecn_setup.understand_syn(segment, options.ecn),
     )
 
 
@@ -66,6 +70,7 @@ def syn_options(
         wscale=scale_for(options.receive_buffer) if scaling else None,
         sack_permitted=options.sack and (answered is None or answered.sack),
         timestamps=ts if stamps else None,
+        accecn=ecn_setup.synack_option(answered.ecn) if answered is not None else b"",
     )
 
 
@@ -95,6 +100,8 @@ def settle(conn: Connection, offer: Offer, irs: int, now: float) -> None:
         mss -= TIMESTAMP_OPTION_BYTES
     conn.peer_mss = offer.mss
     conn.start_congestion(mss, now)
+    if offer.ecn:
+        ecn_setup.settle(conn, offer.ecn)
 
 
 def syn_acknowledged(conn: Connection, segment: Segment, now: float) -> None:
@@ -139,12 +146,21 @@ def arrive_syn_sent(conn: Connection, segment: Segment, now: float) -> Drop | No
     if flags & RST:
         if not acceptable:
             return Drop.SYN_SENT_RST_NO_ACK
+        if ecn_setup.asks_again(conn):
+            conn.snd_nxt = conn.iss  # output sends the SYN again
+            conn.syn_sent_at = now
+            conn.rexmt_at = conn.NEVER
+            return None
         conn.fail(refused())
         return None
     # "Fourth, check the SYN bit"
     if not flags & SYN:
         return Drop.SYN_SENT_NO_SYN
     offer = read_offer(segment, conn.path, conn.options)
+    if acceptable:
+        offer = offer._replace(ecn=ecn_setup.understand_synack(segment, conn.ecn_asked))
+    elif not conn.ecn_asked or conn.ecn_asked & ecn_setup.PLAIN:
+        offer = offer._replace(ecn=0)
     settle(conn, offer, segment.seq, now)
     if not acceptable:
         # Simultaneous open (MUST-10): our SYN crossed theirs. The SYN+ACK repeats our SYN's
@@ -155,6 +171,7 @@ def arrive_syn_sent(conn: Connection, segment: Segment, now: float) -> Drop | No
         conn.reach(Milestone.SYN_CROSSED)
         return None
     syn_acknowledged(conn, segment, now)
+    ecn_setup.on_synack(conn, segment, offer.ecn, now)
     conn.acks.at_once(Why.OPEN_ACK)
     return None
 
@@ -168,10 +185,11 @@ def output_syn(conn: Connection, now: float) -> None:
     ts = (conn.clock(now), conn.timestamp if crossed else 0)
     options = syn_options(conn.path, conn.options, ts, conn.crossed_offer if crossed else None)
     if crossed:
-        flags, ack = SYN | ACK, conn.rcv_nxt
+        assert conn.crossed_offer is not None
+        flags, ack = SYN | ACK | ecn_setup.synack_flags(conn.crossed_offer.ecn), conn.rcv_nxt
         why = Why.OPEN_REPLY if conn.retransmissions == 0 else Why.OPEN_REPLY_RETRANSMIT
     else:
-        flags, ack = SYN, 0
+        flags, ack = SYN | ecn_setup.ask(conn), 0
         why = Why.OPEN if first else Why.OPEN_RETRANSMIT
     conn.transmit(
         conn.template.frame(

@@ -14,7 +14,16 @@ from aiotcp.tcp.opening import TIMESTAMP_OPTION_BYTES, output_syn
 from aiotcp.tcp.recovery import DUP_THRESH
 from aiotcp.tcp.tcb import State
 from aiotcp.tcp.window import advertise, worth_update
-from aiotcp.wire.tcp import ACK, FIN, PSH, RST, URG, pack_options
+from aiotcp.wire.tcp import (
+    ACK,
+    FIN,
+    MAX_OPTIONS_LENGTH,
+    PSH,
+    RST,
+    URG,
+    pack_accecn,
+    pack_options,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,9 +53,10 @@ def output(conn: Connection, now: float) -> None:
         return
     if state is State.CLOSED:
         return
-    if conn.acks.duplicates or conn.dsacks:
+    if conn.acks.duplicates or conn.dsacks or _answers_handshake(conn):
         # Apart from the data that may follow: an acknowledgment counts as a duplicate only if
-        # "the incoming acknowledgment carries no data" (RFC 5681 2).
+        # "the incoming acknowledgment carries no data" (RFC 5681 2); and that of a SYN+ACK tells
+        # which codepoint that had only if it is a pure one (RFC 9768 3.2.2.1).
         _acknowledge(conn, now)
     if conn.scoreboard.lost_bytes:
         _retransmit(conn, now)
@@ -77,6 +87,11 @@ def output(conn: Connection, now: float) -> None:
 
 def _held_by_cork(conn: Connection) -> bool:
     return conn.cork is not None and conn.cork.deadline != conn.NEVER
+
+
+def _answers_handshake(conn: Connection) -> bool:
+    """Whether the acknowledgment that is due has to tell the SYN+ACK's codepoint."""
+    return conn.ecn is not None and conn.ecn.ack_apart and conn.acks.due is not None
 
 
 def _window_opened(conn: Connection) -> bool:
@@ -118,14 +133,22 @@ def _options(conn: Connection, now: float, duplicate: tuple[int, int] | None = N
     `duplicate` is what the segment reports as received again (RFC 2883).
     """
     timestamps = (conn.clock(now), conn.timestamp) if conn.ts_enabled else None
+    sack: Sequence[tuple[int, int]] = ()
     if duplicate is not None:
-        return pack_options(
-            timestamps=timestamps, sack=conn.reassembly.dsack_blocks(_MAX_SACK_BLOCKS, duplicate)
-        )
-    if conn.reassembly and conn.sack_enabled:
-        return pack_options(
-            timestamps=timestamps, sack=conn.reassembly.sack_blocks(_MAX_SACK_BLOCKS)
-        )
+        sack = conn.reassembly.dsack_blocks(_MAX_SACK_BLOCKS, duplicate)
+    elif conn.reassembly and conn.sack_enabled:
+        sack = conn.reassembly.sack_blocks(_MAX_SACK_BLOCKS)
+    if conn.ecn is not None and conn.ecn.accurate:
+        # RFC 9768 3.2.3.3, in the room that there is beside two SACK blocks if need be: "the Data
+        # Receiver MUST give precedence to the SACK option".
+        room = MAX_OPTIONS_LENGTH - (TIMESTAMP_OPTION_BYTES if timestamps else 0)
+        if sack:
+            room -= 4 + 8 * min(len(sack), 2)
+        counters = conn.ecn.option(room)
+        accecn = pack_accecn(*counters) if counters is not None else b""
+        return pack_options(timestamps=timestamps, sack=sack, accecn=accecn)
+    if sack:
+        return pack_options(timestamps=timestamps, sack=sack)
     return pack_options(timestamps=timestamps) if timestamps else b""
 
 
@@ -160,6 +183,12 @@ def _segment(
         # MUST-62: the pointer is the number of the octet that follows the urgent data.
         flags |= URG
         urgent = min(conn.snd_up - seq, 0xFFFF)
+    ecn = conn.ecn
+    ect = False
+    if ecn is not None and not flags & RST:
+        new = length > 0 and seq >= conn.snd_max and why != Why.WINDOW_PROBE
+        ect = new and ecn.ect  # RFC 3168 6.1.4 to 6.1.6: nothing else may be ECN-capable
+        flags |= ecn.stamp(flags == ACK and not length and not conn.reassembly, new)
     conn.last_ack_sent = rcv_nxt
     conn.acks.sent()
     end = seq + length + (flags & FIN)
@@ -176,6 +205,7 @@ def _segment(
             payload_length=length,
             gso_size=gso_size,
             urgent=urgent,
+            ect=ect,
             offload=conn.path.offload,
             reason=why,
         )
@@ -209,6 +239,8 @@ def _frame_size(conn: Connection, size: int, options: bytes) -> int:
     """Payload bytes of the largest frame: whole segments of `size`, cut by the link."""
     path = conn.path
     if not path.gso_max_bytes or conn.snd_up is not None:
+        return size
+    if conn.ecn is not None and conn.ecn.one_by_one:
         return size
     most = min(path.gso_max_bytes, _MAX_FRAME_BYTES) - path.ip_header - 20 - len(options)
     return max(most - most % size, size)

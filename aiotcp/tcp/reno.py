@@ -26,7 +26,9 @@ class Reno(CongestionControl):
         self._before = (self.cwnd, self.ssthresh)
 
     def on_ack(self, ack: Ack) -> None:
-        if ack.phase is Phase.RECOVERY:
+        # RFC 3168 6.1.2: the window "SHOULD NOT increase [...] in response to the receipt of an
+        # ECN-Echo ACK packet".
+        if ack.phase is Phase.RECOVERY or ack.ece:
             return
         acked, flight = ack.acked, ack.prior_flight
         if self.cwnd < self.ssthresh:
@@ -48,6 +50,14 @@ class Reno(CongestionControl):
         self._before = (self.cwnd, self.ssthresh)
         self.ssthresh = max(flight // 2, 2 * self.mss)  # RFC 5681 (4)
         self.cwnd = self.ssthresh
+        self._bytes_acked = 0
+
+    def on_ecn(self, flight: int, now: float) -> None:
+        # RFC 3168 6.1.2: "halves the congestion window "cwnd" and reduces the slow start
+        # threshold "ssthresh"".
+        self.ssthresh = max(flight // 2, 2 * self.mss)
+        self.cwnd = min(self.ssthresh, self.cwnd)
+        self._before = (self.cwnd, self.ssthresh)  # no undo for what the network has said itself
         self._bytes_acked = 0
 
     def on_recovered(self, flight: int, now: float) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiotcp.reasons import Why
-from aiotcp.tcp import cookies
+from aiotcp.tcp import cookies, ecn_setup
 from aiotcp.tcp.halfopen import HalfOpen
 from aiotcp.tcp.opening import Offer, read_offer, syn_options, syn_window
 from aiotcp.wire.tcp import ACK, RST, SYN, HeaderTemplate, Segment
@@ -40,12 +40,14 @@ def answer(
     if offer.tsval is None:
         offer = Offer(mss=offer.mss, wscale=None, sack=False, tsval=None)
     else:
-        extras = cookies.Extras(offer.wscale, offer.sack, ecn=False)
+        # RFC 3168's ECN is granted to those who ask for RFC 9768's as well: one bit is kept.
+        offer = offer._replace(ecn=ecn_setup.CLASSIC if offer.ecn else 0)
+        extras = cookies.Extras(offer.wscale, offer.sack, ecn=offer.ecn > 0)
         clock = cookies.stamp(int(now * 1000) + ts_offset, extras)
     return template.frame(
         cookies.make(secret, flow, segment.seq, offer.mss, now),
         segment.seq + 1,
-        SYN | ACK,
+        SYN | ACK | ecn_setup.synack_flags(offer.ecn),
         syn_window(options),
         options=syn_options(path, options, (clock, offer.tsval or 0), offer),
         offload=path.offload,
@@ -84,6 +86,7 @@ def redeem(
             wscale=extras.wscale if options.window_scaling else None,
             sack=options.sack and extras.sack,
             tsval=segment.tsval,
+            ecn=ecn_setup.CLASSIC if extras.ecn and options.ecn != "off" else 0,
         )
     entry = HalfOpen(listener, flow, path, offer, irs=irs, iss=iss, ts_offset=ts_offset)
     entry.due = None

@@ -24,8 +24,10 @@ from aiotcp.tcp.sendbuffer import Buffer, SendBuffer
 from aiotcp.tcp.tuning import keepalive_of
 
 if TYPE_CHECKING:
+    from aiotcp.tcp.accecn import AccurateEcn
     from aiotcp.tcp.congestion import CongestionControl
     from aiotcp.tcp.cork import Cork
+    from aiotcp.tcp.ecn import ClassicEcn
     from aiotcp.tcp.opening import Offer
     from aiotcp.wire.tcp import HeaderTemplate
 
@@ -107,6 +109,8 @@ class Tcb:
         "cork",
         "crossed_offer",
         "dsacks",
+        "ecn",
+        "ecn_asked",
         "error_news",
         "fin_reached",
         "fin_seq",
@@ -268,6 +272,10 @@ class Tcb:
         self.ts_recent_at = -math.inf
         self.last_ack_sent = 0
         self.sack_enabled = False
+        self.ecn: ClassicEcn | AccurateEcn | None = None
+        """ECN as both sides agreed to use it; None: they did not."""
+        self.ecn_asked = 0
+        """What our SYNs have asked for, in the terms of `ecn_setup`."""
 
         # -- loss, congestion, timers -------------------------------------------------------
         self.rto = RtoEstimator(

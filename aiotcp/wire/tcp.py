@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 from aiotcp.reasons import Drop
 from aiotcp.wire import checksum, ipv4, ipv6
@@ -18,9 +19,11 @@ HEADER_LENGTH = 20
 CHECKSUM_OFFSET = 16
 MAX_OPTIONS_LENGTH = 40
 
-FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
+FIN, SYN, RST, PSH, ACK, URG, ECE, CWR, AE = 1, 2, 4, 8, 16, 32, 64, 128, 256
+_FLAGS = 0x1FF
 
 EOL, NOP, MSS, WSCALE, SACK_PERMITTED, SACK, TIMESTAMPS = 0, 1, 2, 3, 4, 5, 8
+ACCECN0, ACCECN1 = 172, 174
 
 # RFC 7323 section 2.3: a larger shift count is received as this one.
 MAX_WSCALE = 14
@@ -28,22 +31,28 @@ MAX_WSCALE = 14
 # NOP, NOP, kind 8, length 10: the layout of RFC 7323 appendix A, which everybody sends.
 _TIMESTAMPS_FIRST = 0x0101080A
 
-_fixed = struct.Struct("!4xIIxBH2xH").unpack_from
-_timestamped = struct.Struct("!4xIIxBH2xHIII").unpack_from
+_fixed = struct.Struct("!4xIIHH2xH").unpack_from
+_timestamped = struct.Struct("!4xIIHH2xHIII").unpack_from
 _u16 = struct.Struct("!H").unpack_from
 _two_u32 = struct.Struct("!II")
 _u32_pair = _two_u32.unpack_from
 _sack_blocks: Callable[[Buffer], Iterator[tuple[int, int]]] = _two_u32.iter_unpack
 _pack_timestamps = struct.Struct("!III").pack
-_pack_ipv4 = struct.Struct("!2sHH4sH12sIIBBHHH").pack
-_pack_ipv6 = struct.Struct("!4sH38sIIBBHHH").pack
+_pack_ipv4 = struct.Struct("!2sHH4sH12sIIHHHH").pack
+_pack_ipv6 = struct.Struct("!4sH38sIIHHHH").pack
 
-_FLAG_NAMES = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
+_FLAG_NAMES = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE")
+
+_ECT_0 = 2
+"""RFC 3168 5: the codepoint of an ECN-capable transport, in the low bits of the traffic class."""
 
 
 def flags_text(flags: int) -> str:
     """The names of the flags that are set, low bit first: "SYN,ACK"; "none" if no flag is."""
     return ",".join(n for bit, n in enumerate(_FLAG_NAMES) if flags >> bit & 1) or "none"
+
+
+AccEcnFields: TypeAlias = tuple[int | None, int | None, int | None]
 
 
 class Segment:
@@ -52,11 +61,16 @@ class Segment:
     `window` is the field as sent, never scaled. `tsval` is None without a timestamps option, and
     `tsecr` then 0. `mss`, `wscale`, `sack_permitted` are reported whatever the flags say: whether
     they mean anything on a segment without SYN is the core's matter. `seq` and `ack` leave the
-    parser modulo 2³²; the core overwrites them by its own unwrapped numbers.
+    parser modulo 2³²; the core overwrites them by its own unwrapped numbers. `ecn` is the codepoint
+    of the IP header (RFC 3168 5: Not-ECT 0, ECT(1) 1, ECT(0) 2, CE 3), which the parser of the TCP
+    header does not see. `accecn` holds the fields of an AccECN option: EE0B, ECEB and EE1B, None
+    where the option leaves one out (RFC 9768 3.2.3).
     """
 
     __slots__ = (
+        "accecn",
         "ack",
+        "ecn",
         "flags",
         "gso_size",
         "mss",
@@ -100,6 +114,8 @@ class Segment:
         self.wscale = wscale
         self.sack_permitted = sack_permitted
         self.gso_size = gso_size
+        self.ecn = 0
+        self.accecn: AccEcnFields | None = None
 
     @property
     def length(self) -> int:
@@ -123,6 +139,10 @@ class Segment:
             parts.append(f"ts={self.tsval}/{self.tsecr}")
         if self.sack:
             parts.append("sack=" + ",".join(f"{left}-{right}" for left, right in self.sack))
+        if self.accecn is not None:
+            parts.append("accecn=" + "/".join(map(str, self.accecn)))
+        if self.ecn:
+            parts.append(("", "ECT(1)", "ECT(0)", "CE")[self.ecn])
         if self.gso_size:
             parts.append(f"gso={self.gso_size}")
         return f"<Segment {' '.join(parts)}>"
@@ -131,8 +151,9 @@ class Segment:
 def parse(packet: memoryview, offset: int, end: int) -> Segment:
     """The segment in `packet[offset:end]`; its payload is a view of the packet.
 
-    The checksum is not looked at (`verify_checksum` does that), nor are the reserved bits (RFC 9293
-    section 3.1: ignored on receipt). Raises Malformed for a short header or a bad data offset.
+    The checksum is not looked at (`verify_checksum` does that), nor are the three reserved bits
+    (RFC 9293 section 3.1: ignored on receipt). Raises Malformed for a short header or a bad data
+    offset.
     """
     available = end - offset
     if available < 20:
@@ -144,12 +165,12 @@ def parse(packet: memoryview, offset: int, end: int) -> Segment:
     if header_length >= 32:
         seq, ack, flags, window, urgent, layout, tsval, tsecr = _timestamped(packet, offset)
         if layout == _TIMESTAMPS_FIRST:
-            segment = Segment(seq, ack, flags, window, urgent, payload, tsval, tsecr)
+            segment = Segment(seq, ack, flags & _FLAGS, window, urgent, payload, tsval, tsecr)
             if header_length > 32:
                 _parse_options(segment, packet[offset + 32 : offset + header_length])
             return segment
     seq, ack, flags, window, urgent = _fixed(packet, offset)
-    segment = Segment(seq, ack, flags, window, urgent, payload)
+    segment = Segment(seq, ack, flags & _FLAGS, window, urgent, payload)
     if header_length > 20:
         _parse_options(segment, packet[offset + 20 : offset + header_length])
     return segment
@@ -187,9 +208,22 @@ def _parse_options(segment: Segment, options: memoryview) -> None:
         elif kind == WSCALE:
             if length == 3:
                 segment.wscale = min(options[position + 2], MAX_WSCALE)
-        elif kind == SACK_PERMITTED and length == 2:
-            segment.sack_permitted = True
+        elif kind == SACK_PERMITTED:
+            if length == 2:
+                segment.sack_permitted = True
+        elif kind in (ACCECN0, ACCECN1):
+            segment.accecn = _parse_accecn(kind, options[position + 2 : following])
         position = following
+
+
+def _parse_accecn(kind: int, fields: memoryview) -> AccEcnFields:
+    """RFC 9768 3.2.3: "implementations MUST use those whole 3-octet fields that fit within the
+    length and ignore the remainder of the option". Order 1 has them the other way round."""
+    first, second, third = (
+        int.from_bytes(fields[at : at + 3], "big") if at + 3 <= len(fields) else None
+        for at in (0, 3, 6)
+    )
+    return (first, second, third) if kind == ACCECN0 else (third, second, first)
 
 
 def verify_checksum(packet: Buffer, offset: int, end: int) -> bool:
@@ -217,13 +251,15 @@ def pack_options(
     sack_permitted: bool = False,
     timestamps: tuple[int, int] | None = None,
     sack: Sequence[tuple[int, int]] = (),
+    accecn: bytes = b"",
 ) -> bytes:
     """The options in Linux's layout: whole words, padded by leading NOPs; at most 40 bytes.
 
     `timestamps` is (TSval, TSecr). Of the `sack` blocks as many are sent, in order, as fit
-    (RFC 2018 section 4). Numbers of sequence space and of the timestamp clock may exceed 32 bits.
+    (RFC 2018 section 4). `accecn` is what `pack_accecn` made. Numbers of sequence space and of the
+    timestamp clock may exceed 32 bits.
     """
-    if mss is None and wscale is None and not sack_permitted and not sack:
+    if mss is None and wscale is None and not sack_permitted and not sack and not accecn:
         if timestamps is None:
             return b""
         return _pack_timestamps(
@@ -239,6 +275,8 @@ def pack_options(
         packed += b"\x01\x01\x04\x02"
     if wscale is not None:
         packed += struct.pack("!BBBB", NOP, WSCALE, 3, wscale)
+    if accecn:
+        packed += bytes((NOP,)) * (-len(accecn) % 4) + accecn
     blocks = sack[: (MAX_OPTIONS_LENGTH - len(packed) - 4) // 8]
     if blocks:
         packed += struct.pack("!BBBB", NOP, NOP, SACK, 2 + 8 * len(blocks))
@@ -247,10 +285,29 @@ def pack_options(
     return bytes(packed)
 
 
+def pack_accecn(kind: int, fields: Sequence[int]) -> bytes:
+    """An AccECN option, not padded: ACCECN0 with EE0B, ECEB, EE1B, or ACCECN1 with EE1B, ECEB,
+    EE0B; `fields` may leave out the last ones (RFC 9768 3.2.3). Counters may exceed 24 bits."""
+    packed = bytearray((kind, 2 + 3 * len(fields)))
+    for field in fields:
+        packed += (field & 0xFFFFFF).to_bytes(3, "big")
+    return bytes(packed)
+
+
 class HeaderTemplate:
     """The headers of one direction of one connection, all but what changes packed in advance."""
 
-    __slots__ = ("_after_length", "_base", "_ipv4", "_middle", "_pseudo", "_start", "_with_ports")
+    __slots__ = (
+        "_after_length",
+        "_base",
+        "_base_ect",
+        "_ipv4",
+        "_middle",
+        "_pseudo",
+        "_start",
+        "_start_ect",
+        "_with_ports",
+    )
 
     def __init__(
         self,
@@ -263,7 +320,8 @@ class HeaderTemplate:
         traffic_class: int = 0,
         flow_label: int = 0,
     ) -> None:
-        """Addresses of 4 or 16 bytes, both alike; `traffic_class` is the octet, DSCP and ECN.
+        """Addresses of 4 or 16 bytes, both alike; `traffic_class` is the octet, DSCP and ECN;
+        frames that ask for ECT(0) have that instead of its ECN bits.
 
         `flow_label` (20 bits) means nothing in IPv4.
         """
@@ -281,7 +339,7 @@ class HeaderTemplate:
             self._after_length = whole[6:10]
             self._middle = whole[12:] + ports
             # The IPv4 header's sum without total length, identification and checksum.
-            self._base = checksum.sum_buffers((whole[:2], whole[6:10], whole[12:]))
+            self._base = checksum.sum_buffers((self._start, whole[6:10], whole[12:]))
         else:
             whole = ipv6.header(
                 local,
@@ -297,6 +355,17 @@ class HeaderTemplate:
         self._pseudo = checksum.pseudo_header_sum(local, remote, PROTOCOL, 0)
         self._with_ports = self._pseudo + local_port + remote_port
 
+        self._vary()
+
+    def _vary(self) -> None:
+        """What frames that are ECT(0) begin with, beside those that are not."""
+        start = self._start
+        if self._ipv4:
+            self._start_ect = bytes((start[0], start[1] & 0xFC | _ECT_0))
+        else:
+            self._start_ect = bytes((start[0], start[1] & 0xCF | _ECT_0 << 4)) + start[2:]
+        self._base_ect = self._base + self._start_ect[1] - start[1]
+
     def set_ip(self, *, hop_limit: int, traffic_class: int) -> None:
         """Change hop limit and DSCP of the frames to come (RFC 9293 SHLD-21).
 
@@ -310,6 +379,7 @@ class HeaderTemplate:
             word = int.from_bytes(self._start, "big") & ~(0xFC << 20) | (traffic_class & 0xFC) << 20
             self._start = word.to_bytes(4, "big")
             self._middle = self._middle[:1] + bytes((hop_limit,)) + self._middle[2:]
+        self._vary()
 
     def frame(
         self,
@@ -323,6 +393,7 @@ class HeaderTemplate:
         payload_length: int = 0,
         gso_size: int = 0,
         urgent: int = 0,
+        ect: bool = False,
         offload: bool,
         identification: int = 0,
         reason: str = "",
@@ -333,19 +404,20 @@ class HeaderTemplate:
         whole number of words; `payload_length` is the sum over `payload`, which the caller knows.
         With `offload` the checksum field holds the pseudo-header's sum only, over the whole length
         even when `gso_size` asks for cutting, and no byte of the payload is touched. Without it the
-        checksum is complete. IPv4 packets have DF set.
+        checksum is complete. `ect`: the packet, or each of those it is cut into, is ECT(0). IPv4
+        packets have DF set.
         """
         option_length = len(options)
         length = 20 + option_length + payload_length
-        data_offset = 80 + option_length * 4
+        offset_flags = (80 + option_length * 4 << 8) + flags
+        start, base = (self._start_ect, self._base_ect) if ect else (self._start, self._base)
         seq &= 0xFFFFFFFF
         ack &= 0xFFFFFFFF
         if offload:
             field = (self._pseudo + length) % 0xFFFF
         else:
             # Numbers of 32 bits are congruent to the sum of their halves.
-            total = self._with_ports + length + seq + ack + (data_offset << 8) + flags
-            total += window + urgent
+            total = self._with_ports + length + seq + ack + offset_flags + window + urgent
             if option_length:
                 total += int.from_bytes(options, "big")
             if payload_length:
@@ -356,16 +428,15 @@ class HeaderTemplate:
             checksum_start = 20
             packet_length = 20 + length
             header = _pack_ipv4(
-                self._start,
+                start,
                 packet_length,
                 identification,
                 self._after_length,
-                -(self._base + packet_length + identification) % 0xFFFF,
+                -(base + packet_length + identification) % 0xFFFF,
                 self._middle,
                 seq,
                 ack,
-                data_offset,
-                flags,
+                offset_flags,
                 window,
                 field,
                 urgent,
@@ -374,13 +445,12 @@ class HeaderTemplate:
             checksum_start = 40
             packet_length = 40 + length
             header = _pack_ipv6(
-                self._start,
+                start,
                 length,
                 self._middle,
                 seq,
                 ack,
-                data_offset,
-                flags,
+                offset_flags,
                 window,
                 field,
                 urgent,

@@ -136,7 +136,8 @@ def test_nothing_to_say_about_an_honest_stack() -> None:
         (closing, put(33, bytes((ACK | FIN,))), "without PSH"),
         (after_syn, put(33, b"\0"), "no ACK, SYN or RST"),
         (after_syn, put(40, bytes((2, 4, 5, 180))), "mss without SYN"),
-        (after_syn, put(32, b"\x81"), "reserved bits"),
+        (after_syn, put(32, b"\x82"), "reserved bits"),
+        (after_syn, put(32, b"\x81"), "not agreed on"),
         (with_text, add(SEQ, 1 << 21), "beyond the peer's window"),
     ],
 )

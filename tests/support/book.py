@@ -9,6 +9,7 @@ from __future__ import annotations
 from aiotcp.reasons import Why
 from aiotcp.tcp.seq import unwrap
 from aiotcp.wire.tcp import ACK, FIN, PSH, RST, SYN, Segment
+from tests.support.wirecheck import ECN_FLAGS, ecn_without_agreement
 
 _LEAST_MSS = 48
 
@@ -72,6 +73,8 @@ class Book:
         self.nxt = self.una = syn.seq if syn is not None else 0
         self.fin: int | None = None
         self._probed = False
+        self._asked = 0
+        """The ECN flags of its SYNs."""
         self._ends_unpushed: set[int] = set()
         self._stream = bytearray()
         self._stream_start = self.nxt + 1
@@ -183,6 +186,7 @@ class Book:
             self.nxt += 1
         elif segment.flags & ACK:
             self.syn = segment  # crossed: the SYN+ACK says what both sides agreed on
+        self._asked |= segment.flags & ECN_FLAGS
         if segment.flags & ACK:
             offer = self._offers.get((segment.ack - 1) & 0xFFFF_FFFF)
             if offer is None:
@@ -252,6 +256,10 @@ class Book:
                 faults.append("a second FIN elsewhere in sequence space")
         if self.fin is not None and end > self.fin + 1:
             faults.append("data beyond our FIN")
+        if not self._asked:
+            faults += ecn_without_agreement(segment)
+        if segment.ecn and (seq < self.nxt or reason == Why.WINDOW_PROBE):
+            faults.append("a retransmission or a probe that is ECN-capable (3168-2)")
         if end > seq:
             faults += self._text(segment, seq, text_end, end, options_length, reason)
         self._probed = reason == Why.WINDOW_PROBE or (self._probed and end <= self.nxt)

@@ -35,7 +35,14 @@ from aiotcp.wire import icmp, tcp
 from aiotcp.wire.tcp import ACK, FIN, PSH, RST, SYN, HeaderTemplate, Segment, flags_text
 from tests.support.app import App
 from tests.support.wire import AUTO, Auto, Fields, Seen, Wire, describe
-from tests.support.wirecheck import Flow, options_of, readable, transport, with_checksum
+from tests.support.wirecheck import (
+    Flow,
+    codepoint,
+    options_of,
+    readable,
+    transport,
+    with_checksum,
+)
 
 __all__ = ["App", "Fields", "Peer", "Seen", "describe", "with_checksum"]
 
@@ -147,6 +154,7 @@ class Peer:
         """A packet of the stack for this peer: what it is, and what is wrong with it."""
         _, offset, end = transport(packet)
         segment = tcp.parse(memoryview(packet), offset, end)
+        segment.ecn = codepoint(packet)
         faults = list(self.flow.sent(segment))
         options = options_of(packet, offset)
         if len(segment.payload) + len(options) * bool(segment.payload) > self.flow.largest():
@@ -294,7 +302,11 @@ class Peer:
         if not flags & SYN:
             window >>= self.flow.peer_shift
         template = HeaderTemplate(
-            pack(self.host), self.port, pack(self.stack_host), self.stack_port
+            pack(self.host),
+            self.port,
+            pack(self.stack_host),
+            self.stack_port,
+            traffic_class=fields.get("ecn", 0),
         )
         return template.frame(
             self.iss + seq,

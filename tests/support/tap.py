@@ -21,6 +21,7 @@ from aiotcp.wire import checksum, icmp, ipv4, ipv6, tcp
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.malformed import Malformed
 from tests.support.book import Book
+from tests.support.wirecheck import codepoint, ecn_faults
 
 _MOST_FAULTS = 10
 _stamp = struct.Struct("!dcI").pack
@@ -140,10 +141,12 @@ class Tap:
             faults.append(f"{len(packet)} bytes are too many for the link")
         if not _checksum_is_right(frame, packet, offset, end):
             faults.append("a wrong checksum (MUST-2)")
-        if packet[offset + 12] & 0x0F:
+        if packet[offset + 12] & 0x0E:
             faults.append("reserved bits that are not zero (ST-27)")
         options = (packet[offset + 12] >> 4) * 4 - 20
         segment.gso_size = frame.gso_size
+        segment.ecn = codepoint(packet)
+        faults += ecn_faults(segment)
         book = self._book(_flow(packet, inbound=False))
         faults += book.sent(segment, options, frame.reason)
         return [f"{fault} in {segment}" for fault in faults]

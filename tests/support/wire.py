@@ -53,6 +53,11 @@ class Seen:
         first: int = struct.unpack_from("!H", self.packet)[0]
         return first & 0xFF if first >> 12 == 4 else first >> 4 & 0xFF
 
+    @property
+    def ecn(self) -> int:
+        """The codepoint of the IP header: 0 Not-ECT, 1 ECT(1), 2 ECT(0), 3 CE."""
+        return self.traffic_class & 3
+
 
 def describe(seen: Seen) -> str:
     """One line, numbers relative."""
@@ -89,6 +94,8 @@ class Fields(TypedDict, total=False):
     options: bytes
     """The raw bytes, whole words, instead of all of the above."""
     urgent: int
+    ecn: int
+    """The codepoint with which it arrives."""
 
 
 class End(Protocol):

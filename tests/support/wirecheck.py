@@ -14,6 +14,8 @@ from aiotcp.wire import checksum, icmp, ipv4, ipv6, tcp
 from aiotcp.wire.malformed import Malformed
 from aiotcp.wire.tcp import ACK, RST, SYN, URG, Segment
 
+ECN_FLAGS = tcp.AE | tcp.CWR | tcp.ECE
+
 _ON_SYN_ONLY = {tcp.MSS: "MSS", tcp.WSCALE: "window scale", tcp.SACK_PERMITTED: "SACK permitted"}
 
 
@@ -30,6 +32,10 @@ class Flow:
         """Every SYN of the peer, by its number."""
         self.edge = 0
         self.tsval = 0
+        self.asked = 0
+        """The ECN flags of the stack's SYNs."""
+        self.nxt = 0
+        """One above the highest number that the stack has sent; 0 before its SYN."""
 
     @property
     def shift(self) -> int:
@@ -64,12 +70,19 @@ class Flow:
 
     def sent(self, segment: Segment) -> Iterator[str]:
         """A segment of the stack: the faults in it."""
+        yield from ecn_faults(segment)
         if segment.flags & RST:
             return
         if segment.flags & SYN:
             yield from self._syn(segment)
         elif not segment.flags & ACK:
             yield "a segment without SYN, RST or ACK"
+        if not self.asked and not segment.flags & SYN:
+            yield from ecn_without_agreement(segment)
+        seq = unwrap(segment.seq, self.nxt)
+        if segment.ecn and seq < self.nxt:
+            yield "a retransmission that is ECN-capable (3168-2)"
+        self.nxt = max(self.nxt, seq + segment.length)
         if segment.flags & ACK:
             shift = 0 if segment.flags & SYN else self.shift
             ack = unwrap(segment.ack, self.edge) if self.edge else segment.ack
@@ -92,6 +105,9 @@ class Flow:
         if self.syn is None or self.syn.seq != segment.seq:  # not a repetition
             self.offer = None
             self.edge = self.tsval = 0
+            self.nxt = segment.seq
+            self.asked = 0
+        self.asked |= segment.flags & ECN_FLAGS
         self.syn = segment
         if not segment.flags & ACK:
             if segment.tsecr:
@@ -125,6 +141,30 @@ class Flow:
         return self.default_mss if self.offer.mss is None else max(self.offer.mss, 48)
 
 
+def ecn_faults(segment: Segment) -> Iterator[str]:
+    """RFC 3168 6.1.1, 6.1.4, 6.1.6: what may be ECN-capable is new data and nothing else. A stack
+    does not say of itself that it met congestion, and of ECT(0) and ECT(1) it uses the first."""
+    if not segment.ecn:
+        return
+    if segment.ecn != 2:
+        yield f"codepoint {segment.ecn} in the IP header of what is sent"
+    if segment.flags & (SYN | RST):
+        yield "SYN or RST that is ECN-capable (3168-2)"
+    elif not segment.payload:
+        yield "no data, and ECN-capable (3168-2)"
+
+
+def ecn_without_agreement(segment: Segment) -> Iterator[str]:
+    """RFC 3168 6.1.1: what must not be on a segment if no SYN of its sender spoke of ECN."""
+    if segment.ecn or segment.flags & ECN_FLAGS or segment.accecn is not None:
+        yield "ECN that was not agreed on (3168-1)"
+
+
+def codepoint(packet: bytes | memoryview) -> int:
+    """Of the IP header (RFC 3168 5): 0 Not-ECT, 1 ECT(1), 2 ECT(0), 3 CE."""
+    return packet[1] & 3 if packet[0] >> 4 == 4 else packet[1] >> 4 & 3
+
+
 def transport(packet: bytes) -> tuple[int, int, int]:
     """(protocol, transport offset, end) of a packet whose checksums are to be right."""
     version = packet[0] >> 4
@@ -154,7 +194,7 @@ def check(packet: bytes, mtu: int) -> Iterator[str]:
 def _check_tcp(packet: bytes, offset: int, end: int) -> Iterator[str]:
     if not tcp.verify_checksum(packet, offset, end):
         yield "a wrong TCP checksum (MUST-2)"
-    if packet[offset + 12] & 0x0F:
+    if packet[offset + 12] & 0x0E:
         yield "reserved bits that are not zero (ST-27)"
     segment = tcp.parse(memoryview(packet), offset, end)
     if segment.urgent and not segment.flags & URG:

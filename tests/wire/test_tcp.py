@@ -71,7 +71,7 @@ def test_syn_and_fin_occupy_a_sequence_number_each(flags: int, payload: bytes, l
 
 @pytest.mark.req("ST-27")
 @pytest.mark.parametrize("options", [b"", TIMESTAMPS])
-@pytest.mark.parametrize("reserved", range(1, 16))
+@pytest.mark.parametrize("reserved", range(2, 16, 2))
 def test_reserved_bits_are_ignored(options: bytes, reserved: int) -> None:
     plain = segment(options, b"abc")
     assert repr(segment(options, b"abc", reserved=reserved)) == repr(plain)
@@ -295,3 +295,53 @@ def test_scapy_and_dpkt_read_the_same(
     assert known.get(dpkt.tcp.TCP_OPT_MSS) == (
         None if found.mss is None else found.mss.to_bytes(2, "big")
     )
+
+
+# -- ECN (RFC 3168, RFC 9768) -------------------------------------------------------------------
+
+
+@pytest.mark.req("8311-1")
+@pytest.mark.parametrize("options", [b"", TIMESTAMPS])
+def test_the_ae_flag_is_the_one_beside_cwr(options: bytes) -> None:
+    assert segment(options, flags=ACK | tcp.CWR, reserved=1).flags == ACK | tcp.CWR | tcp.AE
+
+
+@pytest.mark.req("8311-1")
+@pytest.mark.parametrize(
+    ("option", "fields"),
+    [
+        (b"\xac\x0b\0\0\1\0\0\2\0\0\3", (1, 2, 3)),
+        (b"\xac\x08\0\0\1\0\0\2", (1, 2, None)),
+        (b"\xac\x05\xff\xff\xff", (0xFFFFFF, None, None)),
+        (b"\xac\x02", (None, None, None)),
+        (b"\xae\x0b\0\0\1\0\0\2\0\0\3", (3, 2, 1)),
+        (b"\xae\x08\0\0\1\0\0\2", (None, 2, 1)),
+        (b"\xae\x05\0\0\1", (None, None, 1)),
+        (b"\xac\x07\0\0\1\0\0", (1, None, None)),  # whole fields, the rest is padding
+        (b"\xac\x0e\0\0\1\0\0\2\0\0\3\0\0\4", (1, 2, 3)),
+    ],
+)
+def test_accecn_options(option: bytes, fields: tuple[int | None, ...]) -> None:
+    assert segment(padded(option)).accecn == fields
+    assert segment(b"").accecn is None
+
+
+@pytest.mark.req("8311-1")
+@pytest.mark.parametrize("kind", [tcp.ACCECN0, tcp.ACCECN1])
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_accecn_options_there_and_back(kind: int, count: int) -> None:
+    fields = (0x1234567, 2, 3)[:count]
+    packed = tcp.pack_options(timestamps=(1, 2), accecn=tcp.pack_accecn(kind, fields))
+    read = segment(packed)
+    expected = (0x234567, 2, 3)[:count] + (None,) * (3 - count)
+    assert read.accecn == (expected if kind == tcp.ACCECN0 else expected[::-1])
+    assert (read.tsval, read.tsecr) == (1, 2)
+
+
+def test_accecn_options_leave_room_for_sack_blocks_that_fit() -> None:
+    blocks = [(1, 2), (3, 4), (5, 6), (7, 8)]
+    accecn = tcp.pack_accecn(tcp.ACCECN0, (1, 2))
+    packed = tcp.pack_options(timestamps=(1, 2), accecn=accecn, sack=blocks)
+    assert len(packed) == 40
+    assert segment(packed).sack == ((1, 2), (3, 4))
+    assert segment(packed).accecn == (1, 2, None)

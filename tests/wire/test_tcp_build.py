@@ -111,7 +111,7 @@ def test_options_are_whole_words_and_read_back(
     ports=st.tuples(words16, words16),
     seq=st.integers(0, 1 << 40),
     ack=st.integers(0, 1 << 40),
-    flags=octets,
+    flags=st.integers(0, 0x1FF),
     window=words16,
     urgent=words16,
     options=st.sampled_from((b"", pack_options(timestamps=TS), pack_options(mss=9, wscale=1))),
@@ -119,6 +119,7 @@ def test_options_are_whole_words_and_read_back(
     hop_limit=octets,
     traffic_class=octets,
     identification=words16,
+    ect=st.booleans(),
 )
 def test_frames_are_what_scapy_builds(
     ends: tuple[bytes, bytes],
@@ -133,6 +134,7 @@ def test_frames_are_what_scapy_builds(
     hop_limit: int,
     traffic_class: int,
     identification: int,
+    ect: bool,
 ) -> None:
     template = HeaderTemplate(
         ends[0], ports[0], ends[1], ports[1], hop_limit=hop_limit, traffic_class=traffic_class
@@ -148,7 +150,10 @@ def test_frames_are_what_scapy_builds(
         urgent=urgent,
         offload=False,
         identification=identification,
+        ect=ect,
     )
+    if ect:
+        traffic_class = traffic_class & 0xFC | 2
     packet = frame.to_bytes()
     assert frame.length == len(packet)
     assert frame.checksum_start == 0
@@ -261,11 +266,14 @@ def test_hop_limit_and_dscp_can_be_changed(family: int, offload: bool) -> None:
     changed = HeaderTemplate(local, 1, remote, 2, flow_label=0xABCDE, traffic_class=0x25)
     changed.set_ip(hop_limit=9, traffic_class=0xFC)
     made = HeaderTemplate(local, 1, remote, 2, flow_label=0xABCDE, hop_limit=9, traffic_class=0xFD)
-    packets = [
-        template.frame(1, 2, ACK, 3, payload=[b"hello"], payload_length=5, offload=offload)
-        for template in (changed, made)
-    ]
-    assert packets[0].to_bytes() == packets[1].to_bytes()
+    for ect in (False, True):
+        packets = [
+            template.frame(
+                1, 2, ACK, 3, payload=[b"hello"], payload_length=5, ect=ect, offload=offload
+            )
+            for template in (changed, made)
+        ]
+        assert packets[0].to_bytes() == packets[1].to_bytes()
 
 
 def test_addresses_of_two_families_are_the_callers_mistake() -> None:
