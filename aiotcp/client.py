@@ -6,6 +6,7 @@ import asyncio
 import errno
 import itertools
 import socket
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
@@ -97,8 +98,10 @@ async def create_connection(
 ) -> tuple[Transport, _ProtocolT]:
     """Open a connection and give it to a protocol, as `loop.create_connection()` does without ssl.
 
-    Addresses are tried one after the other, each until it answers or TCP gives up (see
-    `Options.syn_retries`). `happy_eyeballs_delay` turns interleaving of the address families on.
+    Addresses are tried one after the other, each until it answers, TCP gives up (see
+    `Options.syn_retries`) or a router reports that it can not be reached. With
+    `happy_eyeballs_delay` the next one has its turn after so many seconds, beside those before
+    it, and the address families alternate; the first connection that opens is taken (RFC 8305).
 
     Raises ValueError for arguments that do not go together, socket.gaierror for a bad name, and
     the OSError of the attempt: ConnectionRefusedError, TimeoutError, …; if several attempts failed
@@ -119,7 +122,7 @@ async def create_connection(
         interleave = 1
     if interleave:
         targets = _interleaved(targets, interleave)
-    connection = await _connect_any(stack, targets, sources, all_errors)
+    connection = await _connect_any(stack, targets, sources, all_errors, happy_eyeballs_delay)
     try:
         protocol = protocol_factory()
     except BaseException:
@@ -155,17 +158,40 @@ async def _connect_any(
     targets: Sequence[Resolved],
     sources: Sequence[Resolved] | None,
     all_errors: bool,
+    delay: float | None,
 ) -> Connection:
-    """The first connection that opens; the addresses have their turn in order."""
+    """The first connection that opens; the addresses have their turn in order.
+
+    The next one begins when an attempt has failed; after `delay` seconds, beside those that go on
+    (RFC 8305 5); and as soon as a router reports that an attempt gets nowhere. RFC 5461 4.1 would
+    abort that one, against MUST-56: here it goes on while there are others, in case the report was
+    of the moment or forged, and is given up when all of those have failed.
+    """
+    race = _Race(stack)
+    waiting = deque(targets)
     errors: list[OSError] = []
     try:
-        for target in targets:
-            try:
-                return await _connect(stack, target, sources, errors)
-            except OSError as exc:
-                errors.append(exc)
-        raise _combined(errors, all_errors)
+        while True:
+            if waiting and race.is_due:
+                try:
+                    race.begin(waiting.popleft(), sources, errors)
+                except OSError as exc:
+                    errors.append(exc)
+                continue
+            if not race.attempts or (not waiting and race.is_hopeless(targets[-1])):
+                errors += [attempt.failure() for attempt in race.attempts]
+                raise _combined(errors, all_errors)
+            await race.news(delay if waiting else None)
+            for attempt in list(race.attempts):
+                connection = attempt.connection
+                if connection.established:
+                    race.attempts.remove(attempt)
+                    return connection
+                if connection.ended:
+                    race.lost(attempt)
+                    errors.append(attempt.failure())
     finally:
+        race.end()
         errors.clear()  # each holds a traceback, and so the frames that hold this list
 
 
@@ -175,29 +201,6 @@ def _combined(errors: list[OSError], all_errors: bool) -> Exception:
     if all(str(exc) == str(errors[0]) for exc in errors):
         return errors[0]
     return OSError(f"Multiple exceptions: {', '.join(str(exc) for exc in errors)}")
-
-
-async def _connect(
-    stack: PacketStack,
-    target: Resolved,
-    sources: Sequence[Resolved] | None,
-    errors: list[OSError],
-) -> Connection:
-    """Open one connection. Failures to take a local address that did not end it go to `errors`."""
-    attempt = _Attempt(stack)
-    attempt.connection = connection = _begin(stack, target, sources, attempt, errors)
-    try:
-        await attempt.over
-    except BaseException:
-        connection.user = None
-        connection.abort()
-        stack.push(connection)
-        raise
-    if connection.ended:
-        connection.user = None
-        number = connection.error.errno if connection.error else errno.ECONNABORTED
-        raise OSError(number, f"Connect call failed {target.address}")
-    return connection
 
 
 def _begin(
@@ -237,21 +240,105 @@ def bind_error(exc: OSError, address: Address) -> OSError:
 class _Attempt:
     """The user of a connection until it has opened, or failed to."""
 
-    def __init__(self, stack: PacketStack) -> None:
-        self.over: asyncio.Future[None] = stack.loop.create_future()
-        self.connection: Connection | None = None
-        self._stack = stack
+    def __init__(self, race: _Race, target: Resolved) -> None:
+        self.target = target
+        self.connection: Connection = None  # type: ignore[assignment]  # set before anything else
+        self.doubtful = False
+        """A router has reported a soft error."""
+        self._race = race
 
     def progress(self) -> None:
         connection = self.connection
-        if connection is None or self.over.done():
-            return
+        if connection is None:
+            return  # in the call that makes it
+        soft_error = connection.soft_error
+        if (
+            not self.doubtful
+            and soft_error is not None
+            and soft_error.errno != errno.ETIMEDOUT  # R1, no report
+        ):
+            self.doubtful = True
+            self._race.next_is_due()
         if connection.established or connection.ended:
-            self.over.set_result(None)
+            self._race.wake()
 
     def close(self) -> None:
         """The stack is closing."""
-        if self.connection is not None:
-            self.connection.close()
-            self._stack.push(self.connection)
-            self.progress()
+        self.connection.close()
+        self._race.stack.push(self.connection)
+        self.progress()
+
+    def failure(self) -> OSError:
+        """Why there is no connection, in the words of asyncio."""
+        error = self.connection.error or self.connection.soft_error
+        number = error.errno if error is not None else errno.ECONNABORTED
+        return OSError(number, f"Connect call failed {self.target.address}")
+
+
+class _Race:
+    """The attempts that are under way."""
+
+    def __init__(self, stack: PacketStack) -> None:
+        self.stack = stack
+        self.attempts: list[_Attempt] = []
+        self._news: asyncio.Future[None] | None = None
+        self._began_at = 0.0
+        self._due = True
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the next address is to have its turn."""
+        return self._due or not self.attempts
+
+    def is_hopeless(self, last: Resolved) -> bool:
+        """All have failed but some that routers have reported on. The attempt at the last address
+        is none of those: there is nothing to try instead."""
+        return all(attempt.doubtful and attempt.target is not last for attempt in self.attempts)
+
+    def begin(
+        self, target: Resolved, sources: Sequence[Resolved] | None, errors: list[OSError]
+    ) -> None:
+        """Start one more. Raises OSError; failures to take a local address that did not end it go
+        to `errors`."""
+        self._due = False
+        self._began_at = self.stack.loop.time()
+        attempt = _Attempt(self, target)
+        attempt.connection = _begin(self.stack, target, sources, attempt, errors)
+        self.attempts.append(attempt)
+
+    async def news(self, delay: float | None) -> None:
+        """Wait until an attempt has something to tell, or began `delay` seconds ago."""
+        loop = self.stack.loop
+        self._news = loop.create_future()
+        timer = None
+        if delay is not None:
+            timer = loop.call_at(self._began_at + delay, self.next_is_due)
+        try:
+            await self._news
+        finally:
+            self._news = None
+            if timer is not None:
+                timer.cancel()
+
+    def lost(self, attempt: _Attempt) -> None:
+        """It failed, and so the next one begins without delay."""
+        self.attempts.remove(attempt)
+        attempt.connection.user = None
+        self._due = True
+
+    def next_is_due(self) -> None:
+        self._due = True
+        self.wake()
+
+    def wake(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    def end(self) -> None:
+        """Those that are still under way have lost, or nobody waits for them any more."""
+        for attempt in self.attempts:
+            connection = attempt.connection
+            connection.user = None
+            connection.abort()
+            self.stack.push(connection)
+        self.attempts.clear()

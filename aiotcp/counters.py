@@ -29,6 +29,8 @@ class Counters:
     """Closed connections that gave way to newer ones (`Options.max_orphans`)."""
     challenge_acks_withheld: int = 0
     """Challenge ACKs that the limit of the stack held back (`Options.challenge_ack_rate`)."""
+    path_mtus_evicted: int = 0
+    """Path MTUs that were forgotten before their time (`Options.max_path_mtus`)."""
     sent: Counter[str] = field(default_factory=Counter)
     """Frames by their reason (`aiotcp.reasons.Why`)."""
     dropped: Counter[Drop] = field(default_factory=Counter)
@@ -47,6 +49,7 @@ class Counters:
             "time_wait_evicted": self.time_wait_evicted,
             "orphans_reset": self.orphans_reset,
             "challenge_acks_withheld": self.challenge_acks_withheld,
+            "path_mtus_evicted": self.path_mtus_evicted,
         }
         table.update((f"sent_{why}", count) for why, count in sorted(self.sent.items()))
         table.update((f"dropped_{drop}", count) for drop, count in sorted(self.dropped.items()))

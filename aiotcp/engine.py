@@ -37,6 +37,7 @@ from aiotcp.tcp.connection import Connection, Path, State
 from aiotcp.tcp.halfopen import HalfOpen
 from aiotcp.tcp.isn import timestamp_offset
 from aiotcp.tcp.listener import Listener
+from aiotcp.tcp.pmtucache import PathMtuCache
 from aiotcp.tcp.timewait import TimeWait
 from aiotcp.timers import Timed, TimerQueue
 from aiotcp.wire import ipv4, ipv6, tcp
@@ -70,6 +71,8 @@ class Engine(PassiveOpens):
         self.options = options if options is not None else Options()
         self.addresses = LocalAddresses(list(addresses))
         self.counters = Counters()
+        self.paths = PathMtuCache(self.options.max_path_mtus, self._path_mtu_evicted)
+        """The paths whose MTU is known to be less than the link's."""
         self.closed = False
         self.lost: OSError | None = None
         """Why the link is gone, if it is."""
@@ -377,6 +380,9 @@ class Engine(PassiveOpens):
             offload=link.checksum_offload,
         )
 
+    def _path_mtu_evicted(self) -> None:
+        self.counters.path_mtus_evicted += 1
+
     def _template(self, key: bytes, options: Options) -> tcp.HeaderTemplate:
         local, local_port, remote, remote_port = split_flow(key)
         return tcp.HeaderTemplate(
@@ -403,6 +409,7 @@ class Engine(PassiveOpens):
             ts_offset=timestamp_offset(self._secret, key),
             now=now,
             random=self._random.random,
+            paths=self.paths,
             transmit=self._transmit,
         )
         conn.challenges.shared = self._challenges

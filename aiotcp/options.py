@@ -7,6 +7,7 @@ connection. Linux's names are used where Linux has the same knob.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -63,6 +64,20 @@ class Options:
     traffic_class: int = 0
     """Octet whose upper six bits, the DSCP, are every packet's (MUST-48); the lower two are not
     looked at, since they belong to `ecn`; 0 to 255."""
+
+    # -- path MTU ---------------------------------------------------------------------
+    mtu_probing: str = "blackhole"
+    """Packetization-layer path MTU discovery (RFC 4821), as Linux' tcp_mtu_probing: "off";
+    "blackhole", once full-sized segments have timed out repeatedly; "on", always: connections
+    begin with `base_mtu` and probe upwards."""
+    base_mtu: int = 1200
+    """An IP packet of this size, bytes, passes nearly everywhere (RFC 8899 5.1.2, BASE_PLPMTU);
+    552 to 65535, and 1280 at least where the path is IPv6."""
+    mtu_expires_s: float = 600.0
+    """How long a path MTU below the link's is believed before more is tried (RFC 1191 6.3: at
+    least 300); 300 or more, infinity for ever."""
+    max_path_mtus: int = 4096
+    """Destinations whose path MTU the stack remembers; the oldest gives way beyond. 1 to 2**20."""
 
     # -- acknowledging ----------------------------------------------------------------
     delayed_ack_s: float = 0.04
@@ -138,6 +153,11 @@ class Options:
         _check("initial_window_segments", self.initial_window_segments, 1, 100)
         _check("hop_limit", self.hop_limit, 1, 255)
         _check("traffic_class", self.traffic_class, 0, 255)
+        if self.mtu_probing not in ("off", "blackhole", "on"):
+            raise ValueError(f"mtu_probing must be off, blackhole or on, not {self.mtu_probing!r}")
+        _check("base_mtu", self.base_mtu, 552, 65535)
+        _check("mtu_expires_s", self.mtu_expires_s, 300, math.inf)
+        _check("max_path_mtus", self.max_path_mtus, 1, 2**20)
         _check("delayed_ack_s", self.delayed_ack_s, 0, 0.499)
         _check("rto_initial_s", self.rto_initial_s, 0.001, 60)
         _check("rto_min_s", self.rto_min_s, 0.001, 60)

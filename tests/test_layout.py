@@ -45,7 +45,8 @@ ALGORITHMS = {
     *("seq", "rto", "congestion", "reno", "cubic", "hystart", "cwv", "delivery", "pacing"),
     *("bbr", "bbr_model", "bbr_control", "bbr_loss", "bbr_probe", "bbr_probe_rtt", "bbr_filters"),
     *("newreno", "recovery", "rack", "prr", "frto", "scoreboard"),
-    *("plpmtud", "ecn", "accecn", "accecn_echo", "autotune", "keepalive", "cork", "usertimeout"),
+    *("ecn", "accecn", "accecn_echo", "autotune", "keepalive", "cork", "usertimeout"),
+    *("plpmtud", "pmtucache"),
     *("reassembly", "window", "ackpolicy", "sendbuffer", "isn", "cookies", "challenge"),
 }
 ALGORITHMS_MAY_IMPORT = {

@@ -6,9 +6,9 @@
 The faults of one direction depend on its settings, its packets and the seed alone. Time comes from
 the loop, so under virtual time a whole bad network repeats exactly.
 
-What a packet goes through, in the order of Linux' sch_netem: `filter`; `duplicate`; `loss` (and
-`mark`); `corrupt`; `limit` (and `mark_above`); then it is either sent at once (`reorder`) or held
-for `delay` ± `jitter` and the time that `rate` takes. A duplicate meets a fate of its own from
+What a packet goes through, in the order of Linux' sch_netem: `filter`; `mtu`; `duplicate`; `loss`
+(and `mark`); `corrupt`; `limit` (and `mark_above`); then it is either sent at once (`reorder`) or
+held for `delay` ± `jitter` and the time that `rate` takes. A duplicate meets a fate of its own from
 `loss` on, where sch_netem lets one of two copies take the loss of both: so `loss=1.0` is a
 partition whatever else is set.
 """
@@ -79,6 +79,10 @@ class Netem:
     """Scripted faults: called with each IP packet as it is on the wire, checksums complete, before
     any other fault; the packet is dropped where it returns false."""
 
+    mtu: int = 0
+    """Largest IP packet that passes, bytes; larger ones vanish, and nobody reports it: a black
+    hole. 0: any."""
+
     def __post_init__(self) -> None:
         for name in ("loss", "duplicate", "reorder", "corrupt", "mark"):
             if not 0 <= getattr(self, name) <= 1:
@@ -88,6 +92,8 @@ class Netem:
                 raise ValueError(f"{name} must be a number from 0 up, not {getattr(self, name)!r}")
         if self.mark_above is not None and self.mark_above < 0:
             raise ValueError(f"mark_above must be at least 0 packets, not {self.mark_above!r}")
+        if self.mtu < 0:
+            raise ValueError(f"mtu must be a number of bytes, or 0, not {self.mtu!r}")
         if self.limit < 1:
             raise ValueError(f"limit must be at least 1 packet, not {self.limit!r}")
         if self.reorder and not self.delay:
@@ -112,9 +118,9 @@ class Impair:
     partial checksums completed. No packet is vouched for, and so a corrupted one is found out.
 
     Counters: for each direction, `outbound_` and `inbound_`, the packets that came (`packets`), the
-    faults applied (`filter`, `duplicate`, `loss`, `corrupt`, `limit`, `reorder`), those marked CE
-    (`mark`), `lost_held`,
-    packets still held when the link was closed, and `closed`, packets that came after that.
+    faults applied (`filter`, `mtu`, `duplicate`, `loss`, `corrupt`, `limit`, `reorder`), those
+    marked CE (`mark`), `lost_held`, packets still held when the link was closed, and `closed`,
+    packets that came after that.
     """
 
     def __init__(
@@ -275,6 +281,7 @@ class _Path:
             for word in (
                 "packets",
                 "filter",
+                "mtu",
                 "duplicate",
                 "loss",
                 "corrupt",
@@ -301,6 +308,8 @@ class _Path:
         netem = self.netem
         if netem.filter is not None and not netem.filter(packet):
             self._count("filter")
+        elif netem.mtu and len(packet) > netem.mtu:
+            self._count("mtu")
         else:
             if netem.duplicate and self._random.random() < netem.duplicate:
                 self._count("duplicate")

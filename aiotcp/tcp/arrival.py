@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 from aiotcp.errors import refused, reset
 from aiotcp.reasons import Drop, Why
-from aiotcp.tcp import ecn_setup
+from aiotcp.tcp import ecn_setup, pathmtu
 from aiotcp.tcp.congestion import Ack, Phase
 from aiotcp.tcp.opening import arrive_syn_sent, syn_acknowledged
 from aiotcp.tcp.recovery import Verdict
@@ -290,6 +290,8 @@ def _new_ack(conn: Connection, segment: Segment, now: float) -> None:
     if ack > conn.snd_nxt:
         conn.snd_nxt = ack  # the byte of a window probe was taken
     conn.sending.discard_to(ack)
+    if ack >= conn.mtu_mark:
+        pathmtu.on_ack(conn, ack, now)
     if conn.snd_up is not None and ack >= conn.snd_up:
         conn.snd_up = None
     verdict = conn.recovery.on_new_ack(acked, ack, conn.mss)

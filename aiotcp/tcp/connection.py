@@ -32,6 +32,7 @@ from aiotcp.tcp.congestion import CongestionControl, Start, initial_window
 from aiotcp.tcp.controls import congestion_control
 from aiotcp.tcp.cork import Cork
 from aiotcp.tcp.icmp import IcmpNews, on_icmp
+from aiotcp.tcp.pmtucache import PathMtuCache
 from aiotcp.tcp.scoreboard import Scoreboard
 from aiotcp.tcp.sendbuffer import Buffer
 from aiotcp.tcp.tcb import Endpoint, Milestone, Path, State, Tcb
@@ -99,11 +100,12 @@ class Connection(Tcb):
         ts_offset: int,
         now: float,
         random: Callable[[], float],
+        paths: PathMtuCache,
         transmit: Callable[[Frame], None],
     ) -> None:
         cc = CongestionControl(Start(path.mss, path.mss, path.mss, now, None, random))
         super().__init__(
-            flow, local, remote, path, template, options, cc, iss=iss, ts_offset=ts_offset
+            flow, local, remote, path, template, options, cc, paths, iss=iss, ts_offset=ts_offset
         )
         self.random = random
         """Evenly distributed over [0, 1)."""

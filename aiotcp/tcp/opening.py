@@ -11,6 +11,7 @@ from aiotcp.errors import refused
 from aiotcp.options import Options
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp import ecn_setup
+from aiotcp.tcp.pathmtu import begin as begin_path_mtu
 from aiotcp.tcp.seq import unwrap
 from aiotcp.tcp.tcb import Milestone, Path, State
 from aiotcp.tcp.window import scale_for
@@ -92,14 +93,13 @@ def settle(conn: Connection, offer: Offer, irs: int, now: float) -> None:
     conn.rcv_buffer_max = min(options.receive_buffer, 0xFFFF << conn.rcv_wscale)
     conn.rcv_mss = advertised_mss(conn.path, options)
     conn.sack_enabled = offer.sack
-    mss = min(offer.mss, conn.path.mss)
+    conn.peer_mss = offer.mss
     if offer.tsval is not None:
         conn.ts_enabled = True
         conn.ts_recent = offer.tsval
         conn.ts_recent_at = now
-        mss -= TIMESTAMP_OPTION_BYTES
-    conn.peer_mss = offer.mss
-    conn.start_congestion(mss, now)
+    usual_options = TIMESTAMP_OPTION_BYTES if conn.ts_enabled else 0
+    conn.start_congestion(begin_path_mtu(conn, usual_options, now), now)
     if offer.ecn:
         ecn_setup.settle(conn, offer.ecn)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiotcp.reasons import Why
+from aiotcp.tcp import pathmtu
 from aiotcp.tcp.opening import TIMESTAMP_OPTION_BYTES, output_syn
 from aiotcp.tcp.recovery import DUP_THRESH
 from aiotcp.tcp.tcb import State
@@ -305,6 +306,9 @@ def _retransmit(conn: Connection, now: float) -> None:
 
 def _send_new(conn: Connection, now: float) -> None:
     """New data, and the FIN behind the last of it."""
+    if conn.unsent >= conn.mss and (now >= conn.mtu_at or conn.pmtu.seen != conn.paths.changes):
+        pathmtu.attend(conn, now)
+    begin = conn.snd_nxt
     options = _options(conn, now)
     size = _segment_size(conn, options)
     frame = _frame_size(conn, size, options)
@@ -342,6 +346,8 @@ def _send_new(conn: Connection, now: float) -> None:
         board.sent(start, end, now)
         conn.last_sent_at = now
         conn.probe_due = False
+    if now >= conn.mtu_at and conn.snd_nxt - begin >= size:
+        pathmtu.on_full_sized(conn, begin + size, size)
 
 
 def _whole_segments(

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from aiotcp.tcp.cork import Cork
     from aiotcp.tcp.ecn import ClassicEcn
     from aiotcp.tcp.opening import Offer
+    from aiotcp.tcp.pathmtu import Discovery
+    from aiotcp.tcp.pmtucache import PathMtuCache
     from aiotcp.wire.tcp import HeaderTemplate
 
 
@@ -77,7 +79,7 @@ class Path(NamedTuple):
     """What the way to the peer looks like from here."""
 
     mtu: int
-    """Largest IP packet, bytes."""
+    """Largest IP packet that the link takes, bytes; for the path's see `Connection.pmtu`."""
     ip_header: int
     """20 for IPv4, 40 for IPv6."""
     gso_max_bytes: int
@@ -125,11 +127,15 @@ class Tcb:
         "local",
         "max_snd_wnd",
         "mss",
+        "mtu_at",
+        "mtu_mark",
         "nodelay",
         "options",
         "path",
+        "paths",
         "peer_fin",
         "peer_mss",
+        "pmtu",
         "probe_due",
         "probes",
         "rcv_adv",
@@ -184,6 +190,7 @@ class Tcb:
         template: HeaderTemplate,
         options: Options,
         cc: CongestionControl,
+        paths: PathMtuCache,
         *,
         iss: int,
         ts_offset: int,
@@ -221,6 +228,14 @@ class Tcb:
         """Eff.snd.MSS: payload bytes of a full segment, options taken off (MUST-16)."""
         self.peer_mss = path.default_mss
         """What the peer's MSS option said, or its default."""
+        self.pmtu: Discovery = None  # type: ignore[assignment]  # set when both SYNs are known
+        """What is known of the path's MTU."""
+        self.paths = paths
+        """What the stack knows of all its paths."""
+        self.mtu_mark = math.inf
+        """An acknowledgment of so much tells something of the path's MTU."""
+        self.mtu_at = math.inf
+        """When new data has to do with the path's MTU."""
         self.syn_sent_at = -math.inf
         self.crossed_offer: Offer | None = None
         """Simultaneous open: what the peer's SYN offered."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from aiotcp.errors import timed_out
 from aiotcp.reasons import Why
+from aiotcp.tcp import pathmtu
 from aiotcp.tcp.tcb import State
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def _send_timer(conn: Connection, now: float) -> None:
 def _retransmission_timer(conn: Connection, now: float) -> None:
     """RFC 6298 5.4 to 5.6, RFC 5681 3.1, RFC 6582 4."""
     flight = conn.snd_nxt - conn.snd_una
+    pathmtu.on_timeout(conn, now)
     conn.cc.on_timeout(flight, now, conn.retransmissions > 1)
     conn.recovery.on_timeout(conn.snd_nxt)
     conn.scoreboard.mark_lost(conn.snd_nxt)

@@ -249,6 +249,17 @@ async def test_each_copy_of_a_duplicate_meets_a_fate_of_its_own() -> None:
     assert len(bench.at_right.packets) == arrived
 
 
+async def test_what_is_larger_than_the_mtu_vanishes() -> None:
+    bench = Bench(Netem(mtu=100, duplicate=1.0))
+    for size in (99, 100, 101, 1500):
+        bench.left.send(Frame(bytes(size)))
+    await settle()
+    assert [len(packet) for packet in bench.at_right.packets] == [99, 99, 100, 100]
+    assert bench.left.counters["outbound_mtu"] == 2
+    with pytest.raises(ValueError, match="mtu must be"):
+        Netem(mtu=-1)
+
+
 async def test_a_filter_scripts_a_fault() -> None:
     seen: list[bytes] = []
 
