@@ -101,7 +101,12 @@ class Options:
     synack_retries: int = 5
     """Retransmissions of a SYN+ACK before a half-open entry is dropped."""
     user_timeout_s: float | None = None
-    """Give up when data stays unacknowledged this long (ST-25); None: R2 alone."""
+    """Give up when data stays unacknowledged this long (ST-25), however many retransmissions that
+    takes; 0.001 to 30 days. None: R2 alone."""
+    uto: bool = False
+    """Advertise our user timeout, or 5 minutes, to the peer, and unless `user_timeout_s` was set
+    adopt the longer of that and the peer's, within 100 s and 1 hour (RFC 5482). What the peer
+    advertises is then known as `connection.uto.remote_s`."""
 
     # -- keep-alive (RFC 9293 3.8.4) ----------------------------------------------------
     keepalive: bool = False

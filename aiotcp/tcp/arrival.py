@@ -37,6 +37,7 @@ from aiotcp.tcp.recovery import Verdict
 from aiotcp.tcp.scoreboard import Sent
 from aiotcp.tcp.seq import unwrap
 from aiotcp.tcp.tcb import Milestone, State
+from aiotcp.tcp.tuning import on_user_timeout
 from aiotcp.wire.tcp import ACK, FIN, RST, SYN, URG, Segment
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ def arrive(conn: Connection, segment: Segment, now: float) -> Drop | None:
             return dropped
         if segment.tsval is not None and conn.ts_enabled:
             _remember_timestamp(conn, segment, segment.tsval, now)
+        if segment.user_timeout is not None:
+            on_user_timeout(conn, segment.user_timeout)
         if not acceptable:
             # RFC 9293 3.10.7.4: with a zero window "special allowance should be made to accept
             # valid ACKs, URGs, and RSTs"; the text is what the peer probes with.

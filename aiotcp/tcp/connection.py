@@ -396,7 +396,7 @@ class Connection(Tcb):
 
     def configure(self, **changes: Any) -> None:
         """Change options while the connection lives (see `tuning`). Raises as `Options`."""
-        tune(self, self.options.replace(**changes))
+        tune(self, changes)
 
     def set_cork(self, corked: bool) -> None:
         """TCP_CORK: hold back what does not fill a segment, up to 200 ms."""

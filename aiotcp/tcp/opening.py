@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiotcp.errors import refused
 from aiotcp.options import Options
 from aiotcp.reasons import Drop, Why
-from aiotcp.tcp import ecn_setup
+from aiotcp.tcp import ecn_setup, usertimeout
 from aiotcp.tcp.pathmtu import begin as begin_path_mtu
 from aiotcp.tcp.seq import unwrap
 from aiotcp.tcp.tcb import Milestone, Path, State
+from aiotcp.tcp.tuning import on_user_timeout
 from aiotcp.tcp.window import scale_for
 from aiotcp.wire.tcp import ACK, RST, SYN, Segment, pack_options
 
@@ -37,6 +38,8 @@ class Offer(NamedTuple):
     """The sender's timestamp; None: no timestamps."""
     ecn: int = 0
     """What was agreed about ECN, in the terms of `ecn_setup`; 0: nothing."""
+    user_timeout: int | None = None
+    """What the sender advertises, seconds (RFC 5482); None: nothing."""
 
 
 def read_offer(segment: Segment, path: Path, options: Options) -> Offer:
@@ -48,6 +51,7 @@ def read_offer(segment: Segment, path: Path, options: Options) -> Offer:
         sack=options.sack and segment.sack_permitted,
         tsval=segment.tsval if options.timestamps else None,
         ecn=ecn_setup.understand_syn(segment, options.ecn),
+        user_timeout=segment.user_timeout if options.uto else None,
     )
 
 
@@ -72,6 +76,8 @@ def syn_options(
         sack_permitted=options.sack and (answered is None or answered.sack),
         timestamps=ts if stamps else None,
         accecn=ecn_setup.synack_option(answered.ecn) if answered is not None else b"",
+        # Advice, not an offer: a SYN+ACK has it whether the SYN had it or not (RFC 5482 3).
+        user_timeout=usertimeout.advertised(options.user_timeout_s) if options.uto else None,
     )
 
 
@@ -98,6 +104,8 @@ def settle(conn: Connection, offer: Offer, irs: int, now: float) -> None:
         conn.ts_enabled = True
         conn.ts_recent = offer.tsval
         conn.ts_recent_at = now
+    if offer.user_timeout is not None:
+        on_user_timeout(conn, offer.user_timeout)
     usual_options = TIMESTAMP_OPTION_BYTES if conn.ts_enabled else 0
     conn.start_congestion(begin_path_mtu(conn, usual_options, now), now)
     if offer.ecn:

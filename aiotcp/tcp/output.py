@@ -134,6 +134,7 @@ def _options(conn: Connection, now: float, duplicate: tuple[int, int] | None = N
     `duplicate` is what the segment reports as received again (RFC 2883).
     """
     timestamps = (conn.clock(now), conn.timestamp) if conn.ts_enabled else None
+    user_timeout = conn.uto.advertised_s if conn.uto is not None and conn.uto.due else None
     sack: Sequence[tuple[int, int]] = ()
     if duplicate is not None:
         sack = conn.reassembly.dsack_blocks(_MAX_SACK_BLOCKS, duplicate)
@@ -145,11 +146,15 @@ def _options(conn: Connection, now: float, duplicate: tuple[int, int] | None = N
         room = MAX_OPTIONS_LENGTH - (TIMESTAMP_OPTION_BYTES if timestamps else 0)
         if sack:
             room -= 4 + 8 * min(len(sack), 2)
+        if user_timeout is not None:
+            room -= 4
         counters = conn.ecn.option(room)
         accecn = pack_accecn(*counters) if counters is not None else b""
-        return pack_options(timestamps=timestamps, sack=sack, accecn=accecn)
-    if sack:
-        return pack_options(timestamps=timestamps, sack=sack)
+        return pack_options(
+            timestamps=timestamps, sack=sack, accecn=accecn, user_timeout=user_timeout
+        )
+    if sack or user_timeout is not None:
+        return pack_options(timestamps=timestamps, sack=sack, user_timeout=user_timeout)
     return pack_options(timestamps=timestamps) if timestamps else b""
 
 
@@ -211,6 +216,8 @@ def _segment(
             reason=why,
         )
     )
+    if conn.uto is not None:
+        conn.uto.due = False
 
 
 def _acknowledge(conn: Connection, now: float) -> None:

@@ -22,6 +22,7 @@ from aiotcp.tcp.rto import RtoEstimator
 from aiotcp.tcp.scoreboard import Scoreboard
 from aiotcp.tcp.sendbuffer import Buffer, SendBuffer
 from aiotcp.tcp.tuning import keepalive_of
+from aiotcp.tcp.usertimeout import UserTimeout
 
 if TYPE_CHECKING:
     from aiotcp.tcp.accecn import AccurateEcn
@@ -179,6 +180,7 @@ class Tcb:
         "ts_recent_at",
         "unsettled",
         "urgent_news",
+        "uto",
     )
 
     def __init__(
@@ -320,6 +322,8 @@ class Tcb:
         """When the last segment came that shows the peer alive: data or an acknowledgment."""
         self.keepalive = keepalive_of(options)
         """None: off (MUST-25)."""
+        self.uto = UserTimeout(options.user_timeout_s) if options.uto else None
+        """RFC 5482; None: not enabled."""
         self.cork: Cork | None = None
         """None: no cork."""
 

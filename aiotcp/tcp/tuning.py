@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from aiotcp.tcp.keepalive import KeepAlive
+from aiotcp.tcp.usertimeout import UserTimeout
 
 if TYPE_CHECKING:
     from aiotcp.options import Options
     from aiotcp.tcp.connection import Connection
 
 
-def tune(conn: Connection, options: Options) -> None:
-    """Put `options` in force, as far as they can be at this time: what was agreed in the handshake
-    stays, and so does the congestion control."""
-    conn.options = options
+def tune(conn: Connection, changes: Mapping[str, Any]) -> None:
+    """Change options, as far as they can be at this time: what was agreed in the handshake stays,
+    and so does the congestion control."""
+    conn.options = options = conn.options.replace(**changes)
     conn.nodelay = options.nodelay
     conn.acks.delay_s = options.delayed_ack_s
     conn.acks.set_quick(options.quickack)
     conn.template.set_ip(hop_limit=options.hop_limit, traffic_class=options.traffic_class)
+    if not options.uto:
+        conn.uto = None
+    elif conn.uto is None:
+        conn.uto = UserTimeout(options.user_timeout_s)
+    elif "user_timeout_s" in changes:
+        conn.uto.set_by_user(options.user_timeout_s)
     fresh = keepalive_of(options)
     if fresh is None or conn.keepalive is None:
         conn.keepalive = fresh
@@ -26,6 +34,14 @@ def tune(conn: Connection, options: Options) -> None:
         conn.keepalive.idle_s = fresh.idle_s
         conn.keepalive.interval_s = fresh.interval_s
         conn.keepalive.probes = fresh.probes
+
+
+def on_user_timeout(conn: Connection, seconds: int) -> None:
+    """The peer advertises its user timeout (RFC 5482 3.1): adapt ours, if that is wanted."""
+    if conn.uto is not None:
+        adapted = conn.uto.on_option(seconds, conn.rto.rto)
+        if adapted is not None:
+            conn.options = conn.options.replace(user_timeout_s=adapted)
 
 
 def keepalive_of(options: Options) -> KeepAlive | None:

@@ -23,6 +23,7 @@ FIN, SYN, RST, PSH, ACK, URG, ECE, CWR, AE = 1, 2, 4, 8, 16, 32, 64, 128, 256
 _FLAGS = 0x1FF
 
 EOL, NOP, MSS, WSCALE, SACK_PERMITTED, SACK, TIMESTAMPS = 0, 1, 2, 3, 4, 5, 8
+USER_TIMEOUT = 28
 ACCECN0, ACCECN1 = 172, 174
 
 # RFC 7323 section 2.3: a larger shift count is received as this one.
@@ -64,7 +65,8 @@ class Segment:
     parser modulo 2³²; the core overwrites them by its own unwrapped numbers. `ecn` is the codepoint
     of the IP header (RFC 3168 5: Not-ECT 0, ECT(1) 1, ECT(0) 2, CE 3), which the parser of the TCP
     header does not see. `accecn` holds the fields of an AccECN option: EE0B, ECEB and EE1B, None
-    where the option leaves one out (RFC 9768 3.2.3).
+    where the option leaves one out (RFC 9768 3.2.3). `user_timeout` is in seconds (RFC 5482); None
+    without that option.
     """
 
     __slots__ = (
@@ -81,6 +83,7 @@ class Segment:
         "tsecr",
         "tsval",
         "urgent",
+        "user_timeout",
         "window",
         "wscale",
     )
@@ -100,6 +103,7 @@ class Segment:
         wscale: int | None = None,
         sack_permitted: bool = False,
         gso_size: int = 0,
+        user_timeout: int | None = None,
     ) -> None:
         self.seq = seq
         self.ack = ack
@@ -116,6 +120,7 @@ class Segment:
         self.gso_size = gso_size
         self.ecn = 0
         self.accecn: AccEcnFields | None = None
+        self.user_timeout = user_timeout
 
     @property
     def length(self) -> int:
@@ -139,6 +144,8 @@ class Segment:
             parts.append(f"ts={self.tsval}/{self.tsecr}")
         if self.sack:
             parts.append("sack=" + ",".join(f"{left}-{right}" for left, right in self.sack))
+        if self.user_timeout is not None:
+            parts.append(f"uto={self.user_timeout}")
         if self.accecn is not None:
             parts.append("accecn=" + "/".join(map(str, self.accecn)))
         if self.ecn:
@@ -213,7 +220,20 @@ def _parse_options(segment: Segment, options: memoryview) -> None:
                 segment.sack_permitted = True
         elif kind in (ACCECN0, ACCECN1):
             segment.accecn = _parse_accecn(kind, options[position + 2 : following])
+        elif kind == USER_TIMEOUT and length == 4:
+            segment.user_timeout = _seconds(_u16(options, position + 2)[0])
         position = following
+
+
+def _seconds(field: int) -> int | None:
+    """RFC 5482 3.3: the upper bit says minutes. Zero is reserved: it "MUST" be ignored (3.4)."""
+    return (field & 0x7FFF) * (60 if field & 0x8000 else 1) or None
+
+
+def _user_timeout_field(seconds: float) -> int:
+    """Rounded up, to whole seconds as far as they reach, else to minutes."""
+    whole = max(-int(-seconds // 1), 1)
+    return whole if whole <= 0x7FFF else 0x8000 | min(-(-whole // 60), 0x7FFF)
 
 
 def _parse_accecn(kind: int, fields: memoryview) -> AccEcnFields:
@@ -252,14 +272,20 @@ def pack_options(
     timestamps: tuple[int, int] | None = None,
     sack: Sequence[tuple[int, int]] = (),
     accecn: bytes = b"",
+    user_timeout: float | None = None,
 ) -> bytes:
     """The options in Linux's layout: whole words, padded by leading NOPs; at most 40 bytes.
 
     `timestamps` is (TSval, TSecr). Of the `sack` blocks as many are sent, in order, as fit
-    (RFC 2018 section 4). `accecn` is what `pack_accecn` made. Numbers of sequence space and of the
-    timestamp clock may exceed 32 bits.
+    (RFC 2018 section 4) behind the others. `accecn` is what `pack_accecn` made, `user_timeout` in
+    seconds. Numbers of sequence space and of the timestamp clock may exceed 32 bits.
     """
-    if mss is None and wscale is None and not sack_permitted and not sack and not accecn:
+    if (
+        mss is None
+        and wscale is None
+        and not (sack_permitted or sack or accecn)
+        and user_timeout is None
+    ):
         if timestamps is None:
             return b""
         return _pack_timestamps(
@@ -275,6 +301,8 @@ def pack_options(
         packed += b"\x01\x01\x04\x02"
     if wscale is not None:
         packed += struct.pack("!BBBB", NOP, WSCALE, 3, wscale)
+    if user_timeout is not None:
+        packed += struct.pack("!BBH", USER_TIMEOUT, 4, _user_timeout_field(user_timeout))
     if accecn:
         packed += bytes((NOP,)) * (-len(accecn) % 4) + accecn
     blocks = sack[: (MAX_OPTIONS_LENGTH - len(packed) - 4) // 8]
