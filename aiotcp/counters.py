@@ -25,6 +25,8 @@ class Counters:
     """Those of them that a cookie completed, without a half-open entry (RFC 4987 3.6)."""
     time_wait_evicted: int = 0
     """TIME-WAIT records that gave way to newer ones (`Options.max_time_wait`)."""
+    memory_pressures: int = 0
+    """How often memory became scarce (`Options.memory_limit`)."""
     orphans_reset: int = 0
     """Closed connections that gave way to newer ones (`Options.max_orphans`)."""
     challenge_acks_withheld: int = 0
@@ -47,6 +49,7 @@ class Counters:
             "connections_accepted": self.connections_accepted,
             "syn_cookies_accepted": self.syn_cookies_accepted,
             "time_wait_evicted": self.time_wait_evicted,
+            "memory_pressures": self.memory_pressures,
             "orphans_reset": self.orphans_reset,
             "challenge_acks_withheld": self.challenge_acks_withheld,
             "path_mtus_evicted": self.path_mtus_evicted,

@@ -37,6 +37,7 @@ from aiotcp.tcp.connection import Connection, Path, State
 from aiotcp.tcp.halfopen import HalfOpen
 from aiotcp.tcp.isn import timestamp_offset
 from aiotcp.tcp.listener import Listener
+from aiotcp.tcp.memory import MemoryBudget
 from aiotcp.tcp.pmtucache import PathMtuCache
 from aiotcp.tcp.timewait import TimeWait
 from aiotcp.timers import Timed, TimerQueue
@@ -95,6 +96,8 @@ class Engine(PassiveOpens):
         self._challenges = SharedLimit(
             self.options.challenge_ack_rate, self._random.random, self._note_challenge_withheld
         )
+        self.memory = MemoryBudget(self.options.memory_limit)
+        """What the connections hold."""
         self._orphans: dict[bytes, Connection] = {}  # those of the table, oldest first
         self._now = 0.0
         self._in_batch = False
@@ -265,6 +268,9 @@ class Engine(PassiveOpens):
         """Output, then the deadline; what has ended leaves the table."""
         if isinstance(entry, Connection):
             entry.output(now)
+            held = entry.held_bytes
+            if held != entry.accounted:
+                self._account(entry, held)
             if entry.closed_by_user and entry.flow not in self._orphans and not entry.ended:
                 self._adopt(entry, now)
         elif entry.due is not None or (type(entry) is HalfOpen and entry.resets):
@@ -304,11 +310,16 @@ class Engine(PassiveOpens):
     def _adopt(self, conn: Connection, now: float) -> None:
         """Its program has closed it: an orphan now, of which there may be `max_orphans`."""
         self._orphans[conn.flow] = conn
-        if len(self._orphans) > self.options.max_orphans:
+        if len(self._orphans) > self.options.max_orphans or self.memory.exhausted:
             oldest = next(iter(self._orphans.values()))
             self.counters.orphans_reset += 1
             oldest.terminate(Why.RST_ORPHAN, timed_out())
             self._finish(oldest, now)
+
+    def _account(self, conn: Connection, held: int) -> None:
+        if self.memory.account(held - conn.accounted):
+            self.counters.memory_pressures += 1
+        conn.accounted = held
 
     def _bucket(self, rate: int) -> TokenBucket:
         return TokenBucket(rate, rate, self._random.random)
@@ -326,6 +337,7 @@ class Engine(PassiveOpens):
         if type(entry) is Connection:
             self._connections -= 1
             self._orphans.pop(entry.flow, None)
+            self._account(entry, 0)
             if self._drained is not None and not self._connections:
                 self._drained.set()
         elif type(entry) is TimeWait:
@@ -411,6 +423,7 @@ class Engine(PassiveOpens):
             random=self._random.random,
             paths=self.paths,
             transmit=self._transmit,
+            memory=self.memory,
         )
         conn.challenges.shared = self._challenges
         return conn

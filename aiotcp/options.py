@@ -132,6 +132,10 @@ class Options:
     a new one, and SYNs are dropped; `connect` is not limited. 1 to 2**24."""
     max_time_wait: int = 65536
     """TIME-WAIT entries of the stack; the oldest gives way beyond."""
+    memory_limit: int = 512 * 1024 * 1024
+    """What receive queues, reassembly and send buffers of all connections of the stack may hold,
+    bytes. From three quarters of it on, windows and buffers are small and nothing is kept out of
+    order; at the limit, data for programs that do not read is dropped. 2**16 to 2**40."""
     max_orphans: int = 8192
     """Connections of the stack that their program has closed and TCP has not: beyond it the oldest
     is reset. 0 to 2**24."""
@@ -182,6 +186,7 @@ class Options:
             raise ValueError(f"syn_cookies must be auto, off or always, not {self.syn_cookies!r}")
         _check("max_connections", self.max_connections, 1, 2**24)
         _check("max_time_wait", self.max_time_wait, 0, 2**24)
+        _check("memory_limit", self.memory_limit, 2**16, 2**40)
         _check("max_orphans", self.max_orphans, 0, 2**24)
         _check("orphan_retries", self.orphan_retries, 1, 255)
         _check("challenge_acks", self.challenge_acks, 1, 1000)

@@ -122,6 +122,7 @@ class Drop(StrEnum):
     DATA_AFTER_FIN = "data_after_fin"
     DUPLICATE_DATA = "duplicate_data"
     REASSEMBLY_FULL = "reassembly_full"
+    MEMORY = "memory"
     # TIME-WAIT.
     TIME_WAIT_RST = "time_wait_rst"
     TIME_WAIT_SYN = "time_wait_syn"

@@ -48,6 +48,7 @@ ALGORITHMS = {
     *("ecn", "accecn", "accecn_echo", "autotune", "keepalive", "cork", "usertimeout"),
     *("plpmtud", "pmtucache"),
     *("reassembly", "window", "ackpolicy", "sendbuffer", "isn", "cookies", "challenge"),
+    "memory",
 }
 ALGORITHMS_MAY_IMPORT = {
     *("aiotcp.tcp.seq", "aiotcp.tcp.congestion"),

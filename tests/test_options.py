@@ -37,6 +37,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "fin_timeout_s": (0.1, 86400),
     "max_time_wait": (0, 2**24),
     "max_connections": (1, 2**24),
+    "memory_limit": (2**16, 2**40),
     "max_orphans": (0, 2**24),
     "orphan_retries": (1, 255),
     "challenge_acks": (1, 1000),

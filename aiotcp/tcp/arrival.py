@@ -416,6 +416,8 @@ def _text(conn: Connection, segment: Segment, now: float) -> Drop | None:
         _note_duplicate(conn, start, end)
         return None  # an old segment that brings nothing but its FIN
     if start <= rcv_nxt:
+        if conn.received_bytes and conn.memory.exhausted:
+            return Drop.MEMORY  # the peer repeats it; where programs read, nothing waits
         if start < rcv_nxt:
             _note_duplicate(conn, start, rcv_nxt)
             payload = payload[rcv_nxt - start :]
@@ -438,6 +440,8 @@ def _text(conn: Connection, segment: Segment, now: float) -> Drop | None:
     conn.acks.on_out_of_order()
     if held := conn.reassembly.first_held(start, end):
         _note_duplicate(conn, *held)
+    if conn.memory.pressure:
+        return Drop.MEMORY
     kept = conn.reassembly.insert(start, payload)
     if kept is None:
         return Drop.REASSEMBLY_FULL

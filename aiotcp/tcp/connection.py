@@ -32,6 +32,7 @@ from aiotcp.tcp.congestion import CongestionControl, Start, initial_window
 from aiotcp.tcp.controls import congestion_control
 from aiotcp.tcp.cork import Cork
 from aiotcp.tcp.icmp import IcmpNews, on_icmp
+from aiotcp.tcp.memory import MemoryBudget
 from aiotcp.tcp.pmtucache import PathMtuCache
 from aiotcp.tcp.scoreboard import Scoreboard
 from aiotcp.tcp.sendbuffer import Buffer
@@ -72,11 +73,13 @@ class Connection(Tcb):
         "_awaited",
         "_life",
         "_reached",
+        "accounted",
         "armed_at",
         "ended",
         "error",
         "established",
         "farewell",
+        "memory",
         "on_state",
         "opened_at",
         "orphan_until",
@@ -102,6 +105,7 @@ class Connection(Tcb):
         random: Callable[[], float],
         paths: PathMtuCache,
         transmit: Callable[[Frame], None],
+        memory: MemoryBudget,
     ) -> None:
         cc = CongestionControl(Start(path.mss, path.mss, path.mss, now, None, random))
         super().__init__(
@@ -111,6 +115,10 @@ class Connection(Tcb):
         """Evenly distributed over [0, 1)."""
         self.transmit = transmit
         """Takes each frame that `output` makes."""
+        self.memory = memory
+        """The stack's."""
+        self.accounted = 0
+        """What it knows of us."""
         self.user: User | None = None
         self.on_state: Callable[[Connection, State, State], None] | None = None
         """Told of every transition, with the old state and the new one."""
@@ -331,11 +339,20 @@ class Connection(Tcb):
         return self.fin_reached and not self.received_bytes
 
     @property
+    def held_bytes(self) -> int:
+        """What is kept for the user and for the peer, for `MemoryBudget`."""
+        if self.ended:
+            return 0
+        sending = self.sending
+        return self.received_bytes + self.reassembly.cost + sending.end - sending.start
+
+    @property
     def send_space(self) -> int:
         """Bytes that `send` would accept."""
         if self.ended or self.fin_seq is not None:
             return 0
-        return max(self.options.send_buffer - len(self.sending), 0)
+        limit = self.memory.send_buffer(self.options.send_buffer)
+        return max(limit - len(self.sending), 0)
 
     @property
     def unacked(self) -> int:

@@ -173,6 +173,10 @@ def _segment(
     rcv_nxt = conn.rcv_nxt
     shift = conn.rcv_wscale
     conn.rcv_buffer = conn.rcv_buffer_max
+    if conn.memory.pressure:
+        offered = conn.received_bytes + conn.rcv_adv - rcv_nxt  # is not taken back (SHLD-14)
+        share = conn.memory.receive_buffer(conn.rcv_buffer, conn.rcv_mss)
+        conn.rcv_buffer = max(share, offered)
     window = advertise(
         rcv_nxt,
         conn.rcv_adv,

@@ -36,14 +36,15 @@ class Reassembly:
     `limit` bounds the bytes held, each piece's overhead included.
     """
 
-    __slots__ = ("_cost", "_recent", "_runs", "_starts", "held_bytes", "limit")
+    __slots__ = ("_recent", "_runs", "_starts", "cost", "held_bytes", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held_bytes = 0
         self._runs: list[_Run] = []  # sorted, and apart from each other
         self._starts: list[int] = []  # of the runs, for bisection
-        self._cost = 0
+        self.cost = 0
+        """Bytes held, each piece's overhead included."""
         self._recent: deque[int] = deque(maxlen=_RECENT)  # where data arrived, latest last
 
     def __bool__(self) -> bool:
@@ -61,11 +62,11 @@ class Reassembly:
         """
         gaps = self._gaps(start, start + len(data))
         cost = sum(right - left + _OVERHEAD_BYTES for left, right in gaps)
-        if self._cost + cost > self.limit:
+        if self.cost + cost > self.limit:
             return None
         for left, right in gaps:
             self._add(left, bytes(data[left - start : right - start]))
-        self._cost += cost
+        self.cost += cost
         self._recent.append(start)
         return bool(gaps)
 
@@ -117,7 +118,7 @@ class Reassembly:
             del self._starts[0]
             position = run.start
             for piece in run.pieces:
-                self._cost -= len(piece) + _OVERHEAD_BYTES
+                self.cost -= len(piece) + _OVERHEAD_BYTES
                 self.held_bytes -= len(piece)
                 position += len(piece)
                 if position > rcv_nxt:

@@ -1,0 +1,50 @@
+"""What all connections of a stack may hold together, as Linux's tcp_mem has it (tcp(7)).
+
+Under pressure nobody gets more than what keeps a connection going; at the limit, data is refused to
+those whose programs do not read. The figure is brought up to date after each batch, so it may be
+passed by what one batch brings.
+"""
+
+from __future__ import annotations
+
+LEAST_SEND_BYTES = 16 * 1024
+"""What a connection may have on its way whatever the pressure."""
+_LEAST_SEGMENTS = 4
+"""The window that is offered under pressure, in segments (as in Linux)."""
+
+
+class MemoryBudget:
+    """Bytes of receive queues, reassembly and send buffers, against a `limit`.
+
+    Pressure begins above three quarters of it and ends below a half.
+    """
+
+    __slots__ = ("_high", "_low", "exhausted", "limit", "pressure", "used")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+        self.pressure = False
+        """Windows do not open and buffers do not grow further; nothing is kept out of order."""
+        self.exhausted = False
+        """The limit is reached."""
+        self._high = limit - limit // 4
+        self._low = limit // 2
+
+    def account(self, change: int) -> bool:
+        """A connection holds `change` bytes more, or less; True if pressure begins by that."""
+        self.used += change
+        self.exhausted = self.used >= self.limit
+        if self.pressure:
+            self.pressure = self.used >= self._low
+            return False
+        self.pressure = self.used > self._high
+        return self.pressure
+
+    def receive_buffer(self, buffer: int, mss: int) -> int:
+        """What of `buffer` may be offered now."""
+        return min(buffer, _LEAST_SEGMENTS * mss) if self.pressure else buffer
+
+    def send_buffer(self, buffer: int) -> int:
+        """What of `buffer` may be filled now."""
+        return min(buffer, LEAST_SEND_BYTES) if self.pressure else buffer
