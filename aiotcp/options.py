@@ -28,10 +28,17 @@ class Options:
     """
 
     # -- buffers, bytes ---------------------------------------------------------------
-    receive_buffer: int = 512 * 1024
-    """What may wait for the application, and so the largest window offered (1 to 2**30)."""
-    send_buffer: int = 1024 * 1024
-    """What `send` accepts before it is acknowledged (1 to 2**30)."""
+    receive_buffer: int | None = None
+    """What may wait for the application, and so the largest window offered (1 to 2**30), as
+    SO_RCVBUF. None: 512 KiB, and more where the application takes more within a round trip."""
+    receive_buffer_max: int = 32 * 1024 * 1024
+    """As far as the receive buffer grows by itself (1 to 2**30), as Linux's tcp_rmem; 200 ms of
+    1 Gbit/s are 25 MB. The window scale is chosen for it."""
+    send_buffer: int | None = None
+    """What `send` accepts before it is acknowledged (1 to 2**30), as SO_SNDBUF. None: 256 KiB, or
+    two congestion windows if that is more."""
+    send_buffer_max: int = 32 * 1024 * 1024
+    """As far as the send buffer grows by itself (1 to 2**30), as Linux's tcp_wmem."""
 
     # -- negotiation ------------------------------------------------------------------
     mss: int | None = None
@@ -153,8 +160,12 @@ class Options:
     """ICMP replies per second, about (RFC 1812 4.3.2.8, RFC 4443 2.4 f); 1 to 2**24."""
 
     def __post_init__(self) -> None:
-        _check("receive_buffer", self.receive_buffer, 1, 2**30)
-        _check("send_buffer", self.send_buffer, 1, 2**30)
+        if self.receive_buffer is not None:
+            _check("receive_buffer", self.receive_buffer, 1, 2**30)
+        if self.send_buffer is not None:
+            _check("send_buffer", self.send_buffer, 1, 2**30)
+        _check("receive_buffer_max", self.receive_buffer_max, 1, 2**30)
+        _check("send_buffer_max", self.send_buffer_max, 1, 2**30)
         if self.mss is not None:
             _check("mss", self.mss, 64, 65495)
         if self.ecn not in _ECN_MODES:

@@ -131,7 +131,7 @@ class PassiveOpens:
             self.counters.syn_cookies_accepted += 1
         entry.end()
         listener = entry.listener
-        conn = self._new_connection(entry.flow, entry.path, listener.options, entry.iss, now)
+        conn = self._new_connection(entry.flow, entry.path, entry.options, entry.iss, now)
         self._timers.drop(entry)
         self._enter(conn)
         conn.open_passive(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from aiotcp.options import Options
+from aiotcp.tcp.buffers import initial_receive_buffer, initial_send_buffer, send_limit
 from aiotcp.tcp.connection import Connection
 
 Key: TypeAlias = tuple[int, int]
@@ -114,6 +115,28 @@ def _set_maxseg(target: Target, value: int) -> None:
     target.configure(mss=value or None)
 
 
+def _get_sndbuf(target: Target) -> int:
+    if isinstance(target, Connection):
+        return send_limit(target)
+    return initial_send_buffer(target.options)
+
+
+def _set_sndbuf(target: Target, value: int) -> None:
+    """From now on it is what the program says. Linux doubles it, for its own overhead."""
+    target.configure(send_buffer=value)
+
+
+def _get_rcvbuf(target: Target) -> int:
+    if isinstance(target, Connection):
+        return target.rcv_space
+    return initial_receive_buffer(target.options)
+
+
+def _set_rcvbuf(target: Target, value: int) -> None:
+    """As SO_SNDBUF. On a connection the window scale of its SYN is the limit."""
+    target.configure(receive_buffer=value)
+
+
 def _set_linger2(target: Target, seconds: int) -> None:
     """How long an orphan stays in FIN-WAIT-2. 0 is the default, less than that as short as can
     be (there Linux resets at once)."""
@@ -126,7 +149,8 @@ def _set_linger2(target: Target, seconds: int) -> None:
 _hop_limit = _number("hop_limit", default=Options().hop_limit)
 
 ACTING: dict[Key, Option] = {
-    (socket.SOL_SOCKET, socket.SO_SNDBUF): _number("send_buffer"),
+    (socket.SOL_SOCKET, socket.SO_SNDBUF): Option(_get_sndbuf, _set_sndbuf),
+    (socket.SOL_SOCKET, socket.SO_RCVBUF): Option(_get_rcvbuf, _set_rcvbuf),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE): _flag("keepalive"),
     # Urgent data stays in its place in the stream, where RFC 6093 6 wants it: there is no other.
     (socket.SOL_SOCKET, socket.SO_OOBINLINE): Option(lambda _: 1, lambda _, __: None),
@@ -157,7 +181,6 @@ ACTING: dict[Key, Option] = {
 
 REMEMBERED: dict[Key, bytes] = {
     (socket.SOL_SOCKET, socket.SO_LINGER): LINGER.pack(0, 0),
-    (socket.SOL_SOCKET, socket.SO_RCVBUF): INT.pack(Options().receive_buffer),
     (socket.SOL_SOCKET, socket.SO_REUSEADDR): INT.pack(1),
     (socket.SOL_SOCKET, socket.SO_REUSEPORT): ZERO,
     (socket.IPPROTO_TCP, socket.TCP_NODELAY): INT.pack(1),

@@ -451,7 +451,7 @@ async def test_options_that_act(stacks: tuple[Stack, Stack]) -> None:
     await there.start_server(hold, THERE, 80)
     reader, writer = await here.open_connection(THERE, 80)
     sock = writer.get_extra_info("socket")
-    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == Options().send_buffer
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 256 * 1024
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 5000)
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 5000
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 400)

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 from aiotcp.errors import refused, reset
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp import ecn_setup, pathmtu
+from aiotcp.tcp.buffers import tune_receive_buffer
 from aiotcp.tcp.congestion import Ack, Phase
 from aiotcp.tcp.opening import arrive_syn_sent, syn_acknowledged
 from aiotcp.tcp.recovery import Verdict
@@ -423,6 +424,8 @@ def _text(conn: Connection, segment: Segment, now: float) -> Drop | None:
             payload = payload[rcv_nxt - start :]
         elif conn.reassembly and (held := conn.reassembly.first_held(start, end)):
             _note_duplicate(conn, *held)
+        if now >= conn.rcv_tune_at:
+            tune_receive_buffer(conn, segment, now)
         pieces = len(conn.received)
         conn.received.append(payload)
         conn.rcv_nxt = end

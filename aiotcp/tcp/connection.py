@@ -28,6 +28,7 @@ from aiotcp.errors import aborted, broken_pipe, reset
 from aiotcp.options import Options
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp import arrival, opening, output, timeouts
+from aiotcp.tcp.buffers import send_limit
 from aiotcp.tcp.congestion import CongestionControl, Start, initial_window
 from aiotcp.tcp.controls import congestion_control
 from aiotcp.tcp.cork import Cork
@@ -351,7 +352,7 @@ class Connection(Tcb):
         """Bytes that `send` would accept."""
         if self.ended or self.fin_seq is not None:
             return 0
-        limit = self.memory.send_buffer(self.options.send_buffer)
+        limit = self.memory.send_buffer(send_limit(self))
         return max(limit - len(self.sending), 0)
 
     @property

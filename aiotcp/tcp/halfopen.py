@@ -10,9 +10,9 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from aiotcp.options import Options
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp import ecn_setup
+from aiotcp.tcp.buffers import largest_receive_buffer
 from aiotcp.tcp.opening import Offer, syn_options, syn_window
 from aiotcp.tcp.seq import unwrap
 from aiotcp.tcp.window import scale_for
@@ -39,6 +39,7 @@ class HalfOpen:
         "iss",
         "listener",
         "offer",
+        "options",
         "path",
         "repeated",
         "replied_at",
@@ -61,6 +62,8 @@ class HalfOpen:
         ts_offset: int,
     ) -> None:
         self.listener = listener
+        self.options = listener.options
+        """As the SYN+ACK tells them: the listener's may change before it is answered."""
         self.flow = flow
         self.path = path
         self.offer = offer
@@ -80,10 +83,6 @@ class HalfOpen:
         self.ended = False
         self.armed_at = math.inf
         self.touched = False
-
-    @property
-    def options(self) -> Options:
-        return self.listener.options
 
     def arrive(self, segment: Segment, now: float) -> Drop | None:
         """RFC 9293 3.10.7.4 for SYN-RECEIVED; a complete handshake goes to `listener.promote`."""
@@ -170,7 +169,7 @@ class HalfOpen:
             seq, flags = self.iss + 1, ACK | ecn_setup.ack_flags(self.offer.ecn)
             if self.offer.wscale is not None:
                 # Only windows of SYNs are not scaled; rounded up, so as not to shrink (SHLD-14).
-                window = -(-window >> scale_for(options.receive_buffer))
+                window = -(-window >> scale_for(largest_receive_buffer(options)))
             header_options = pack_options(timestamps=ts if self.offer.tsval is not None else None)
         transmit(
             template.frame(

@@ -11,6 +11,11 @@ from aiotcp.errors import refused
 from aiotcp.options import Options
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp import ecn_setup, usertimeout
+from aiotcp.tcp.buffers import (
+    initial_receive_buffer,
+    largest_receive_buffer,
+    settle_receive_buffer,
+)
 from aiotcp.tcp.pathmtu import begin as begin_path_mtu
 from aiotcp.tcp.seq import unwrap
 from aiotcp.tcp.tcb import Milestone, Path, State
@@ -72,7 +77,7 @@ def syn_options(
     stamps = options.timestamps and (answered is None or answered.tsval is not None)
     return pack_options(
         mss=advertised_mss(path, options),
-        wscale=scale_for(options.receive_buffer) if scaling else None,
+        wscale=scale_for(largest_receive_buffer(options)) if scaling else None,
         sack_permitted=options.sack and (answered is None or answered.sack),
         timestamps=ts if stamps else None,
         accecn=ecn_setup.synack_option(answered.ecn) if answered is not None else b"",
@@ -83,7 +88,7 @@ def syn_options(
 
 def syn_window(options: Options) -> int:
     """MUST-1; the window of a SYN is never scaled (RFC 7323 2.2)."""
-    return min(options.receive_buffer, 0xFFFF)
+    return min(initial_receive_buffer(options), 0xFFFF)
 
 
 def settle(conn: Connection, offer: Offer, irs: int, now: float) -> None:
@@ -94,10 +99,10 @@ def settle(conn: Connection, offer: Offer, irs: int, now: float) -> None:
     conn.rcv_adv = conn.rcv_nxt + syn_window(options)
     if offer.wscale is not None:
         conn.snd_wscale = offer.wscale
-        conn.rcv_wscale = scale_for(options.receive_buffer)
+        conn.rcv_wscale = scale_for(largest_receive_buffer(options))
     conn.rcv_buffer = syn_window(options)
-    conn.rcv_buffer_max = min(options.receive_buffer, 0xFFFF << conn.rcv_wscale)
     conn.rcv_mss = advertised_mss(conn.path, options)
+    settle_receive_buffer(conn)
     conn.sack_enabled = offer.sack
     conn.peer_mss = offer.mss
     if offer.tsval is not None:

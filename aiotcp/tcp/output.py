@@ -172,7 +172,7 @@ def _segment(
 ) -> None:
     rcv_nxt = conn.rcv_nxt
     shift = conn.rcv_wscale
-    conn.rcv_buffer = conn.rcv_buffer_max
+    conn.rcv_buffer = conn.rcv_space
     if conn.memory.pressure:
         offered = conn.received_bytes + conn.rcv_adv - rcv_nxt  # is not taken back (SHLD-14)
         share = conn.memory.receive_buffer(conn.rcv_buffer, conn.rcv_mss)

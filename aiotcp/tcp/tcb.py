@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from aiotcp.options import Options
 from aiotcp.reasons import Why
 from aiotcp.tcp.ackpolicy import AckPolicy
+from aiotcp.tcp.autotune import ReceiveTuning
+from aiotcp.tcp.buffers import initial_receive_buffer
 from aiotcp.tcp.challenge import ChallengeLimit
 from aiotcp.tcp.reassembly import Reassembly
 from aiotcp.tcp.recovery import NewReno
@@ -141,9 +143,11 @@ class Tcb:
         "probes",
         "rcv_adv",
         "rcv_buffer",
-        "rcv_buffer_max",
         "rcv_mss",
         "rcv_nxt",
+        "rcv_space",
+        "rcv_tune_at",
+        "rcv_tuning",
         "rcv_up",
         "rcv_wscale",
         "reassembly",
@@ -253,11 +257,14 @@ class Tcb:
         self.rcv_nxt = 0
         self.rcv_adv = 0
         """Right edge of the window we offered; never moves left (SHLD-14)."""
-        self.rcv_buffer = options.receive_buffer
-        """What may wait for the user: as much as a SYN can offer, until the first segment after
-        it offers more."""
-        self.rcv_buffer_max = options.receive_buffer
-        """As far as the window field can offer it, scaled."""
+        self.rcv_buffer = initial_receive_buffer(options)
+        """`rcv_space`, as the last segment offered it: a SYN can't offer all of it."""
+        self.rcv_space = self.rcv_buffer
+        """What may wait for the user, as far as the window field can say it, scaled."""
+        self.rcv_tuning: ReceiveTuning | None = None
+        """What makes `rcv_space` grow; None if it is fixed, or nothing came yet."""
+        self.rcv_tune_at = math.inf
+        """When text is a reason to measure again."""
         self.rcv_mss = path.mss
         """The MSS that we advertised."""
         self.rcv_wscale = 0
@@ -274,7 +281,7 @@ class Tcb:
         self.received_bytes = 0
         self.unsettled = 0
         """How many chunks at the end of `received` may still be in the link's memory."""
-        self.reassembly = Reassembly(2 * options.receive_buffer)
+        self.reassembly = Reassembly(2 * self.rcv_space)
         self.dsacks: tuple[tuple[int, int], ...] = ()
         """What arrived again, to be reported once (RFC 2883)."""
         self.acks = AckPolicy(options.delayed_ack_s, options.quickack)

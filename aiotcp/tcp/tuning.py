@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from aiotcp.tcp.buffers import change_receive_buffer
 from aiotcp.tcp.keepalive import KeepAlive
 from aiotcp.tcp.usertimeout import UserTimeout
 
@@ -13,10 +14,18 @@ if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
 
 
+_TOLD_BY_SYN = frozenset({"receive_buffer", "receive_buffer_max"})
+
+
 def tune(conn: Connection, changes: Mapping[str, Any]) -> None:
     """Change options, as far as they can be at this time: what was agreed in the handshake stays,
     and so does the congestion control."""
-    conn.options = options = conn.options.replace(**changes)
+    before = conn.options
+    if not conn.established:  # the SYN has told a window scale
+        changes = {name: value for name, value in changes.items() if name not in _TOLD_BY_SYN}
+    conn.options = options = before.replace(**changes)
+    if options.receive_buffer != before.receive_buffer:
+        change_receive_buffer(conn)
     conn.nodelay = options.nodelay
     conn.acks.delay_s = options.delayed_ack_s
     conn.acks.set_quick(options.quickack)

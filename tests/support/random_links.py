@@ -23,6 +23,11 @@ from aiotcp.link.base import Link, Receiver
 from aiotcp.link.impair import Impair, Netem
 from aiotcp.options import CONGESTION_CONTROLS, Options
 from aiotcp.stack import Connection, Endpoint, PacketStack
+from aiotcp.tcp.buffers import (
+    initial_receive_buffer,
+    initial_send_buffer,
+    largest_receive_buffer,
+)
 from aiotcp.wire import icmp
 from aiotcp.wire.frame import Frame
 from tests.support.exchange import HOSTS, PORT, run_until_quiet
@@ -102,7 +107,7 @@ def plan(seed: int) -> Plan:
     options = _options(draw), _options(draw)
     unit = min(mtu - 60, *(each.mss or mtu for each in options))
     for each in options:
-        unit = min(unit, each.receive_buffer, each.send_buffer)
+        unit = min(unit, initial_receive_buffer(each), initial_send_buffer(each))
     return Plan(
         seed=seed,
         version=version,
@@ -244,10 +249,11 @@ class Watched(Talker):
     def progress(self) -> None:
         conn = self.connection
         held = conn.received_bytes + conn.reassembly.held_bytes
-        if held > conn.options.receive_buffer + 1:
+        if held > largest_receive_buffer(conn.options) + 1:
             self._report(f"{conn} holds {held} bytes of {conn.options.receive_buffer}")
-        if len(conn.sending) > conn.options.send_buffer:
-            self._report(f"{conn} queues {len(conn.sending)} of {conn.options.send_buffer}")
+        most = conn.options.send_buffer or conn.options.send_buffer_max
+        if len(conn.sending) > most:
+            self._report(f"{conn} queues {len(conn.sending)} of {most}")
         super().progress()
 
 
@@ -417,7 +423,8 @@ def _judge_end(drawn: Plan, run: Run, quiet_at: float) -> list[str]:
     slowest_s = max(pace.interval_s * total / (pace.bytes_at_once or 1) for pace in drawn.paces)
     # A window or a buffer below the segment size is refilled at the pace of delayed
     # acknowledgments and of the override timeout of silly-window avoidance.
-    most = min(min(each.receive_buffer, each.send_buffer) for each in drawn.options)
+    buffers = [(initial_receive_buffer(each), initial_send_buffer(each)) for each in drawn.options]
+    most = min(map(min, buffers))
     peace_s = 2 * RTO_CEILING_S + 2 * slowest_s + 1.2 * total / most + 60.0
     begun_s = max(talk.begins_s for talk in drawn.talks)
     latest = max(drawn.calm_s, begun_s) + peace_s

@@ -196,7 +196,7 @@ async def test_the_new_connection_s_numbers_are_beyond_the_old_ones() -> None:
     """MAY-2 (1): "assigns its initial sequence number for the new connection to be larger than the
     largest sequence number it used on the previous connection incarnation"."""
     async with Peer() as peer:
-        app = await peer.connects()
+        app = await peer.connects(options=Options(send_buffer=1 << 20))
         peer.stack.listen(app.conn.local, lambda conn: None)
         app.write(b"x" * 1_000_000)
         while app.conn.unsent or app.conn.unacked:

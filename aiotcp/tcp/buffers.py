@@ -1,0 +1,91 @@
+"""The buffers of a connection: fixed where the user said how large, else tuned (`autotune`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiotcp.options import Options
+from aiotcp.tcp.autotune import (
+    RECEIVE_INITIAL_BYTES,
+    SEND_INITIAL_BYTES,
+    ReceiveTuning,
+    send_buffer,
+)
+
+if TYPE_CHECKING:
+    from aiotcp.tcp.connection import Connection
+    from aiotcp.wire.tcp import Segment
+
+_MAX_FIELD = 0xFFFF
+
+
+def initial_receive_buffer(options: Options) -> int:
+    """What the first windows offer."""
+    if options.receive_buffer is not None:
+        return options.receive_buffer
+    return min(RECEIVE_INITIAL_BYTES, options.receive_buffer_max)
+
+
+def largest_receive_buffer(options: Options) -> int:
+    """What a SYN must choose its window scale for: there is no changing it later."""
+    if options.receive_buffer is not None:
+        return options.receive_buffer
+    return options.receive_buffer_max
+
+
+def settle_receive_buffer(conn: Connection) -> None:
+    """The window scale is agreed: begin."""
+    options = conn.options
+    conn.rcv_space = min(initial_receive_buffer(options), _MAX_FIELD << conn.rcv_wscale)
+    if options.receive_buffer is None:
+        conn.rcv_tune_at = -conn.NEVER
+
+
+def tune_receive_buffer(conn: Connection, segment: Segment, now: float) -> None:
+    """Text arrived, and a measurement is due."""
+    tuning = conn.rcv_tuning
+    if tuning is None:
+        tuning = conn.rcv_tuning = ReceiveTuning(conn.rcv_mss, conn.rto.srtt)
+    if not conn.ts_enabled:
+        tuning.on_progress(conn.rcv_nxt, conn.rcv_adv, now)
+    elif segment.tsecr:
+        tuning.on_echo(((conn.clock(now) - segment.tsecr) & 0xFFFF_FFFF) / 1000)
+    taken = conn.total_received - conn.received_bytes
+    space = tuning.measure(taken, conn.rcv_space, now)
+    if space > conn.rcv_space and not conn.memory.pressure:
+        _resize(conn, min(space, conn.options.receive_buffer_max))
+    if conn.ts_enabled:
+        conn.rcv_tune_at = tuning.due
+
+
+def change_receive_buffer(conn: Connection) -> None:
+    """The options changed (SO_RCVBUF): a fixed size from now on, as far as the agreed window scale
+    can say it; or tuned again, from what it is."""
+    size = conn.options.receive_buffer
+    if size is None:
+        conn.rcv_tune_at = -conn.NEVER
+    else:
+        conn.rcv_tuning = None
+        conn.rcv_tune_at = conn.NEVER
+        _resize(conn, size)
+
+
+def _resize(conn: Connection, size: int) -> None:
+    conn.rcv_space = min(size, _MAX_FIELD << conn.rcv_wscale)
+    # Not less than before: what was offered must find room.
+    conn.reassembly.limit = max(conn.reassembly.limit, 2 * conn.rcv_space)
+
+
+def initial_send_buffer(options: Options) -> int:
+    """What `send` accepts at first."""
+    if options.send_buffer is not None:
+        return options.send_buffer
+    return min(SEND_INITIAL_BYTES, options.send_buffer_max)
+
+
+def send_limit(conn: Connection) -> int:
+    """What `send` accepts before it is acknowledged, bytes."""
+    options = conn.options
+    if options.send_buffer is not None:
+        return options.send_buffer
+    return send_buffer(conn.cc.cwnd, conn.max_snd_wnd, options.send_buffer_max)
