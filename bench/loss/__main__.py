@@ -1,13 +1,17 @@
 """make bench-loss: how much a sender carries over a bad path of 40 ms and 100 Mbit/s.
 
     python -m bench.loss [--seeds 10] [--quick] [--cells clean,loss1] [--only cubic,bbr]
-                         [--processes 2] [--no-offload] [--check] [--json]
+                         [--processes 2] [--no-offload] [--no-live] [--live-runs 2]
+                         [--check] [--json]
 
 aiotcp sends to aiotcp over a simulated path in virtual time, so that a seed gives the same numbers
 on any machine. Goodput is what the receiving application took from the first call of connect() to
 the end of the measurement, handshake and slow start included. A bottleneck with a drop-tail buffer
 of one bandwidth-delay product (333 packets) comes before loss and reordering, which concern the
 data alone unless the cell says both ways.
+
+Then the same live, over two TUN devices and a forwarder that has the same path in it: aiotcp, and
+Linux, each sending to Linux. These numbers depend on the machine, and on what else it does.
 
 again: bytes sent again, of those delivered. spurious: bytes that arrived a second time, of those
 sent again. busy: of the bottleneck, without the first seconds. share: of two flows, likewise.
@@ -26,7 +30,8 @@ from functools import partial
 
 from aiotcp.options import CONGESTION_CONTROLS
 from bench.loss.cells import BDP_PACKETS, CELLS, MTU, RATE_BIT_S, RTT_S, Cell
-from bench.loss.report import HEADER, Row, line, row
+from bench.loss.live import SENDERS, kernel_knows, measure, obstacle
+from bench.loss.report import BESIDE, HEADER, Row, beside, line, row
 from bench.loss.simulate import Outcome, simulate
 
 QUICK_SEEDS, QUICK_S = 2, 5.0
@@ -56,6 +61,8 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="of each transfer, whatever the cell says")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--no-offload", dest="offload", action="store_false")
+    parser.add_argument("--no-live", dest="live", action="store_false")
+    parser.add_argument("--live-runs", type=int, default=2, help="of each cell (default: 2)")
     parser.add_argument("--check", action="store_true", help="end with 1 if a target is missed")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
     chosen = parser.parse_args(words)
@@ -103,12 +110,42 @@ def main(words: Sequence[str] | None = None) -> int:
                 if not chosen.json:
                     print(line(made), flush=True)
     missed = [made for made in rows if made.missed]
+    if missed and not chosen.json:
+        print(f"\n{len(missed)} of {len(rows)} rows miss a target (!)")
+    live = _live(cells, rows, chosen) if chosen.live else []
     if chosen.json:
         path = {"rate_bit_s": RATE_BIT_S, "rtt_s": RTT_S, "mtu": MTU, "buffer": BDP_PACKETS}
-        print(json.dumps({"path": path, "rows": [asdict(made) for made in rows]}, indent=2))
-    elif missed:
-        print(f"\n{len(missed)} of {len(rows)} rows miss a target (!)")
+        every = [asdict(made) for made in (*rows, *live)]
+        print(json.dumps({"path": path, "rows": every}, indent=2))
     return 1 if chosen.check and missed else 0
+
+
+def _live(cells: Sequence[Cell], simulated: Sequence[Row], chosen: argparse.Namespace) -> list[Row]:
+    """The same cells live, and a table of both; nothing, with the reason, where it can't be."""
+    reason = obstacle()
+    if reason:
+        print(f"\nnot measured live: {reason}", file=sys.stderr)
+        return []
+    if not chosen.json:
+        print(f"\nlive, {chosen.live_runs} runs of each: aiotcp and Linux, to Linux\n\n{BESIDE}")
+    by_name = {cell.name: cell for cell in cells}
+    rows: list[Row] = []
+    for known in simulated:
+        cell = by_name[known.cell]
+        made: list[Row | None] = []
+        for sender in SENDERS:
+            if sender == "linux" and not kernel_knows(known.algorithm):
+                made.append(None)
+                continue
+            outcomes = [
+                measure(cell, sender, known.algorithm, seed)
+                for seed in range(chosen.first_seed, chosen.first_seed + chosen.live_runs)
+            ]
+            made.append(row(cell, known.algorithm, outcomes, sender))
+        rows += [each for each in made if each is not None]
+        if not chosen.json:
+            print(beside([known, *made]), flush=True)
+    return rows
 
 
 if __name__ == "__main__":

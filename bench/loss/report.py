@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from bench.loss.simulate import Outcome
 class Row:
     """One cell with one algorithm."""
 
+    sender: str
+    """"simulated" for aiotcp in virtual time; live "aiotcp" or "linux"."""
     cell: str
     algorithm: str
     goodput: float
@@ -36,7 +38,7 @@ class Row:
     runs: list[dict[str, Any]]
 
 
-def row(cell: Cell, algorithm: str, outcomes: Sequence[Outcome]) -> Row:
+def row(cell: Cell, algorithm: str, outcomes: Sequence[Outcome], sender: str = "simulated") -> Row:
     delivered = sum(each.delivered for each in outcomes)
     again = sum(each.retransmitted for each in outcomes)
     duplicate = sum(each.duplicate for each in outcomes)
@@ -53,6 +55,7 @@ def row(cell: Cell, algorithm: str, outcomes: Sequence[Outcome]) -> Row:
         if (target := cell.target(measure, algorithm)) is not None
     }
     return Row(
+        sender=sender,
         cell=cell.name,
         algorithm=algorithm,
         goodput=values["goodput"] or 0.0,
@@ -102,4 +105,32 @@ def line(row: Row) -> str:
         f"{row.retransmitted:9.2%}{value('spurious', spurious, 10)}{target('spurious', '.0%')}"
         f"{value('busy', f'{row.busy:.1%}', 8)}{target('busy', '.0%')}"
         f"{value('share', share, 9)}{target('share', '.0%')}"
+    )
+
+
+BESIDE = (
+    f"{'':26}{'cc':8}{'Mbit/s':>30}{'again':>24}{'spurious':>24}{'share':>24}\n"
+    f"{'':34}{'simulated':>10}{'live':>10}{'Linux':>10}"
+    + 3
+    * f"{'simulated':>10}{'live':>7}{'Linux':>7}"
+)
+
+
+def beside(rows: Sequence[Row | None]) -> str:
+    """One row of the table that has all three senders; None: not to be had."""
+    known = next(row for row in rows if row is not None)
+
+    def values(text: Callable[[Row], str], widths: Sequence[int]) -> str:
+        return "".join(
+            f"{text(row) if row is not None else '-':>{width}}"
+            for row, width in zip(rows, widths, strict=True)
+        )
+
+    narrow = (10, 7, 7)
+    return (
+        f"{CELLS[known.cell].words:26}{known.algorithm:8}"
+        + values(lambda row: f"{row.goodput:.1f}", (10, 10, 10))
+        + values(lambda row: f"{row.retransmitted:.2%}", narrow)
+        + values(lambda row: "-" if row.spurious is None else f"{row.spurious:.0%}", narrow)
+        + values(lambda row: "" if row.share is None else f"{row.share:.0%}", narrow)
     )
