@@ -26,6 +26,7 @@ import uvloop
 
 from aiotcp import Stack
 from aiotcp.link import network
+from aiotcp.link.tun import Tun
 from aiotcp.options import Options
 from bench.loss.cells import MTU
 from bench.loss.forward import SAMPLE_S, SINK, STACK, STACK_HOST
@@ -149,7 +150,7 @@ class _Source(asyncio.Protocol):
 
 
 async def _send(
-    tun: network.Tun, cc: str, flows: int, seconds: float, size: int, seed: int
+    tun: Tun, cc: str, flows: int, seconds: float, size: int, seed: int
 ) -> dict[str, object]:
     options = Options(cc=cc, send_buffer=2 << 20)
     began = time.monotonic()
