@@ -213,5 +213,5 @@ class Options:
         return dataclasses.replace(self, **changes)
 
 
-CONGESTION_CONTROLS = frozenset({"bbr", "reno"})
+CONGESTION_CONTROLS = frozenset({"bbr", "cubic", "reno"})
 """The names that `Options.cc` knows."""

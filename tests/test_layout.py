@@ -42,7 +42,8 @@ MAY_IMPORT["__init__"] = MAY_IMPORT["streams"]
 # The core's algorithms take numbers and return numbers; they know sequence numbers and the
 # interface they sit behind, and nothing else of the package but their own parts (bbr: bbr_model).
 ALGORITHMS = {
-    *("seq", "rto", "congestion", "reno", "cubic", "hystart", "cwv", "delivery", "pacing"),
+    *("seq", "rto", "congestion", "delivery", "pacing"),
+    *("lossbased", "reno", "cubic", "hystart", "cwv"),
     *("bbr", "bbr_model", "bbr_control", "bbr_loss", "bbr_probe", "bbr_probe_rtt", "bbr_filters"),
     *("newreno", "recovery", "rack", "prr", "frto", "scoreboard"),
     *("ecn", "accecn", "accecn_echo", "autotune", "keepalive", "cork", "usertimeout"),
@@ -53,6 +54,7 @@ ALGORITHMS = {
 ALGORITHMS_MAY_IMPORT = {
     *("aiotcp.tcp.seq", "aiotcp.tcp.congestion"),
     *("aiotcp.tcp.ecn", "aiotcp.tcp.accecn_echo"),  # RFC 9768 builds on RFC 3168
+    *("aiotcp.tcp.lossbased", "aiotcp.tcp.hystart", "aiotcp.tcp.cwv"),  # of Reno and CUBIC
 }
 
 # What would make the core depend on a clock, a network, chance or a log.

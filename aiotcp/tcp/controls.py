@@ -7,11 +7,11 @@ from typing import Any
 
 from aiotcp.tcp.bbr import BBR
 from aiotcp.tcp.congestion import CongestionControl, Start
+from aiotcp.tcp.cubic import Cubic
 from aiotcp.tcp.reno import Reno
 
 _BY_NAME: dict[str, Callable[[Start], CongestionControl]] = {
-    BBR.name: BBR,
-    Reno.name: Reno,
+    control.name: control for control in (BBR, Cubic, Reno)
 }
 
 

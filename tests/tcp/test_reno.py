@@ -83,8 +83,8 @@ def test_an_unused_window_does_not_grow() -> None:
     avoiding = reno(cwnd=10 * MSS, ssthresh=10 * MSS)
     starting = reno(cwnd=10 * MSS)
     for _ in range(100):
-        avoiding.on_ack(ack(MSS, 2 * MSS))
-        starting.on_ack(ack(MSS, 2 * MSS))
+        avoiding.on_ack(ack(MSS, 2 * MSS, cwnd_limited=False))
+        starting.on_ack(ack(MSS, 2 * MSS, cwnd_limited=False))
     assert avoiding.cwnd == starting.cwnd == 10 * MSS
 
 
@@ -139,9 +139,12 @@ def test_slow_start_after_a_timeout_takes_one_segment_for_each_acknowledgment() 
     assert control.cwnd == 2 * MSS
 
 
-@pytest.mark.req("5681-7")
-@pytest.mark.parametrize(("cwnd", "idle", "expected"), [(40, 1.5, 10), (40, 0.9, 40), (4, 1.5, 4)])
+@pytest.mark.req("5681-7", "2861-1")
+@pytest.mark.parametrize(
+    ("cwnd", "idle", "expected"), [(40, 0.9, 40), (40, 1.5, 20), (40, 2.5, 10), (4, 9.0, 4)]
+)
 def test_idle_for_longer_than_the_timeout(cwnd: int, idle: float, expected: int) -> None:
+    """Halved for each RTO, down to RFC 5681's restart window."""
     control = reno(cwnd=cwnd * MSS, ssthresh=50 * MSS)
     control.on_idle(idle, 1.0)
     assert (control.cwnd, control.ssthresh) == (expected * MSS, 50 * MSS)
