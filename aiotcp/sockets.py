@@ -36,9 +36,12 @@ class StackSocket:
     """A connection or a listener of the stack, in the shape of a socket.
 
     The options of `sockopts.ACTING` act on the connection or, set on a listener, on those that it
-    accepts from then on; SO_LINGER (on, 0) on how a connection is closed. Other common options are
-    accepted, remembered and given back without effect, since programs set them as a matter of
-    habit. Any other raises OSError with ENOPROTOOPT, as does the kernel.
+    accepts from then on. SO_LINGER (on, 0) makes closing send RST; (on, n) changes nothing, as on
+    Linux nothing but that close(2) waits up to n seconds for what was written to be acknowledged,
+    which here must not hold up the loop: afterwards the connection goes on in the background, and
+    no data is lost. Other common options are accepted, remembered and given back without effect,
+    since programs set them as a matter of habit. Any other raises OSError with ENOPROTOOPT, as does
+    the kernel.
     """
 
     __slots__ = ("_connection", "_local", "_remembered", "_remote", "_stack", "_target")

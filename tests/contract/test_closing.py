@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 
 import pytest
 
@@ -43,6 +45,24 @@ async def test_close_writes_what_waits_first(net: Net) -> None:
     assert server.data == PATTERN[:MANY]
     await client.lost
     assert client.exception is None
+
+
+@pytest.mark.req("ST-23")
+async def test_closing_with_a_linger_time_loses_nothing(net: Net) -> None:
+    """The kernel's close(2) waits for a second here, then goes on in the background."""
+    client, server = Recorder(), Recorder()
+    left, right = await net.pair(client, server)
+    right.pause_reading()
+    sock = left.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("@ii", 1, 1))
+    left.write(PATTERN[: MANY // 16])  # less than a sender, more than a receiver lets wait
+    left.close()
+    await client.lost
+    assert not server.data
+    right.resume_reading()
+    await server.lost
+    assert server.data == PATTERN[: MANY // 16]
+    assert server.exception is None
 
 
 async def test_connection_lost_comes_once(net: Net) -> None:
