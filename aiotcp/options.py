@@ -61,9 +61,9 @@ class Options:
     # -- sending ----------------------------------------------------------------------
     nodelay: bool = True
     """Send small segments at once; False: Nagle's algorithm (RFC 9293 3.7.4)."""
-    cc: str | Callable[[Any], Any] = "reno"
-    """The congestion control: the name of one of ours, or a class of one's own
-    (`aiotcp.tcp.congestion.CongestionControl`)."""
+    cc: str | Callable[[Any], Any] = "cubic"
+    """The congestion control: "cubic" (RFC 9438), "reno" (RFC 5681), "bbr", or a class of one's own
+    (`aiotcp.tcp.congestion.CongestionControl`); see docs/congestion.md."""
     initial_window_segments: int = 10
     """IW = min(N*MSS, max(2*MSS, N*1460)) (RFC 6928 2); 1 to 100."""
     hop_limit: int = 64

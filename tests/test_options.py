@@ -114,6 +114,7 @@ def test_the_defaults_keep_to_the_rfcs() -> None:
 def test_the_defaults_of_the_design() -> None:
     """DESIGN 7 and 9."""
     assert DEFAULTS.nodelay
+    assert DEFAULTS.cc == "cubic"
     assert DEFAULTS.sack
     assert DEFAULTS.timestamps
     assert DEFAULTS.window_scaling
