@@ -25,7 +25,7 @@ from aiotcp.errors import timed_out
 from aiotcp.icmp import IcmpHost, flow_of, news_of
 from aiotcp.info import Transition
 from aiotcp.limits import TokenBucket
-from aiotcp.link.base import Link
+from aiotcp.link.base import Link, receive_queue_packets
 from aiotcp.listeners import Listeners
 from aiotcp.options import Options
 from aiotcp.passive import PassiveOpens
@@ -39,6 +39,7 @@ from aiotcp.tcp.isn import timestamp_offset
 from aiotcp.tcp.listener import Listener
 from aiotcp.tcp.memory import MemoryBudget
 from aiotcp.tcp.pmtucache import PathMtuCache
+from aiotcp.tcp.queueshare import QueueShare, ReceiveQueue
 from aiotcp.tcp.timewait import TimeWait
 from aiotcp.timers import Timed, TimerQueue
 from aiotcp.wire import ipv4, ipv6, tcp
@@ -108,6 +109,8 @@ class Engine(PassiveOpens):
         self._connections = 0  # how many of the table's entries are connections
         self._drained: asyncio.Event | None = None
         link.attach(self, self.loop)
+        queue = receive_queue_packets(link)
+        self._receive_queue = ReceiveQueue(queue) if queue is not None else None
 
     # -- packets in ---------------------------------------------------------------------------
 
@@ -426,6 +429,8 @@ class Engine(PassiveOpens):
             memory=self.memory,
         )
         conn.challenges.shared = self._challenges
+        if self._receive_queue is not None:
+            conn.queue_share = QueueShare(self._receive_queue)
         return conn
 
     def _live(self) -> list[Connection]:

@@ -46,7 +46,7 @@ ALGORITHMS = {
     *("lossbased", "reno", "cubic", "hystart", "cwv"),
     *("bbr", "bbr_model", "bbr_control", "bbr_loss", "bbr_probe", "bbr_probe_rtt", "bbr_filters"),
     *("newreno", "recovery", "rack", "prr", "frto", "scoreboard"),
-    *("ecn", "accecn", "accecn_echo", "autotune", "keepalive", "cork", "usertimeout"),
+    *("ecn", "accecn", "accecn_echo", "autotune", "queueshare", "keepalive", "cork", "usertimeout"),
     *("plpmtud", "pmtucache"),
     *("reassembly", "window", "ackpolicy", "sendbuffer", "isn", "cookies", "challenge"),
     "memory",

@@ -81,6 +81,7 @@ class Link(Protocol):
     """A place where frames come from and go to.
 
     The three properties of a link are fixed once it exists; a stack reads them when it attaches.
+    A link may have a fourth, `receive_queue_packets`: see the function of that name.
     """
 
     mtu: int
@@ -119,3 +120,11 @@ class Link(Protocol):
     def close(self) -> None:
         """Stop delivering at once and release the device. Harmless when repeated."""
         ...
+
+
+def receive_queue_packets(link: Link) -> int | None:
+    """How many packets may wait in front of `link` before some are dropped: its attribute
+    `receive_queue_packets`. None, or no such attribute: as many as peers may send. The stack keeps
+    the windows that it offers below that."""
+    packets: int | None = getattr(link, "receive_queue_packets", None)
+    return packets

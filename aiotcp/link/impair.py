@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from aiotcp.link.base import Link, Receiver
+from aiotcp.link.base import Link, Receiver, receive_queue_packets
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.segmentation import split
 
@@ -141,6 +141,11 @@ class Impair:
         self._upward = _Upward()
         self._in = _Path("inbound", seed, inbound, self._upward, self.counters)
         self._ingress = _Ingress(self._in, self._upward)
+
+    @property
+    def receive_queue_packets(self) -> int | None:
+        """That of the link below."""
+        return receive_queue_packets(self.link)
 
     def __repr__(self) -> str:
         return f"<Impair outbound={self.outbound} inbound={self.inbound} of {self.link!r}>"

@@ -20,7 +20,7 @@ import struct
 import time
 from typing import BinaryIO
 
-from aiotcp.link.base import Link, Receiver
+from aiotcp.link.base import Link, Receiver, receive_queue_packets
 from aiotcp.wire.frame import Frame
 
 FLUSH_AFTER_S = 1.0
@@ -73,6 +73,11 @@ class Capture:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._flush_timer: asyncio.TimerHandle | None = None
         self._file.write(section_header() + interface_description(interface))
+
+    @property
+    def receive_queue_packets(self) -> int | None:
+        """That of the link below."""
+        return receive_queue_packets(self.link)
 
     def __repr__(self) -> str:
         return f"<Capture {self.counters} of {self.link!r}>"

@@ -59,6 +59,9 @@ _TUN_F_CSUM = 0x01
 _TUN_F_TSO4 = 0x02
 _TUN_F_TSO6 = 0x04
 _TUN_F_TSO_ECN = 0x08
+_SIOCGIFTXQLEN = 0x8942
+_USUAL_QUEUE_PACKETS = 500
+"""What a TUN device has unless it is told otherwise."""
 _IFREQ = struct.Struct("=16sH22x")
 
 _DROP_NAMES = {
@@ -157,6 +160,17 @@ class Tun:
     def __repr__(self) -> str:
         state = "closed" if self._file is None else "lost" if self._lost else "open"
         return f"<Tun {self.name} {state} mtu={self.mtu} offload={self.checksum_offload}>"
+
+    @property
+    def receive_queue_packets(self) -> int | None:
+        """Packets that the device holds for us, its `txqueuelen`. None with offload: then one of
+        them is up to 64 KiB, and no window fills so many."""
+        if self.gso_max_bytes:
+            return None
+        try:
+            return _ask_device(self.name, _SIOCGIFTXQLEN)
+        except OSError:  # in another network namespace
+            return _USUAL_QUEUE_PACKETS
 
     def fileno(self) -> int:
         """The descriptor, or -1 once closed."""
@@ -326,12 +340,16 @@ def _ask_for_offload(fd: int, wanted: bool) -> None:
 
 
 def _device_mtu(name: str) -> int:
+    try:
+        return _ask_device(name, _SIOCGIFMTU)
+    except OSError as exc:
+        message = f"{name} is not in this network namespace: its MTU must be given"
+        raise OSError(exc.errno, message) from exc
+
+
+def _ask_device(name: str, what: int) -> int:
+    """One of the numbers that netdevice(7) has. Raises OSError if the device is not here."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        request = struct.pack("=16si20x", name.encode(), 0)
-        try:
-            answer = fcntl.ioctl(any_socket, _SIOCGIFMTU, request)
-        except OSError as exc:
-            message = f"{name} is not in this network namespace: its MTU must be given"
-            raise OSError(exc.errno, message) from exc
-    mtu: int = struct.unpack("=16si20x", answer)[1]
-    return mtu
+        answer = fcntl.ioctl(any_socket, what, struct.pack("=16si20x", name.encode(), 0))
+    number: int = struct.unpack("=16si20x", answer)[1]
+    return number

@@ -17,7 +17,7 @@ class AckPolicy:
     so MUST-58 and MUST-59 hold by construction.
     """
 
-    __slots__ = ("_full", "_pending", "deadline", "delay_s", "due", "duplicates", "quick")
+    __slots__ = ("_pending", "deadline", "delay_s", "due", "duplicates", "full", "quick")
 
     def __init__(self, delay_s: float, quick: bool = False) -> None:
         self.delay_s = delay_s
@@ -30,7 +30,8 @@ class AckPolicy:
         self.duplicates = 0
         """Out-of-order segments of this batch: each is worth a duplicate ACK (RFC 5681 4.2)."""
         self._pending = 0
-        self._full = _LEAST_FULL_BYTES
+        self.full = _LEAST_FULL_BYTES
+        """Payload bytes of the largest segment that the peer has shown."""
 
     def on_text(self, length: int, segment_size: int, now: float) -> None:
         """`length` in-order bytes arrived, in segments of `segment_size` bytes.
@@ -40,11 +41,11 @@ class AckPolicy:
         A full segment counts as the second after any other: a peer with Nagle's algorithm that
         writes a header, then a body, holds the end of the body back until we acknowledge.
         """
-        if segment_size > self._full:
-            self._full = segment_size
+        if segment_size > self.full:
+            self.full = segment_size
         self._pending += length
         self.duplicates = 0
-        if self._pending > self._full:
+        if self._pending > self.full:
             if self.due is None:
                 self.due = Why.ACK_SECOND_SEGMENT
         elif self.quick:

@@ -70,6 +70,16 @@ def change_receive_buffer(conn: Connection) -> None:
         _resize(conn, size)
 
 
+def receive_room(conn: Connection, now: float) -> int:
+    """What may wait, for the user and, as far as it is not here yet, in the link's queue."""
+    share = conn.queue_share
+    if share is None:
+        return conn.rcv_space
+    window = share.window(conn.total_received, conn.acks.full, now)
+    offered = conn.rcv_adv - conn.rcv_nxt  # is not taken back (SHLD-14)
+    return min(conn.rcv_space, conn.received_bytes + max(window, offered))
+
+
 def _resize(conn: Connection, size: int) -> None:
     conn.rcv_space = min(size, _MAX_FIELD << conn.rcv_wscale)
     # Not less than before: what was offered must find room.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiotcp.reasons import Why
 from aiotcp.tcp import pathmtu
+from aiotcp.tcp.buffers import receive_room
 from aiotcp.tcp.opening import TIMESTAMP_OPTION_BYTES, output_syn
 from aiotcp.tcp.recovery import DUP_THRESH
 from aiotcp.tcp.tcb import State
@@ -67,7 +68,7 @@ def output(conn: Connection, now: float) -> None:
             conn.cork.emptied()
     if conn.probe_due:
         _probe(conn, now)
-    if conn.acks.due is None and not conn.fin_reached and _window_opened(conn):
+    if conn.acks.due is None and not conn.fin_reached and _window_opened(conn, now):
         conn.acks.at_once(Why.WINDOW_UPDATE)
     if conn.acks.due is not None:
         _acknowledge(conn, now)
@@ -95,15 +96,12 @@ def _answers_handshake(conn: Connection) -> bool:
     return conn.ecn is not None and conn.ecn.ack_apart and conn.acks.due is not None
 
 
-def _window_opened(conn: Connection) -> bool:
+def _window_opened(conn: Connection, now: float) -> bool:
     """Whether the user's reading is worth telling."""
-    return worth_update(
-        conn.rcv_nxt,
-        conn.rcv_adv,
-        conn.received_bytes,
-        conn.rcv_buffer,
-        conn.rcv_mss,
-    )
+    buffer = conn.rcv_buffer
+    if conn.queue_share is not None:
+        buffer = min(buffer, receive_room(conn, now))
+    return worth_update(conn.rcv_nxt, conn.rcv_adv, conn.received_bytes, buffer, conn.rcv_mss)
 
 
 # -- resets -----------------------------------------------------------------------------------
@@ -172,7 +170,7 @@ def _segment(
 ) -> None:
     rcv_nxt = conn.rcv_nxt
     shift = conn.rcv_wscale
-    conn.rcv_buffer = conn.rcv_space
+    conn.rcv_buffer = conn.rcv_space if conn.queue_share is None else receive_room(conn, now)
     if conn.memory.pressure:
         offered = conn.received_bytes + conn.rcv_adv - rcv_nxt  # is not taken back (SHLD-14)
         share = conn.memory.receive_buffer(conn.rcv_buffer, conn.rcv_mss)

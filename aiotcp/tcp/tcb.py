@@ -18,6 +18,7 @@ from aiotcp.tcp.ackpolicy import AckPolicy
 from aiotcp.tcp.autotune import ReceiveTuning
 from aiotcp.tcp.buffers import initial_receive_buffer
 from aiotcp.tcp.challenge import ChallengeLimit
+from aiotcp.tcp.queueshare import QueueShare
 from aiotcp.tcp.reassembly import Reassembly
 from aiotcp.tcp.recovery import NewReno
 from aiotcp.tcp.rto import RtoEstimator
@@ -141,6 +142,7 @@ class Tcb:
         "pmtu",
         "probe_due",
         "probes",
+        "queue_share",
         "rcv_adv",
         "rcv_buffer",
         "rcv_mss",
@@ -265,6 +267,8 @@ class Tcb:
         """What makes `rcv_space` grow; None if it is fixed, or nothing came yet."""
         self.rcv_tune_at = math.inf
         """When text is a reason to measure again."""
+        self.queue_share: QueueShare | None = None
+        """What of the link's queue is ours; None where it holds whatever is offered."""
         self.rcv_mss = path.mss
         """The MSS that we advertised."""
         self.rcv_wscale = 0

@@ -62,6 +62,7 @@ class Wire:
         self.mtu = tun.mtu
         self.gso_max_bytes = tun.gso_max_bytes
         self.checksum_offload = tun.checksum_offload
+        self.receive_queue_packets = tun.receive_queue_packets
         self.counters = tun.counters
         self.passed: list[Passed] = []
         self.news = asyncio.Event()
