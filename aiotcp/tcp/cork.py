@@ -11,14 +11,17 @@ CEILING_S = 0.2
 class Cork:
     """While it is there, pieces smaller than a segment are held back. Times in seconds."""
 
-    __slots__ = ("deadline",)
+    __slots__ = ("_released", "deadline")
 
     def __init__(self) -> None:
         self.deadline = math.inf
         """When the piece that is held goes out as it is; infinity if none is held."""
+        self._released = False
 
     def holds(self, now: float) -> bool:
         """Whether a piece stays. The ceiling counts from the first time that one does."""
+        if self._released:
+            return False
         if self.deadline == math.inf:
             self.deadline = now + CEILING_S
         return now < self.deadline
@@ -28,10 +31,12 @@ class Cork:
             self.flush()
 
     def flush(self) -> None:
-        """What is held goes with the next output; the cork stays."""
+        """What is held goes as soon as the peer's window allows; the cork stays."""
         if self.deadline != math.inf:
-            self.deadline = -math.inf
+            self.deadline = math.inf
+            self._released = True
 
     def emptied(self) -> None:
-        """Nothing is held any more."""
+        """Everything has gone."""
         self.deadline = math.inf
+        self._released = False

@@ -29,6 +29,7 @@ def test_the_ceiling_counts_from_the_first_piece() -> None:
     assert held.holds(10.15)
     held.on_timer(10.2)
     assert not held.holds(10.15)
+    assert held.deadline == float("inf")  # whether it goes is not for the timer to say
     held.emptied()
     held.on_timer(11)
     assert held.holds(11)
@@ -103,6 +104,18 @@ async def test_a_closed_window_is_probed_all_the_same() -> None:
         cork(app)
         app.write(b"xy")
         await peer.sees(ACK, seq=1, data=b"x", why="window_probe", after=0.2)
+
+
+@pytest.mark.req("MUST-36")
+async def test_a_window_that_closes_meanwhile_is_probed() -> None:
+    async with Peer() as peer:
+        app = await peer.connects(mss=MSS)
+        cork(app)
+        app.write(b"xy")
+        peer.sends(ACK, window=0)
+        await peer.sees(ACK, seq=1, data=b"x", why="window_probe", after=0.4)
+        peer.sends(ACK, ack=1)
+        await peer.sees(ACK | PSH, seq=1, data=b"xy")
 
 
 async def test_the_end_of_the_stream_pulls_it() -> None:
