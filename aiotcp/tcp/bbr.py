@@ -14,6 +14,8 @@ Where the draft leaves a choice, or its code departs from its text:
   congestion). In Startup, and while probing, it ends the acceleration, where a single loss would
   not: with marks a router asks before it has to drop, so that the 2 % of losses never come.
 - Losses that BBR tolerates do not lower its bounds over and over, see `bbr_loss`.
+- The round trip of a packet that overtook others does not count, see `bbr_model`: it would halve
+  what may be in flight on a path that reorders 1 % of packets.
 - The filter of `max_bw` moves on once in a cycle (5.5.6), see `bbr_probe`.
 - What an undo restores is what was saved when the episode began (5.5.11.1), not at its last round.
 """
@@ -82,7 +84,7 @@ class BBR(ProbeRTT):
         if self.state is State.DRAIN:
             self.check_drain_done(ack.flight)
         self.update_probe_bw_cycle_phase(ack, rate)
-        self.update_min_rtt(ack.rtt)
+        self.update_min_rtt(ack.rtt, rate)
         self.check_probe_rtt(ack, rate)
         self.advance_latest_delivery_signals(rate)
         self.bound_bw_for_model()

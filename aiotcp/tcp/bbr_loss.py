@@ -69,7 +69,10 @@ class Loss(Control):
         self.delivery_rate = rate.delivery_rate
         self.bw_latest = max(self.bw_latest, rate.delivery_rate)
         self.inflight_latest = max(self.inflight_latest, rate.delivered)
-        self.loss_round_start = rate.prior_delivered >= self.loss_round_delivered
+        self.loss_round_start = (
+            rate.prior_delivered >= self.loss_round_delivered
+            and not self.overtook(rate.delivered + rate.lost, rate)
+        )
         if self.loss_round_start:
             self.loss_round_delivered = self.delivered
 

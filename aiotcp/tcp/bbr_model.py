@@ -95,11 +95,18 @@ class Model(CongestionControl):
     # -- 5.5.1: packet-timed round trips ------------------------------------------------------
 
     def update_round(self, rate: RateSample) -> None:
-        self.round_start = rate.prior_delivered >= self.next_round_delivered
+        self.round_start = rate.prior_delivered >= self.next_round_delivered and not self.overtook(
+            rate.delivered + rate.lost, rate
+        )
         if self.round_start:
             self.start_round()
             self.round_count += 1
             self.rounds_since_bw_probe += 1
+
+    def overtook(self, settled: int, rate: RateSample) -> bool:
+        """The newest packet delivered came before much that had been sent before it: what was in
+        flight ahead of it is not `settled`. It tells of no round trip of the path."""
+        return settled + 2 * self.mss < 0.75 * rate.tx_in_flight
 
     def start_round(self) -> None:
         self.next_round_delivered = self.delivered
@@ -124,8 +131,11 @@ class Model(CongestionControl):
 
     # -- 5.5.7 and 5.3.4.3: the round-trip time -----------------------------------------------
 
-    def update_min_rtt(self, rtt: float | None) -> None:
+    def update_min_rtt(self, rtt: float | None, rate: RateSample) -> None:
         now = self.now
+        # Losses do not count here: what was overtaken is believed lost for a while.
+        if self.overtook(rate.delivered, rate):
+            rtt = None
         self.probe_rtt_expired = now > self.probe_rtt_min_stamp + PROBE_RTT_INTERVAL
         if rtt is not None and (rtt < self.probe_rtt_min_delay or self.probe_rtt_expired):
             self.probe_rtt_min_delay = rtt

@@ -40,7 +40,7 @@ class Probe(Loss):
         self.full_bw_now = False
 
     def check_full_bw_reached(self, rate: RateSample) -> None:
-        if self.full_bw_now or not self.round_start or rate.app_limited:
+        if self.full_bw_now or not self.round_start or rate.app_limited or not rate.delivery_rate:
             return
         if rate.delivery_rate >= self.full_bw * 1.25:
             self.reset_full_bw(rate.delivery_rate)
