@@ -71,12 +71,12 @@ class AccurateEcn(AceEcho):
         marks = (ace - FIRST_CEP - self.delivered_ce) & 7
         marked_bytes = self._read_option(option)
         packets = -(-acked // mss)
-        if packets:
-            self._average += (packets - self._average) / 8 if self._average else packets
+        self._average = self._average or packets
         if packets > 7:
             marks = self._safest(marks, packets, marked_bytes, mss)
         elif marked_bytes and not marks:
             self.ect = False  # 3.2.3.2.5: counters at odds, "some form of feedback mangling"
+        self._average += (packets - self._average) / 8 if packets else 0
         self.delivered_ce += marks
         return self.react(ack, marks > 0, acked)
 
