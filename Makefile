@@ -3,9 +3,11 @@
 # make conformance   the same, and writes docs/conformance.md from what they show
 # make soak   two stacks over a bad network, 100 MiB each way in each of 50 seeds (half an hour of CPU)
 # make random-links   two stacks over a thousand networks drawn at random
+# make mutations   one rule of each RFC taken away at a time: the tests must notice
 # make lint   ruff and mypy --strict
 # make bench  throughput between the stack and the kernel's TCP, beside the limit of the device
 # make bench-loss   goodput over 40 ms and 100 Mbit/s with loss and reordering, in virtual time, with targets
+# make bench-live-loss   10 MB to and from the kernel with 1 % of packets dropped
 # make venv   just the environment: .venv, with aiotcp installed from this checkout
 # make clean  remove what the above have made
 
@@ -18,7 +20,7 @@ BIN := .venv/bin
 RUN := .venv/.installed
 DEV := .venv/.installed-dev
 
-.PHONY: demo test conformance soak random-links lint bench bench-loss venv clean
+.PHONY: demo test conformance soak random-links mutations lint bench bench-loss bench-live-loss venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUN)
@@ -36,6 +38,9 @@ soak: $(DEV)
 random-links: $(DEV)
 	$(BIN)/python -m tests.model.random_links $(SOAK_ARGS)
 
+mutations: $(DEV)
+	$(BIN)/python -m tests.mutations
+
 lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,6 +51,9 @@ bench: $(RUN)
 
 bench-loss: $(RUN)
 	$(BIN)/python -m bench.loss $(LOSS_ARGS)
+
+bench-live-loss: $(RUN)
+	$(BIN)/python -m bench.loss.drops $(LOSS_ARGS)
 
 venv: $(DEV)
 

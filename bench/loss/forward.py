@@ -40,8 +40,8 @@ _SYSCTLS = {
 }
 
 
-def _namespace(address: str) -> tuple[int, Tun]:
-    """Move to a new network namespace with a device in it; a descriptor of the namespace."""
+def enter_new_namespace() -> None:
+    """Move the calling thread to a new network namespace, with large buffers for its kernel."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNET):
         number = ctypes.get_errno()
@@ -49,6 +49,11 @@ def _namespace(address: str) -> tuple[int, Tun]:
     for name, value in _SYSCTLS.items():
         with open(f"/proc/sys/net/{name}", "w") as setting:
             setting.write(value)
+
+
+def _namespace(address: str) -> tuple[int, Tun]:
+    """Move to a new network namespace with a device in it; a descriptor of the namespace."""
+    enter_new_namespace()
     tun, _ = network.open_tun("path%d", host_addresses=[address], mtu=MTU, offload=False)
     return os.open("/proc/thread-self/ns/net", os.O_RDONLY), tun
 
