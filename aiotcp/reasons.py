@@ -37,6 +37,7 @@ class Why(StrEnum):
     KEEPALIVE = "keepalive"
     FAST_RETRANSMIT = "fast_retransmit"
     PARTIAL_ACK_RETRANSMIT = "partial_ack_retransmit"
+    TAIL_LOSS_PROBE = "tail_loss_probe"
     LIMITED_TRANSMIT = "limited_transmit"
     RTO_RETRANSMIT = "rto_retransmit"
     PATH_MTU_RETRANSMIT = "path_mtu_retransmit"

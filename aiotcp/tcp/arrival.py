@@ -16,7 +16,7 @@ the name under which the segment was discarded, or None.
         fourth    check the SYN bit               _check_syn          (RFC 5961 4)
         fifth     check the ACK field             _check_ack          (RFC 5961 5)
                     SYN-RECEIVED                  _check_ack_syn_received
-                    new, duplicate, window        _new_ack, _duplicate_ack, _update_window
+                    new, duplicate, window        recovery.acknowledged, _update_window
                     FIN-WAIT-1, CLOSING, LAST-ACK Milestone.FIN_ACKED
         sixth     check the URG bit               _urgent
         seventh   process the segment text        _text
@@ -30,12 +30,10 @@ from typing import TYPE_CHECKING
 
 from aiotcp.errors import refused, reset
 from aiotcp.reasons import Drop, Why
-from aiotcp.tcp import ecn_setup, pathmtu
+from aiotcp.tcp import ecn_setup
 from aiotcp.tcp.buffers import tune_receive_buffer
-from aiotcp.tcp.congestion import Ack, Phase
 from aiotcp.tcp.opening import arrive_syn_sent, syn_acknowledged
-from aiotcp.tcp.recovery import Verdict
-from aiotcp.tcp.scoreboard import Sent
+from aiotcp.tcp.recovery import acknowledged
 from aiotcp.tcp.seq import unwrap
 from aiotcp.tcp.tcb import Milestone, State
 from aiotcp.tcp.tuning import on_user_timeout
@@ -46,9 +44,6 @@ if TYPE_CHECKING:
 
 _PAWS_IDLE_S = 24 * 86400.0
 """RFC 7323 5.5: an older TS.Recent is no longer valid."""
-
-_TICKS_S = 0.002
-"""How far the timestamp clock's whole milliseconds may be off for a difference of two."""
 
 _MAX_DSACKS = 16
 """How many duplicates of one batch are reported: each costs a segment."""
@@ -263,10 +258,11 @@ def _check_ack(conn: Connection, segment: Segment, now: float) -> Drop | None:
         conn.soft_error = None
     if conn.ecn is not None:
         ecn_setup.on_ack(conn, segment, now)
-    if ack > conn.snd_una:
-        _new_ack(conn, segment, now)
-    elif ack == conn.snd_una and conn.scoreboard:
-        _duplicate_ack(conn, segment, now)
+    if ack > conn.snd_una or (
+        ack == conn.snd_una
+        and (conn.scoreboard or segment.sack or conn.recovery.tlp_end is not None)
+    ):
+        acknowledged(conn, segment, now)
     _update_window(conn, segment, now)
     if conn.fin_acked and conn.state in _AWAITS_FIN_ACK:
         conn.reach(Milestone.FIN_ACKED)
@@ -274,86 +270,6 @@ def _check_ack(conn: Connection, segment: Segment, now: float) -> Drop | None:
 
 
 _AWAITS_FIN_ACK = frozenset({State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK})
-
-
-def _new_ack(conn: Connection, segment: Segment, now: float) -> None:
-    ack = segment.ack
-    acked = ack - conn.snd_una
-    flight = conn.scoreboard.in_flight
-    oldest = conn.scoreboard.oldest
-    newest = conn.scoreboard.acknowledge(ack)
-    rtt: float | None = None
-    if newest is not None:
-        rtt = now - newest.sent_at
-    elif oldest is not None and conn.ts_enabled and segment.tsecr:
-        rtt = _echoed_rtt(conn, oldest, segment.tsecr, now)
-    if rtt is not None and (ack > conn.rtt_seq or conn.rto.backoff):
-        conn.rto.sample(rtt)
-        conn.rtt_seq = conn.snd_nxt
-    conn.snd_una = ack
-    if ack > conn.snd_nxt:
-        conn.snd_nxt = ack  # the byte of a window probe was taken
-    conn.sending.discard_to(ack)
-    if ack >= conn.mtu_mark:
-        pathmtu.on_ack(conn, ack, now)
-    if conn.snd_up is not None and ack >= conn.snd_up:
-        conn.snd_up = None
-    verdict = conn.recovery.on_new_ack(acked, ack, conn.mss)
-    if verdict is Verdict.NOTHING:
-        conn.cc.on_ack(
-            Ack(
-                now=now,
-                acked=acked,
-                lost=0,
-                delivered=ack - conn.iss,
-                prior_flight=flight,
-                flight=conn.scoreboard.in_flight,
-                rtt=rtt,
-                rate=None,
-                phase=Phase.OPEN,
-                cwnd_limited=flight + conn.mss >= conn.cc.cwnd,
-                ece=False,
-            )
-        )
-    elif verdict is Verdict.RETRANSMIT_NEXT:
-        conn.scoreboard.mark_lost(ack + conn.mss)
-        conn.rexmt_why = Why.PARTIAL_ACK_RETRANSMIT
-        conn.force_retransmit = True
-    else:
-        conn.cc.on_recovered(conn.scoreboard.in_flight, now)
-    conn.retransmissions = 0
-    conn.probes = 0
-    # RFC 6298 5.2, 5.3: off when all is acknowledged, anew when new data is.
-    outstanding = bool(conn.scoreboard)
-    conn.rexmt_at = now + conn.rto.rto if outstanding else conn.NEVER
-    conn.stalled_since = now if outstanding else conn.NEVER
-    conn.soft_error = None
-
-
-def _echoed_rtt(conn: Connection, oldest: Sent, tsecr: int, now: float) -> float | None:
-    """RFC 7323 4.1, for an acknowledgment of repeated data; `oldest` was at the left edge.
-
-    Only if the echo is of its latest transmission. An earlier one reached the peer before, and
-    its acknowledgment was lost: the time since then holds our own back-off and not the path's
-    round trip, and as a sample it would feed on itself until the RTO is at its ceiling. Then
-    Karn's rule stands (RFC 6298 3), and the back-off with it (5.5, 5.7).
-    """
-    rtt = ((conn.clock(now) - tsecr) & 0xFFFF_FFFF) / 1000
-    return rtt if rtt <= now - oldest.sent_at + _TICKS_S else None
-
-
-def _duplicate_ack(conn: Connection, segment: Segment, now: float) -> None:
-    """RFC 5681 2, definition: outstanding data, no text, no SYN or FIN, same ACK, same window."""
-    if segment.length or segment.window << conn.snd_wscale != conn.snd_wnd:
-        return
-    if conn.probes:
-        return  # the answer to a window probe tells of no departed segment
-    verdict = conn.recovery.on_duplicate(conn.snd_una, conn.snd_nxt, conn.mss)
-    if verdict is Verdict.FAST_RETRANSMIT:
-        conn.cc.on_congestion(conn.recovery.flight, now)
-        conn.scoreboard.mark_lost(conn.snd_una + conn.mss)
-        conn.rexmt_why = Why.FAST_RETRANSMIT
-        conn.force_retransmit = True
 
 
 def _update_window(conn: Connection, segment: Segment, now: float) -> None:

@@ -156,7 +156,8 @@ class CongestionControl:
         nothing to repair (RFC 3168 6.1.2)."""
 
     def on_recovered(self, flight: int, now: float) -> None:
-        """What was lost is repaired, with `flight` bytes still in the network."""
+        """What was lost is repaired, with `flight` bytes still in the network: the end of fast
+        recovery, or of the phase after a timeout, in which slow start may still be going on."""
 
     def on_timeout(self, flight: int, now: float, repeated: bool) -> None:
         """The retransmission timer expired with `flight` bytes in the network before all of them

@@ -110,7 +110,17 @@ class Connection(Tcb):
     ) -> None:
         cc = CongestionControl(Start(path.mss, path.mss, path.mss, now, None, random))
         super().__init__(
-            flow, local, remote, path, template, options, cc, paths, iss=iss, ts_offset=ts_offset
+            flow,
+            local,
+            remote,
+            path,
+            template,
+            options,
+            cc,
+            paths,
+            iss=iss,
+            ts_offset=ts_offset,
+            now=now,
         )
         self.random = random
         """Evenly distributed over [0, 1)."""
@@ -237,7 +247,8 @@ class Connection(Tcb):
         self._life = None
         self.ended = True
         self.error = error
-        self.rexmt_at = self.orphan_until = self.NEVER
+        self.rexmt_at = self.tlp_at = self.reo_at = self.pace_at = self.NEVER
+        self.orphan_until = self.NEVER
         self.sending.discard_to(self.sending.end)
         self.scoreboard = Scoreboard()
 

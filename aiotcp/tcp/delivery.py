@@ -136,7 +136,7 @@ class DeliveryRate:
         self._newest = None
         interval = max(stamp.sent_at - stamp.first_sent_at, now - stamp.delivered_at)
         delivered = self.delivered - stamp.delivered
-        believed = interval > 0 and (min_rtt is None or interval >= min_rtt)
+        believed = interval > 1e-9 and (min_rtt is None or interval >= min_rtt)
         return RateSample(
             delivered,
             interval,

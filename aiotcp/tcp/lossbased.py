@@ -80,7 +80,7 @@ class LossBased(CongestionControl):
         cwnd = self.cwnd
         hystart = self._hystart
         step = ack.acked if hystart is None else hystart.grow(ack)
-        if self._phase is Phase.LOSS:
+        if ack.phase is Phase.LOSS:
             step = min(step, max(ack.prior_flight, self.mss))
         # At most twice what was used: half of a window that doubles is what was there before.
         if not ack.cwnd_limited and 2 * ack.prior_flight < cwnd:

@@ -1,89 +1,476 @@
-"""Fast retransmit and fast recovery without SACK: NewReno (RFC 6582), limited transmit (3042).
+"""What an acknowledgment says about loss, and what is done about it.
 
-Sequence numbers and byte counts in, a verdict out. The window of RFC 6582, inflated by one SMSS
-for each duplicate acknowledgment, is kept in two parts: `cwnd` belongs to the congestion control,
-`inflation` is here.
+    tells of loss     RACK with SACK (RFC 8985), duplicates without (RFC 6582, `newreno`)
+    repairs it        fast recovery under PRR (RFC 9937), or slow start after a timeout
+    takes it back     F-RTO (RFC 5682), Eifel (RFC 3522, 4015), D-SACK (RFC 2883)
+    looks for it      the tail loss probe (`tlp`), the reordering timer, the retransmission timer
+
+The scoreboard knows the bytes, the congestion control how many may be in the network; here is the
+order in which they are told. Nothing is sent: `output` asks `window` and the scoreboard.
 """
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from typing import TYPE_CHECKING
 
-DUP_THRESH = 3
+from aiotcp.reasons import Why
+from aiotcp.tcp import pathmtu, tlp
+from aiotcp.tcp.congestion import Ack, Lost, Phase
+from aiotcp.tcp.frto import Frto
+from aiotcp.tcp.newreno import NewReno, Verdict
+from aiotcp.tcp.prr import ProportionalRateReduction
+from aiotcp.tcp.rack import DUP_THRESH, Rack
+from aiotcp.tcp.repetitions import Repetitions
+from aiotcp.tcp.scoreboard import Delivered
+from aiotcp.tcp.seq import unwrap
+from aiotcp.tcp.timeline import Sent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiotcp.tcp.connection import Connection
+    from aiotcp.wire.tcp import Segment
+
+_TICKS_S = 0.002
+"""How far the timestamp clock's whole milliseconds may be off for a difference of two."""
 
 
-class Verdict(Enum):
-    """What an acknowledgment asks of the sender."""
+class Recovery:
+    """The state of loss recovery between two acknowledgments."""
 
-    NOTHING = auto()
-    FAST_RETRANSMIT = auto()
-    """Third duplicate: reduce, and repeat the segment at `snd_una`."""
-    RETRANSMIT_NEXT = auto()
-    """Partial acknowledgment: repeat the segment at `snd_una`, stay in recovery."""
-    RECOVERED = auto()
-    """Everything up to `recover` arrived."""
-
-
-class NewReno:
-    """The state between two acknowledgments."""
-
-    __slots__ = ("dup_acks", "flight", "in_recovery", "inflation", "recover")
+    __slots__ = (
+        "cwnd_limited",
+        "frto",
+        "newreno",
+        "phase",
+        "prr",
+        "rack",
+        "recover",
+        "repetitions",
+        "spurious",
+        "tlp_end",
+        "tlp_retransmitted",
+        "tlp_rtt_taken",
+        "undo_ts",
+    )
 
     def __init__(self, iss: int) -> None:
-        self.dup_acks = 0
-        self.in_recovery = False
-        self.flight = 0
-        """Bytes outstanding when the first duplicate came. What limited transmit sends after that
-        is not part of the flight that ssthresh is computed from (RFC 5681 3.2 step 2)."""
-        self.inflation = 0
-        """Bytes by which duplicate acknowledgments widen cwnd: each tells of a departed segment."""
+        self.phase = Phase.OPEN
         self.recover = iss
-        """RFC 6582 3.2 step 1: one above the highest sequence sent when recovery last began."""
+        """RecoveryPoint: one above the highest sequence sent when the latest repair began."""
+        self.rack = Rack(iss)
+        self.newreno = NewReno(iss)
+        self.prr: ProportionalRateReduction | None = None
+        self.frto = Frto()
+        self.cwnd_limited = False
+        """The window was what ended the latest output."""
+        self.tlp_end: int | None = None
+        """Where the loss probe under way ends: TLP.end_seq."""
+        self.tlp_retransmitted = False
+        """It repeats what was sent: TLP.is_retrans."""
+        self.tlp_rtt_taken = True
+        """There was a round-trip sample since the latest probe."""
 
-    def on_duplicate(self, snd_una: int, snd_nxt: int, mss: int) -> Verdict:
-        """An acknowledgment that repeats `snd_una` while data is outstanding."""
-        self.dup_acks += 1
-        outstanding = snd_nxt - snd_una
-        if self.dup_acks == 1:
-            self.flight = outstanding
-        if self.in_recovery:
-            # RFC 5681 3.2 step 4, and its MAY: never more than what can have left the network.
-            self.inflation = min(self.inflation + mss, outstanding)
-        elif snd_una < self.recover:
-            self.inflation = 0  # after a timeout: our own repetitions make duplicates, too
-        elif self.dup_acks < DUP_THRESH:
-            # Limited transmit (RFC 3042): the first two allow one new segment each.
-            self.inflation = min(self.dup_acks * mss, outstanding)
-        elif self.dup_acks == DUP_THRESH and snd_una > self.recover:
-            # RFC 6582 3.2 step 2: "the Cumulative Acknowledgment field covers more than recover".
-            self.in_recovery = True
-            self.recover = snd_nxt
-            self.inflation = min(DUP_THRESH * mss, outstanding)
-            return Verdict.FAST_RETRANSMIT
-        else:
-            self.inflation = 0
-        return Verdict.NOTHING
+        self.repetitions = Repetitions()
+        self.undo_ts: int | None = None
+        """Our timestamp on the latest repair's first retransmission; None before, and once it was
+        taken back."""
+        self.spurious = 0
+        """How many repairs were taken back."""
 
-    def on_new_ack(self, acked: int, snd_una: int, mss: int) -> Verdict:
-        """`acked` new bytes were acknowledged, up to `snd_una`."""
-        self.dup_acks = 0
-        if not self.in_recovery:
-            self.inflation = 0
-            return Verdict.NOTHING
-        if snd_una >= self.recover:
-            self.in_recovery = False
-            self.inflation = 0
-            return Verdict.RECOVERED
-        # Partial acknowledgment, step 5: deflate by what was acknowledged; "If the partial ACK
-        # acknowledges at least one SMSS of new data, then add back SMSS bytes".
-        self.inflation = max(self.inflation - acked, 0)
-        if acked >= mss:
-            self.inflation += mss
-        return Verdict.RETRANSMIT_NEXT
+    def transmits_limited(self, sacked_bytes: int) -> bool:
+        """New data goes out for duplicates, before they tell of a loss (RFC 3042)."""
+        return self.phase is Phase.OPEN and (
+            sacked_bytes > 0 or 0 < self.newreno.dup_acks < DUP_THRESH
+        )
 
-    def on_timeout(self, snd_nxt: int) -> None:
-        """RFC 6582 4: after a timeout, the highest sequence sent so far becomes `recover`."""
-        self.in_recovery = False
-        self.dup_acks = 0
-        self.inflation = 0
+    def begins(self, phase: Phase, snd_nxt: int) -> None:
+        """A repair begins, by loss or by timeout."""
+        self.phase = phase
         self.recover = snd_nxt
+        self.tlp_end = None
+        self.undo_ts = None
+        self.repetitions.begin()
+
+
+def window(conn: Connection) -> int:
+    """How many bytes may be in the network now."""
+    recovery = conn.recovery
+    if recovery.prr is not None:
+        return recovery.prr.cwnd
+    return conn.cc.cwnd + recovery.newreno.inflation
+
+
+# -- an acknowledgment --------------------------------------------------------------------------
+
+
+def acknowledged(conn: Connection, segment: Segment, now: float) -> None:
+    """SEG.ACK is at `snd_una`, with data outstanding, or above: take what it tells."""
+    board, recovery, rates = conn.scoreboard, conn.recovery, conn.rates
+    ack = segment.ack
+    prior_flight = board.in_flight
+    prior_una = conn.snd_una
+    prior_phase = recovery.phase
+    advanced = ack > prior_una
+    oldest = board.oldest
+    delivered = board.acknowledge(ack) if advanced else []
+    rtt = _round_trip(conn, segment, oldest, delivered, now) if advanced else None
+    dsack = None
+    if conn.sack_enabled:
+        if segment.sack:
+            dsack = _take_sack(conn, segment, delivered)
+        _tell_rack(conn, segment, delivered, now)
+    acked = 0
+    for record, end, size in delivered:
+        acked += size
+        rates.on_delivered(record.stamp, end, size, now)
+    if advanced:
+        _advance(conn, ack, rtt, now)
+    if dsack is not None and recovery.repetitions.got_twice(*dsack):
+        recovery.rack.on_spurious(ack, conn.snd_nxt)
+    spurious = _taken_back(conn, segment, delivered, advanced, oldest, now)
+    if recovery.phase is not Phase.OPEN and advanced and ack >= recovery.recover:
+        _leave(conn, now)
+    if conn.sack_enabled:
+        lost = detect(conn, now)
+    else:
+        lost = 0
+        _without_sack(conn, segment, ack - prior_una, now)
+    if lost and recovery.phase is Phase.OPEN:
+        _enter(conn, prior_flight, acked, now)
+    if recovery.tlp_end is not None and tlp.on_ack(
+        conn, segment, advanced, dsack[1] if dsack is not None else None
+    ):
+        # RFC 8985 7.4.2: the loss is repaired already; only the window has to follow.
+        conn.cc.on_congestion(prior_flight, now)
+        conn.cc.on_recovered(board.in_flight, now)
+    if recovery.prr is not None:
+        safe = advanced and not lost
+        recovery.prr.on_ack(acked, board.in_flight, conn.mss, safe=safe)
+    if acked or lost:
+        conn.cc.on_ack(
+            Ack(
+                now,
+                acked,
+                lost,
+                rates.delivered,
+                prior_flight,
+                board.in_flight,
+                rtt,
+                rates.sample(now, conn.rto.min_rtt),
+                recovery.phase if prior_phase is Phase.OPEN else prior_phase,
+                recovery.cwnd_limited,
+                False,
+            )
+        )
+    if advanced and not spurious:
+        tlp.schedule(conn, now)
+
+
+def _advance(conn: Connection, ack: int, rtt: float | None, now: float) -> None:
+    """SND.UNA <- SEG.ACK, and what follows from new data being acknowledged."""
+    if rtt is not None and (ack > conn.rtt_seq or conn.rto.backoff):
+        conn.rto.sample(rtt)
+        conn.rtt_seq = conn.snd_nxt
+        conn.recovery.tlp_rtt_taken = True
+    conn.snd_una = ack
+    if ack > conn.snd_nxt:
+        conn.snd_nxt = ack  # the byte of a window probe was taken
+    conn.sending.discard_to(ack)
+    if ack >= conn.mtu_mark:
+        pathmtu.on_ack(conn, ack, now)
+    if conn.snd_up is not None and ack >= conn.snd_up:
+        conn.snd_up = None
+    conn.retransmissions = 0
+    conn.probes = 0
+    # RFC 6298 5.2, 5.3: off when all is acknowledged, anew when new data is.
+    outstanding = bool(conn.scoreboard)
+    conn.rexmt_at = now + conn.rto.rto if outstanding else conn.NEVER
+    conn.stalled_since = now if outstanding else conn.NEVER
+    conn.soft_error = None
+
+
+def _round_trip(
+    conn: Connection,
+    segment: Segment,
+    oldest: Sent | None,
+    delivered: Sequence[Delivered],
+    now: float,
+) -> float | None:
+    """The sample that an advancing acknowledgment gives, by Karn's rule (RFC 6298 3): none from
+    bytes that were sent more than once, unless timestamps tell which time it was."""
+    if not delivered:
+        return None
+    for record, _, _ in delivered:
+        if record.transmissions > 1:
+            if conn.ts_enabled and segment.tsecr and oldest is not None:
+                return _echoed_round_trip(conn, oldest, segment.tsecr, now)
+            return None
+    return now - delivered[-1].record.stamp.sent_at
+
+
+def _echoed_round_trip(conn: Connection, oldest: Sent, tsecr: int, now: float) -> float | None:
+    """RFC 7323 4.1, for an acknowledgment of repeated data; `oldest` was at the left edge.
+
+    Only if the echo is of its latest transmission. An earlier one reached the peer before, and
+    its acknowledgment was lost: the time since then holds our own back-off and not the path's
+    round trip, and as a sample it would feed on itself until the RTO is at its ceiling. Then
+    Karn's rule stands (RFC 6298 3), and the back-off with it (5.5, 5.7).
+    """
+    rtt = ((conn.clock(now) - tsecr) & 0xFFFF_FFFF) / 1000
+    return rtt if rtt <= now - oldest.stamp.sent_at + _TICKS_S else None
+
+
+# -- SACK ---------------------------------------------------------------------------------------
+
+
+def _take_sack(
+    conn: Connection, segment: Segment, delivered: list[Delivered]
+) -> tuple[int, int] | None:
+    """Mark what the blocks tell, adding to `delivered`; the D-SACK block, if there is one."""
+    una, nxt = segment.ack, conn.snd_nxt
+    blocks = [(unwrap(left, una), unwrap(right, una)) for left, right in segment.sack]
+    first = blocks[0]
+    # RFC 2883 4: below the acknowledgment number, or within the second block.
+    duplicate = first[1] <= una or (
+        len(blocks) > 1 and blocks[1][0] <= first[0] and first[1] <= blocks[1][1]
+    )
+    # Nonsense is passed over: "SACK blocks must be within the window".
+    fresh = [(left, right) for left, right in blocks[duplicate:] if una < left < right <= nxt]
+    for left, right in sorted(fresh):
+        delivered += conn.scoreboard.sack(left, right)
+    if duplicate and first[0] < first[1]:
+        return first
+    return None
+
+
+def _tell_rack(
+    conn: Connection, segment: Segment, delivered: Sequence[Delivered], now: float
+) -> None:
+    """RFC 8985 6.2 steps 2 and 3."""
+    rack = conn.recovery.rack
+    for record, end, _ in delivered:
+        sent_at = record.stamp.sent_at
+        if record.transmissions > 1 and _ambiguous(conn, segment, sent_at, now):
+            rack.on_arrival(end, repeated=True)
+            continue
+        rack.on_delivered(sent_at, end, now, repeated=record.transmissions > 1)
+
+
+def _ambiguous(conn: Connection, segment: Segment, sent_at: float, now: float) -> bool:
+    """Whether it may be an earlier transmission than the latest one that was acknowledged."""
+    if conn.ts_enabled and segment.tsecr:
+        left = conn.clock(sent_at)
+        if unwrap(segment.tsecr, left) < left:
+            return True
+    return conn.rto.min_rtt is not None and now - sent_at < conn.rto.min_rtt
+
+
+def _patience(conn: Connection) -> float:
+    """How long after a later one's arrival a segment is still awaited, from when it was sent."""
+    rto, recovery = conn.rto, conn.recovery
+    return recovery.rack.patience(
+        repairing=recovery.phase is not Phase.OPEN,
+        sacked_segments=conn.scoreboard.sacked_bytes / conn.mss,
+        srtt=rto.srtt or 0.0,
+        min_rtt=rto.min_rtt or 0.0,
+    )
+
+
+def detect(conn: Connection, now: float) -> int:
+    """RFC 8985 6.2 step 5: how many bytes are newly believed lost. Sets the reordering timer."""
+    rack, board = conn.recovery.rack, conn.scoreboard
+    if not board.any_overtaken(rack.xmit_ts, rack.end_seq):
+        conn.reo_at = conn.NEVER
+        return 0
+    found, wait = board.overtaken(rack.xmit_ts, rack.end_seq, _patience(conn), now)
+    conn.reo_at = now + wait if wait else conn.NEVER
+    return note_lost(conn, found, now) if found else 0
+
+
+def note_lost(conn: Connection, found: Sequence[Sent], now: float) -> int:
+    """Tell everybody of what the scoreboard has come to believe lost: how many bytes it is."""
+    rates = conn.rates
+    total = 0
+    for record in found:
+        size = record.size
+        total += size
+        rates.on_lost(size)
+        stamp = record.stamp
+        conn.cc.on_packet_lost(
+            Lost(
+                now,
+                size,
+                stamp.in_flight,
+                max(rates.lost - stamp.lost, 0),
+                stamp.app_limited,
+                rates.delivered,
+            )
+        )
+    return total
+
+
+# -- without SACK -------------------------------------------------------------------------------
+
+
+def _without_sack(conn: Connection, segment: Segment, acked: int, now: float) -> None:
+    """RFC 6582, with RFC 3042's limited transmit."""
+    recovery, board = conn.recovery, conn.scoreboard
+    newreno = recovery.newreno
+    if acked:
+        verdict = newreno.on_new_ack(acked, conn.snd_una, conn.mss)
+        if verdict is Verdict.RETRANSMIT_NEXT:
+            note_lost(conn, board.mark_lost(conn.snd_una + conn.mss), now)
+            conn.rexmt_why = Why.PARTIAL_ACK_RETRANSMIT
+            conn.force_retransmit = True
+        return
+    # RFC 5681 2, definition: outstanding data, no text, no SYN or FIN, same ACK, same window.
+    if segment.length or segment.window << conn.snd_wscale != conn.snd_wnd:
+        return
+    if conn.probes or not board:
+        return  # the answer to a window probe tells of no departed segment
+    verdict = newreno.on_duplicate(conn.snd_una, conn.snd_nxt, conn.mss)
+    if verdict is Verdict.FAST_RETRANSMIT:
+        recovery.begins(Phase.RECOVERY, conn.snd_nxt)
+        conn.cc.on_congestion(newreno.flight, now)
+        note_lost(conn, board.mark_lost(conn.snd_una + conn.mss), now)
+        conn.rexmt_why = Why.FAST_RETRANSMIT
+        conn.force_retransmit = True
+
+
+# -- phases -------------------------------------------------------------------------------------
+
+
+def _enter(conn: Connection, flight: int, acked: int, now: float) -> None:
+    """Fast recovery begins with `flight` bytes in the network (RFC 6675 5 step 4)."""
+    recovery, board = conn.recovery, conn.scoreboard
+    recovery.begins(Phase.RECOVERY, conn.snd_nxt)
+    conn.cc.on_congestion(flight, now)
+    if not conn.cc.own_recovery:
+        # RFC 9937 6: bytes acknowledged by what began it are still to be seen delivered; those
+        # selectively acknowledged before are not.
+        known = conn.snd_nxt - conn.snd_una - board.sacked_bytes
+        recovery.prr = ProportionalRateReduction(conn.cc.ssthresh, known + acked)
+    conn.rexmt_why = Why.FAST_RETRANSMIT
+    conn.force_retransmit = True
+    conn.tlp_at = conn.NEVER
+
+
+def on_reordering_timer(conn: Connection, now: float) -> None:
+    """RFC 8985 6.2 step 5: the window for what had been overtaken is over."""
+    conn.reo_at = conn.NEVER
+    flight = conn.scoreboard.in_flight
+    if detect(conn, now) and conn.recovery.phase is Phase.OPEN:
+        _enter(conn, flight, 0, now)
+        if conn.recovery.prr is not None:
+            conn.recovery.prr.on_ack(0, conn.scoreboard.in_flight, conn.mss, safe=False)
+
+
+def on_timeout(conn: Connection, now: float) -> None:
+    """The retransmission timer expired: RFC 6298 5.4 to 5.6, RFC 5681 3.1, RFC 8985 6.3."""
+    recovery, board = conn.recovery, conn.scoreboard
+    flight = board.in_flight + board.lost_bytes
+    oldest = board.oldest
+    assert oldest is not None
+    fresh = recovery.phase is Phase.OPEN
+    if oldest.sacked:
+        board.forget_sacked()  # RFC 2018 8: the peer has reneged, or we would not be here
+    recovery.begins(Phase.LOSS, conn.snd_nxt)
+    conn.cc.on_timeout(flight, now, conn.retransmissions > 1)
+    if conn.sack_enabled:
+        found = board.mark_lost(min(oldest.end, conn.snd_una + conn.mss))
+        found += board.overtaken(now - _patience(conn), 1 << 62, -1.0, now)[0]
+    else:
+        found = board.mark_lost(conn.snd_nxt)
+    note_lost(conn, found, now)
+    recovery.prr = None
+    recovery.newreno.on_timeout(conn.snd_nxt)
+    if fresh:
+        recovery.frto.begin()
+    else:
+        recovery.frto.give_up()
+    conn.reo_at = conn.tlp_at = conn.NEVER
+    conn.rexmt_why = Why.RTO_RETRANSMIT
+    conn.force_retransmit = True
+
+
+def _leave(conn: Connection, now: float) -> None:
+    """Everything that was outstanding when the repair began has arrived."""
+    recovery = conn.recovery
+    flight = conn.scoreboard.in_flight
+    if recovery.prr is not None:
+        # RFC 9937 6: "cwnd = ssthresh", to which PRR has led without a burst.
+        flight = max(flight, recovery.prr.ssthresh)
+    recovery.phase = Phase.OPEN
+    recovery.prr = None
+    recovery.frto.give_up()
+    recovery.newreno.end()
+    recovery.rack.on_recovered()
+    conn.cc.on_recovered(flight, now)
+
+
+# -- taking it back -----------------------------------------------------------------------------
+
+
+def _taken_back(
+    conn: Connection,
+    segment: Segment,
+    delivered: Sequence[Delivered],
+    advanced: bool,
+    oldest: Sent | None,
+    now: float,
+) -> bool:
+    """Whether this acknowledgment shows that the latest repair was for nothing; then undo it."""
+    recovery = conn.recovery
+    reached = max((end for _, end, _ in delivered), default=None)
+    if recovery.phase is Phase.LOSS and recovery.frto.on_ack(
+        snd_una=conn.snd_una,
+        snd_nxt=conn.snd_nxt,
+        advanced=advanced,
+        reached=reached,
+        sack=conn.sack_enabled,
+    ):
+        _undo(conn, now)
+        return True
+    if recovery.repetitions.all_for_nothing:
+        _undo(conn, now)  # D-SACK: all that was repeated had arrived before
+        return True
+    if (
+        advanced
+        and recovery.phase is not Phase.OPEN
+        and recovery.undo_ts is not None
+        and segment.tsecr
+        and oldest is not None
+        and oldest.transmissions > 1
+        and unwrap(segment.tsecr, recovery.undo_ts) < recovery.undo_ts
+    ):
+        # RFC 3522 3.2 step 5: what was acknowledged had left before the first retransmission.
+        _undo(conn, now)
+        return True
+    return False
+
+
+def _undo(conn: Connection, now: float) -> None:
+    """RFC 4015 3.2: as if the repair had never begun."""
+    recovery = conn.recovery
+    if recovery.phase is Phase.RECOVERY:
+        # What RFC 8985 concludes from a D-SACK holds however it is known.
+        recovery.rack.on_spurious(conn.snd_una, conn.snd_nxt)
+    recovery.phase = Phase.OPEN
+    recovery.prr = None
+    recovery.frto.give_up()
+    recovery.newreno.end()
+    recovery.repetitions.settle()
+    recovery.undo_ts = None
+    recovery.spurious += 1
+    conn.rates.on_found(conn.scoreboard.forgive())
+    conn.force_retransmit = False
+    conn.cc.undo(conn.scoreboard.in_flight, now)
+
+
+def on_repeated(conn: Connection, record: Sent, now: float) -> None:
+    """`record` was sent again in a repair."""
+    recovery = conn.recovery
+    first = recovery.repetitions.repeated(record.start, record.end)
+    if first and conn.ts_enabled:
+        recovery.undo_ts = conn.clock(now)

@@ -1,120 +1,211 @@
 """What is in the network: one record for each frame sent and not yet acknowledged.
 
 A frame may hold many MSS, and an acknowledgment or a loss may touch part of it: then the record
-is split, so that each byte is always in exactly one record and a record is lost, or not, as a
-whole. Sizes are bytes.
+is split, so that each byte is always in exactly one record, and a record is lost, or selectively
+acknowledged, as a whole. Sizes are bytes.
+
+Three orders are kept: by sequence number, without gaps from `snd_una` to `snd_nxt`; by the time of
+the latest transmission (`Timeline`); and, of what is lost, the lowest first.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Iterator
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from aiotcp.tcp.delivery import Stamp
+from aiotcp.tcp.timeline import Sent, Timeline
+
+_COMPACT_AT = 64
 
 
-class Sent:
-    """The bytes [start, end) as they were last sent."""
+class Delivered(NamedTuple):
+    """A record, or its beginning up to `end`, of which an acknowledgment tells for the first
+    time; `size` bytes."""
 
-    __slots__ = ("end", "lost", "sent_at", "start", "transmissions")
-
-    def __init__(self, start: int, end: int, sent_at: float, transmissions: int = 1) -> None:
-        self.start = start
-        self.end = end
-        self.sent_at = sent_at
-        """When the latest transmission left."""
-        self.transmissions = transmissions
-        """1 for bytes that were never repeated."""
-        self.lost = False
-        """Believed to have left the network without arriving; waits for retransmission."""
-
-    def __repr__(self) -> str:
-        mark = " lost" if self.lost else ""
-        return f"<Sent {self.start}..{self.end} x{self.transmissions}{mark}>"
+    record: Sent
+    end: int
+    size: int
 
 
 class Scoreboard:
-    """Records in sequence order, without gaps between `snd_una` and `snd_nxt`.
+    """RFC 6675's scoreboard. `in_flight` is its pipe: the bytes believed to be in the network,
+    which are neither lost nor selectively acknowledged."""
 
-    `in_flight` is the bytes believed to be in the network: RFC 6675's pipe, as far as is known
-    without selective acknowledgments.
-    """
-
-    __slots__ = ("_lost", "_records", "in_flight")
+    __slots__ = (
+        "_first",
+        "_losses",
+        "_records",
+        "_timeline",
+        "in_flight",
+        "lost_bytes",
+        "sacked_bytes",
+    )
 
     def __init__(self) -> None:
-        self._records: deque[Sent] = deque()
-        self._lost = 0
+        self._records: list[Sent] = []
+        self._first = 0  # entries before this one are acknowledged and not yet cut off
+        self._timeline = Timeline()
+        self._losses: list[Sent] = []  # a heap, lowest first
         self.in_flight = 0
+        self.lost_bytes = 0
+        """Bytes that wait for retransmission."""
+        self.sacked_bytes = 0
 
     def __bool__(self) -> bool:
-        return bool(self._records)
+        return self._first < len(self._records)
 
     def __iter__(self) -> Iterator[Sent]:
-        return iter(self._records)
-
-    @property
-    def lost_bytes(self) -> int:
-        """Bytes that wait for retransmission."""
-        return self._lost
+        return iter(self._records[self._first :])
 
     @property
     def oldest(self) -> Sent | None:
         """The record at `snd_una`."""
-        return self._records[0] if self._records else None
+        return self._records[self._first] if self else None
 
-    def sent(self, start: int, end: int, now: float) -> None:
+    @property
+    def newest(self) -> Sent | None:
+        """The record that ends at `snd_nxt`."""
+        return self._records[-1] if self else None
+
+    def sent(self, start: int, end: int, stamp: Stamp) -> None:
         """New bytes left; `start` is where the last record ended."""
-        self._records.append(Sent(start, end, now))
+        record = Sent(start, end, stamp)
+        self._records.append(record)
+        self._timeline.sent(record)
         self.in_flight += end - start
 
-    def acknowledge(self, una: int) -> Sent | None:
-        """Drop all below `una`; the last record so completed, if it can give an RTT sample.
+    # -- what arrived -----------------------------------------------------------------------
 
-        Karn's rule (RFC 6298 3): None when any of the bytes had been sent more than once.
-        """
-        records = self._records
-        newest: Sent | None = None
-        ambiguous = False
-        while records and records[0].start < una:
-            record = records[0]
-            if record.end > una:
-                self._account(record, una - record.start)
-                record.start = una
-                ambiguous = ambiguous or record.transmissions > 1
+    def acknowledge(self, una: int) -> list[Delivered]:
+        """Drop all below `una`: what of it was not known to have arrived, in sequence order."""
+        records, first = self._records, self._first
+        delivered = []
+        while first < len(records):
+            record = records[first]
+            if record.start >= una:
                 break
-            records.popleft()
-            self._account(record, record.end - record.start)
-            newest = record
-            ambiguous = ambiguous or record.transmissions > 1
-        return None if ambiguous else newest
+            end = min(record.end, una)
+            size = end - record.start
+            if record.sacked:
+                self.sacked_bytes -= size
+            else:
+                if record.lost:
+                    self.lost_bytes -= size
+                else:
+                    self.in_flight -= size
+                delivered.append(Delivered(record, end, size))
+            if record.end > una:
+                record.start = una
+                break
+            record.lost, record.sacked = False, True
+            first += 1
+        if first >= _COMPACT_AT or first == len(records):
+            del records[:first]
+            first = 0
+        self._first = first
+        self._timeline.trim()
+        return delivered
 
-    def _account(self, record: Sent, gone: int) -> None:
-        if record.lost:
-            self._lost -= gone
-        else:
-            self.in_flight -= gone
+    def sack(self, left: int, right: int) -> list[Delivered]:
+        """The peer has [left, right): what of it was not known to have arrived."""
+        records = self._records
+        index = self._find(left)
+        delivered = []
+        while index < len(records) and records[index].start < right:
+            record = records[index]
+            if not record.sacked:
+                if record.start < left:
+                    self._split(index, left)
+                    index += 1
+                    continue
+                if record.end > right:
+                    self._split(index, right)
+                size = record.size
+                if record.lost:
+                    record.lost = False
+                    self.lost_bytes -= size
+                else:
+                    self.in_flight -= size
+                record.sacked = True
+                self.sacked_bytes += size
+                delivered.append(Delivered(record, record.end, size))
+            index += 1
+        return delivered
 
-    def mark_lost(self, end: int) -> None:
+    def forget_sacked(self) -> None:
+        """The peer has thrown away what it had out of order: it is in the network again, as far as
+        anybody knows (RFC 2018 8)."""
+        for record in self:
+            if record.sacked:
+                record.sacked = False
+                self.in_flight += record.size
+        self.sacked_bytes = 0
+        self._timeline.rebuild(r for r in self if not (r.sacked or r.lost))
+
+    # -- what is lost -----------------------------------------------------------------------
+
+    def mark_lost(self, end: int) -> list[Sent]:
         """Believe everything below `end` lost that is in flight."""
-        for index, record in enumerate(self._records):
-            if record.start >= end:
-                return
-            if record.lost:
-                continue
-            reaches_end = record.end >= end
-            if record.end > end:
-                self._split(index, end)
-            record.lost = True
-            size = record.end - record.start
-            self.in_flight -= size
-            self._lost += size
-            if reaches_end:
-                return  # before the iterator could see that a record was inserted
+        found = []
+        index = self._first
+        while index < len(self._records) and (record := self._records[index]).start < end:
+            if not record.lost and not record.sacked:
+                if record.end > end:
+                    self._split(index, end)
+                found.append(self._lose(record))
+            index += 1
+        return found
+
+    def any_overtaken(self, sent_at: float, end: int) -> bool:
+        """Whether `overtaken` would find anything, now or later."""
+        return self._timeline.before(sent_at, end) is not None
+
+    def overtaken(
+        self, sent_at: float, end: int, patience: float, now: float
+    ) -> tuple[list[Sent], float]:
+        """RFC 8985 6.2 step 5: believe lost what left before the segment that was sent at
+        `sent_at` and ends at `end`, which has arrived, and has not itself arrived within
+        `patience` seconds. Also returns how long to wait for the next; 0.0: for nothing."""
+        found: list[Sent] = []
+        while (record := self._timeline.before(sent_at, end)) is not None:
+            remaining = record.stamp.sent_at + patience - now
+            if remaining > 0:
+                return found, remaining
+            found.append(self._lose(record))
+        return found, 0.0
+
+    def _lose(self, record: Sent) -> Sent:
+        record.lost = True
+        size = record.size
+        self.in_flight -= size
+        self.lost_bytes += size
+        heappush(self._losses, record)
+        return record
+
+    def forgive(self) -> int:
+        """What is believed lost is not: it is in flight as before. How many bytes that is."""
+        size = self.lost_bytes
+        for record in self:
+            record.lost = False
+        self._losses.clear()
+        self.in_flight += size
+        self.lost_bytes = 0
+        self._timeline.rebuild(r for r in self if not (r.sacked or r.lost))
+        return size
+
+    # -- what is repeated -------------------------------------------------------------------
 
     def first_lost(self) -> Sent | None:
         """The first record that waits for retransmission."""
-        if not self._lost:
-            return None
-        return next((record for record in self._records if record.lost), None)
+        losses = self._losses
+        while losses:
+            if losses[0].lost:
+                return losses[0]
+            heappop(losses)
+        return None
 
     def fit(self, record: Sent, size: int) -> None:
         """Make `record`, which is lost, the next `size` bytes to repeat.
@@ -124,30 +215,55 @@ class Scoreboard:
         retransmission queue"), and a window of one segment is one packet.
         """
         records = self._records
-        index = records.index(record)
+        index = self._find(record.start)
         while record.end - record.start < size and index + 1 < len(records):
             following = records[index + 1]
             if not following.lost:
                 break
             del records[index + 1]
+            following.lost, following.sacked = False, True
             record.end = following.end
             record.transmissions = max(record.transmissions, following.transmissions)
         if record.end - record.start > size:
             self._split(index, record.start + size)
 
-    def repeated(self, record: Sent, now: float) -> None:
+    def last(self, size: int) -> Sent | None:
+        """Split off the last `size` bytes that are in flight, for a probe (RFC 8985 7.3)."""
+        record = self.newest
+        if record is None or record.sacked or record.lost:
+            return None
+        if record.end - record.start > size:
+            self._split(len(self._records) - 1, record.end - size)
+            record = self._records[-1]
+        return record
+
+    def repeated(self, record: Sent, stamp: Stamp) -> None:
         """`record` was retransmitted: it is in the network again."""
-        size = record.end - record.start
         if record.lost:
+            size = record.size
             record.lost = False
-            self._lost -= size
+            self.lost_bytes -= size
             self.in_flight += size
         record.transmissions += 1
-        record.sent_at = now
+        record.stamp = stamp
+        self._timeline.sent(record)
+
+    def _find(self, seq: int) -> int:
+        """The index of the record that holds `seq`, or else of the first one."""
+        index = bisect_right(self._records, seq, self._first, key=_start) - 1
+        return max(index, self._first)
 
     def _split(self, index: int, at: int) -> None:
         record = self._records[index]
-        rest = Sent(at, record.end, record.sent_at, record.transmissions)
-        rest.lost = record.lost
+        rest = Sent(at, record.end, record.stamp, record.transmissions)
         record.end = at
+        rest.lost, rest.sacked = record.lost, record.sacked
         self._records.insert(index + 1, rest)
+        if rest.lost:
+            heappush(self._losses, rest)
+        elif not rest.sacked:
+            self._timeline.insert(rest)
+
+
+def _start(record: Sent) -> int:
+    return record.start

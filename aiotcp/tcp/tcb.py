@@ -18,9 +18,11 @@ from aiotcp.tcp.ackpolicy import AckPolicy
 from aiotcp.tcp.autotune import ReceiveTuning
 from aiotcp.tcp.buffers import initial_receive_buffer
 from aiotcp.tcp.challenge import ChallengeLimit
+from aiotcp.tcp.delivery import DeliveryRate
+from aiotcp.tcp.pacer import Pacer
 from aiotcp.tcp.queueshare import QueueShare
 from aiotcp.tcp.reassembly import Reassembly
-from aiotcp.tcp.recovery import NewReno
+from aiotcp.tcp.recovery import Recovery
 from aiotcp.tcp.rto import RtoEstimator
 from aiotcp.tcp.scoreboard import Scoreboard
 from aiotcp.tcp.sendbuffer import Buffer, SendBuffer
@@ -135,6 +137,8 @@ class Tcb:
         "mtu_mark",
         "nodelay",
         "options",
+        "pace_at",
+        "pacer",
         "path",
         "paths",
         "peer_fin",
@@ -143,6 +147,7 @@ class Tcb:
         "probe_due",
         "probes",
         "queue_share",
+        "rates",
         "rcv_adv",
         "rcv_buffer",
         "rcv_mss",
@@ -157,6 +162,7 @@ class Tcb:
         "received_bytes",
         "recovery",
         "remote",
+        "reo_at",
         "retransmissions",
         "rexmt_at",
         "rexmt_why",
@@ -178,6 +184,8 @@ class Tcb:
         "state",
         "syn_sent_at",
         "template",
+        "tlp_at",
+        "tlp_due",
         "total_received",
         "total_retransmitted",
         "ts_enabled",
@@ -202,6 +210,7 @@ class Tcb:
         *,
         iss: int,
         ts_offset: int,
+        now: float,
     ) -> None:
         self.flow = flow
         """The stack's key: addresses and ports as inbound packets carry them."""
@@ -313,10 +322,20 @@ class Tcb:
         """An acknowledgment beyond this gives the next round-trip sample: one for each window,
         however many frames or acknowledgments that takes (RFC 6298 3)."""
         self.cc = cc
-        self.recovery = NewReno(iss)
+        self.recovery = Recovery(iss)
+        self.rates = DeliveryRate(now)
+        self.pacer = Pacer()
         self.challenges = ChallengeLimit(options.challenge_acks)
         self.rexmt_at = math.inf
         """When the send timer fires: retransmission, window probe or silly-window override."""
+        self.tlp_at = math.inf
+        """When a tail loss probe is due (RFC 8985 7)."""
+        self.tlp_due = False
+        """The timer asks for one."""
+        self.reo_at = math.inf
+        """When what was overtaken by later segments counts as lost (RFC 8985 6.2)."""
+        self.pace_at = math.inf
+        """When pacing releases what waits for it."""
         self.rexmt_why = Why.RTO_RETRANSMIT
         """Label for what the scoreboard holds as lost."""
         self.retransmissions = 0

@@ -1,9 +1,10 @@
 """TIMEOUTS: RFC 9293 3.10.8, and RFC 6298's retransmission timer.
 
 A connection has one send timer, since retransmission, window probes and the silly-window
-override exclude each other; beside it the delayed acknowledgment, the cork, the user timeout,
-keep-alive, and the wait of an orphan in FIN-WAIT-2. `next_deadline` is the earliest; a deadline is
-only looked at when it has come, so moving it costs an assignment.
+override exclude each other; beside it the tail loss probe, RACK's reordering timer, pacing, the
+delayed acknowledgment, the cork, the user timeout, keep-alive, and the wait of an orphan in
+FIN-WAIT-2. `next_deadline` is the earliest; a deadline is only looked at when it has come, so
+moving it costs an assignment.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from aiotcp.errors import timed_out
 from aiotcp.reasons import Why
-from aiotcp.tcp import pathmtu
+from aiotcp.tcp import pathmtu, recovery, tlp
 from aiotcp.tcp.tcb import State
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def next_deadline(conn: Connection) -> float:
     """When `expire` has something to do; infinity if never."""
     if conn.ended:
         return conn.NEVER
-    deadline = min(conn.rexmt_at, conn.acks.deadline, conn.orphan_until)
+    deadline = min(
+        conn.rexmt_at, conn.tlp_at, conn.reo_at, conn.pace_at, conn.acks.deadline, conn.orphan_until
+    )
     if conn.options.user_timeout_s is not None:
         deadline = min(deadline, conn.stalled_since + conn.options.user_timeout_s)
     if conn.keepalive is not None and _is_idle(conn):
@@ -62,6 +65,12 @@ def expire(conn: Connection, now: float) -> None:
         if conn.keepalive is not None and not _is_alive(conn, conn.keepalive, now):
             give_up(conn)
             return
+        if now >= conn.pace_at:
+            conn.pace_at = conn.NEVER  # output looks
+        if now >= conn.reo_at:
+            recovery.on_reordering_timer(conn, now)
+        if now >= conn.tlp_at:
+            tlp.on_timer(conn, now)
         if now >= conn.rexmt_at:
             _send_timer(conn, now)
 
@@ -101,13 +110,9 @@ def _send_timer(conn: Connection, now: float) -> None:
 
 
 def _retransmission_timer(conn: Connection, now: float) -> None:
-    """RFC 6298 5.4 to 5.6, RFC 5681 3.1, RFC 6582 4."""
-    flight = conn.snd_nxt - conn.snd_una
+    """RFC 6298 5.4 to 5.6."""
     pathmtu.on_timeout(conn, now)
-    conn.cc.on_timeout(flight, now, conn.retransmissions > 1)
-    conn.recovery.on_timeout(conn.snd_nxt)
-    conn.scoreboard.mark_lost(conn.snd_nxt)
-    conn.rexmt_why = Why.RTO_RETRANSMIT
+    recovery.on_timeout(conn, now)
     conn.rto.back_off()
     conn.rexmt_at = now + conn.rto.rto
 

@@ -54,13 +54,16 @@ def test_both_ways_at_five_percent_loss(seed: int) -> None:
     for side in exchange.impairments:
         for fault in ("loss", "duplicate", "reorder"):
             assert side.counters[f"outbound_{fault}"] > 0
-    for tap in exchange.taps:
-        assert sum(book.resets for book in tap.books.values()) == 0
+    for stack in exchange.stacks:
+        # Only for who is gone already: TIME-WAIT acknowledges a FIN that was repeated for nothing.
+        resets = {why for why in stack.counters.sent if why.startswith("rst_")}
+        assert resets <= {"rst_bad_ack", "rst_no_connection"}
     for talker in (client, server):
         # Four losses in a row, each of the segment sent at the timeout before, and a few more.
         assert talker.longest_silence_s < 10
-        # Nine percent on the average: without SACK a timeout repeats what had arrived as well.
-        assert talker.connection.total_retransmitted < size // 6
+        # Seven percent on the average. Beside what was lost: what a repetition has overtaken, which
+        # PAWS drops for its older timestamp (RFC 7323 5.3).
+        assert talker.connection.total_retransmitted < size // 4
 
 
 @pytest.mark.req("X-3", "MUST-2", "MUST-3", "SHLD-14", "MUST-16", "MUST-61", "MUST-65")

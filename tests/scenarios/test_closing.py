@@ -251,10 +251,10 @@ async def test_close_last_ack_lost() -> None:
             2.010  client  = TIME-WAIT
             2.200  server  > FIN,ACK seq=1 ack=2 win=65535
             2.210  client  > ACK seq=2 ack=2 win=65535  (lost)
-            2.600  server  > FIN,ACK seq=1 ack=2 win=65535
-            2.610  client  > ACK seq=2 ack=2 win=65535
-            2.620  server  = CLOSED
-            62.610  client  = CLOSED
+            2.400  server  > FIN,ACK seq=1 ack=2 win=65535
+            2.410  client  > ACK seq=2 ack=2 win=65535
+            2.420  server  = CLOSED
+            62.410  client  = CLOSED
         """)
 
 

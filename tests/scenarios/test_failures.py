@@ -14,8 +14,9 @@ from tests.support.story import PLAIN, Story
 
 @pytest.mark.req("MUST-20", "SHLD-11", "MUST-19", "ST-25")
 async def test_crash() -> None:
-    """The server's host vanishes. The client repeats with exponential back-off up to the limit;
-    then its program gets a TimeoutError, and the connection is gone."""
+    """The server's host vanishes. The client repeats with exponential back-off up to the limit,
+    the first time as a tail loss probe; then its program gets a TimeoutError, and the connection
+    is gone."""
     async with Story() as story, connected(story) as (reader, writer, _, _):
         story.crashes("server")
         await story.until(2)
@@ -25,23 +26,24 @@ async def test_crash() -> None:
         story.reads("""
             2.000  client  > ACK seq=1 ack=1 win=65535 len=14
             2.200  client  > ACK seq=1 ack=1 win=65535 len=14
-            2.600  client  > ACK seq=1 ack=1 win=65535 len=14
-            3.400  client  > ACK seq=1 ack=1 win=65535 len=14
-            5.000  client  > ACK seq=1 ack=1 win=65535 len=14
-            8.200  client  > ACK seq=1 ack=1 win=65535 len=14
-            14.600  client  > ACK seq=1 ack=1 win=65535 len=14
-            27.400  client  > ACK seq=1 ack=1 win=65535 len=14
-            53.000  client  > ACK seq=1 ack=1 win=65535 len=14
-            104.200  client  > ACK seq=1 ack=1 win=65535 len=14
-            164.200  client  > ACK seq=1 ack=1 win=65535 len=14
-            224.200  client  > ACK seq=1 ack=1 win=65535 len=14
-            284.200  client  > ACK seq=1 ack=1 win=65535 len=14
-            344.200  client  > ACK seq=1 ack=1 win=65535 len=14
-            404.200  client  > ACK seq=1 ack=1 win=65535 len=14
-            464.200  client  > ACK seq=1 ack=1 win=65535 len=14
-            524.200  client  > RST,ACK seq=15 ack=1
-            524.200  client  = CLOSED
-            524.200  client  ! TimeoutError ETIMEDOUT
+            2.400  client  > ACK seq=1 ack=1 win=65535 len=14
+            2.800  client  > ACK seq=1 ack=1 win=65535 len=14
+            3.600  client  > ACK seq=1 ack=1 win=65535 len=14
+            5.200  client  > ACK seq=1 ack=1 win=65535 len=14
+            8.400  client  > ACK seq=1 ack=1 win=65535 len=14
+            14.800  client  > ACK seq=1 ack=1 win=65535 len=14
+            27.600  client  > ACK seq=1 ack=1 win=65535 len=14
+            53.200  client  > ACK seq=1 ack=1 win=65535 len=14
+            104.400  client  > ACK seq=1 ack=1 win=65535 len=14
+            164.400  client  > ACK seq=1 ack=1 win=65535 len=14
+            224.400  client  > ACK seq=1 ack=1 win=65535 len=14
+            284.400  client  > ACK seq=1 ack=1 win=65535 len=14
+            344.400  client  > ACK seq=1 ack=1 win=65535 len=14
+            404.400  client  > ACK seq=1 ack=1 win=65535 len=14
+            464.400  client  > ACK seq=1 ack=1 win=65535 len=14
+            524.400  client  > RST,ACK seq=15 ack=1
+            524.400  client  = CLOSED
+            524.400  client  ! TimeoutError ETIMEDOUT
         """)
         assert story.client.connections() == []
 
@@ -81,12 +83,13 @@ async def test_crash_reboot_while_data_is_under_way() -> None:
             1.000  server  ! crashes
             2.000  client  > ACK seq=1 ack=1 win=65535 len=14
             2.200  client  > ACK seq=1 ack=1 win=65535 len=14
-            2.600  client  > ACK seq=1 ack=1 win=65535 len=14
+            2.400  client  > ACK seq=1 ack=1 win=65535 len=14
+            2.800  client  > ACK seq=1 ack=1 win=65535 len=14
             3.000  server  ! restarts
-            3.400  client  > ACK seq=1 ack=1 win=65535 len=14
-            3.410  server  > RST seq=1
-            3.420  client  = CLOSED
-            3.420  client  ! ConnectionResetError ECONNRESET
+            3.600  client  > ACK seq=1 ack=1 win=65535 len=14
+            3.610  server  > RST seq=1
+            3.620  client  = CLOSED
+            3.620  client  ! ConnectionResetError ECONNRESET
         """)
 
 

@@ -90,14 +90,15 @@ async def test_partition_short() -> None:
         story.reads("""
             1.000  client  > ACK seq=1 ack=1 win=65535 len=6  (lost)
             1.200  client  > ACK seq=1 ack=1 win=65535 len=6  (lost)
-            1.600  client  > ACK seq=1 ack=1 win=65535 len=6  (lost)
+            1.400  client  > ACK seq=1 ack=1 win=65535 len=6  (lost)
+            1.800  client  > ACK seq=1 ack=1 win=65535 len=6  (lost)
             2.000  client  > ACK seq=7 ack=1 win=65535 len=7  (lost)
-            2.400  client  > ACK seq=1 ack=1 win=65535 len=13  (lost)
-            4.000  client  > ACK seq=1 ack=1 win=65535 len=13  (lost)
+            2.600  client  > ACK seq=1 ack=1 win=65535 len=13  (lost)
+            4.200  client  > ACK seq=1 ack=1 win=65535 len=13  (lost)
             5.500  client  > ACK seq=14 ack=1 win=65535 len=5
             5.510  server  > ACK seq=1 ack=1 win=65535
-            7.200  client  > ACK seq=1 ack=1 win=65535 len=18
-            7.210  server  > ACK seq=1 ack=19 win=65517
+            5.520  client  > ACK seq=1 ack=1 win=65535 len=13
+            5.530  server  > ACK seq=1 ack=19 win=65517
             10.000  server  ! read b'first second third'
         """)
         assert [row.state for row in story.client.connections()] == ["ESTABLISHED"]
@@ -159,12 +160,13 @@ async def test_partition_long() -> None:
         story.reads("""
             1.000  client  > ACK seq=1 ack=1 win=65535 len=14  (lost)
             1.200  client  > ACK seq=1 ack=1 win=65535 len=14  (lost)
-            1.600  client  > ACK seq=1 ack=1 win=65535 len=14  (lost)
-            2.400  client  > ACK seq=1 ack=1 win=65535 len=14  (lost)
-            4.000  client  > ACK seq=1 ack=1 win=65535 len=14  (lost)
-            7.200  client  > RST,ACK seq=15 ack=1  (lost)
-            7.200  client  = CLOSED
-            7.200  client  ! TimeoutError ETIMEDOUT
+            1.400  client  > ACK seq=1 ack=1 win=65535 len=14  (lost)
+            1.800  client  > ACK seq=1 ack=1 win=65535 len=14  (lost)
+            2.600  client  > ACK seq=1 ack=1 win=65535 len=14  (lost)
+            4.200  client  > ACK seq=1 ack=1 win=65535 len=14  (lost)
+            7.400  client  > RST,ACK seq=15 ack=1  (lost)
+            7.400  client  = CLOSED
+            7.400  client  ! TimeoutError ETIMEDOUT
             100.000  server  > ACK seq=1 ack=1 win=65535 len=14
             100.010  client  > RST seq=1
             100.020  server  = CLOSED

@@ -6,6 +6,7 @@ import pytest
 
 from aiotcp.info import ConnectionInfo
 from aiotcp.options import Options
+from aiotcp.tcp.congestion import Phase
 from aiotcp.wire.tcp import ACK, PSH, SYN
 from tests.support.conversation import App, Peer, Seen
 
@@ -275,7 +276,7 @@ async def test_a_full_acknowledgment_ends_recovery() -> None:
         sent = await peer.sees_all()
         # cwnd = min(ssthresh, max(FlightSize, SMSS) + SMSS)
         assert segments(sent) == [(12, MSS), (13, MSS)]
-        assert not app.conn.recovery.in_recovery
+        assert app.conn.recovery.phase is not Phase.RECOVERY
 
 
 @pytest.mark.req("6582-2")
@@ -295,9 +296,9 @@ async def test_a_partial_acknowledgment_repeats_the_next_hole() -> None:
         assert segments(sent)[0] == (6, MSS)
         assert sent[0].why == "partial_ack_retransmit"
         assert row(peer).ssthresh_bytes == 5 * MSS  # reduced once
-        assert app.conn.recovery.in_recovery
+        assert app.conn.recovery.phase is Phase.RECOVERY
         peer.sends(ACK, ack=at(12))
-        assert not app.conn.recovery.in_recovery
+        assert app.conn.recovery.phase is not Phase.RECOVERY
         assert {seen.why for seen in await peer.sees_all()} == {"new_data"}
 
 
@@ -308,8 +309,12 @@ async def test_duplicates_after_a_timeout_start_no_recovery() -> None:
         await sending(peer, flight=10)
         await peer.sees(ACK, seq=at(0), length=MSS, within=0.3)
         peer.sends(ACK, ack=at(2))
-        assert segments(await peer.sees_all()) == [(2, MSS), (3, MSS)]
+        # RFC 5682 2.1 step 2b: first two new ones, to see whether the timeout was spurious.
+        assert segments(await peer.sees_all()) == [(10, MSS), (11, MSS)]
         cwnd = row(peer).cwnd_bytes
+        duplicate(peer, 2)
+        seen = await peer.sees_all()
+        assert {each.why for each in seen} <= {"rto_retransmit"}
         for _ in range(6):
             duplicate(peer, 2)
         await peer.sees_nothing()
@@ -322,7 +327,7 @@ async def test_a_timeout_during_recovery_ends_it() -> None:
         app = await lost(peer, flight=10)
         await peer.sees(ACK, seq=at(0), length=MSS, why="rto_retransmit", within=0.3)
         await peer.sees_nothing()
-        assert not app.conn.recovery.in_recovery
+        assert app.conn.recovery.phase is not Phase.RECOVERY
         assert row(peer).cwnd_bytes == MSS
         peer.sends(ACK, ack=at(12))
         await peer.sees_all()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiotcp.tcp.congestion import INFINITE, initial_window
+from aiotcp.tcp.congestion import INFINITE, Phase, initial_window
 from aiotcp.tcp.reno import Reno
 from tests.support.controls import ack, start
 
@@ -135,7 +135,7 @@ def test_slow_start_after_a_timeout_takes_one_segment_for_each_acknowledgment() 
     """RFC 3465 2.3: one acknowledgment may cover much that was not lost at all."""
     control = reno(cwnd=16 * MSS)
     control.on_timeout(12 * MSS, T, repeated=False)
-    control.on_ack(ack(9 * MSS, MSS))
+    control.on_ack(ack(9 * MSS, MSS, phase=Phase.LOSS))
     assert control.cwnd == 2 * MSS
 
 

@@ -9,14 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aiotcp.tcp.delivery import Stamp
 from aiotcp.tcp.scoreboard import Scoreboard
+
+
+def stamp(at: float) -> Stamp:
+    return Stamp(at, at, 0, at, False, 0, 0)
 
 
 def board(*edges: int) -> Scoreboard:
     """Frames between each two of `edges`, sent at 0, 1, 2, … seconds."""
     scoreboard = Scoreboard()
     for at, (start, end) in enumerate(pairwise(edges)):
-        scoreboard.sent(start, end, float(at))
+        scoreboard.sent(start, end, stamp(at))
     return scoreboard
 
 
@@ -34,40 +39,109 @@ def test_nothing_sent() -> None:
 
 def test_an_acknowledgment_takes_whole_frames_away() -> None:
     scoreboard = board(100, 200, 300, 400)
-    newest = scoreboard.acknowledge(300)
-    assert newest is not None
-    assert newest.sent_at == 1.0  # the sample is of the latest
+    delivered = scoreboard.acknowledge(300)
+    assert [(end, size) for _, end, size in delivered] == [(200, 100), (300, 100)]
+    assert delivered[-1].record.stamp.sent_at == 1.0
     assert rows(scoreboard) == [(300, 400, 1, False)]
     assert scoreboard.in_flight == 100
 
 
 def test_an_acknowledgment_cuts_a_large_frame() -> None:
     scoreboard = board(0, 60_000)
-    assert scoreboard.acknowledge(1_460) is None  # the frame is under way still
+    assert [(end, size) for _, end, size in scoreboard.acknowledge(1_460)] == [(1_460, 1_460)]
     assert rows(scoreboard) == [(1_460, 60_000, 1, False)]
     assert scoreboard.in_flight == 58_540
 
 
-@pytest.mark.req("6298-3", "MUST-18")
-@pytest.mark.parametrize("upto", [50, 100, 200])
-def test_karn_no_sample_from_what_was_repeated(upto: int) -> None:
-    scoreboard = board(0, 100, 200)
-    oldest = scoreboard.oldest
-    assert oldest is not None
-    scoreboard.repeated(oldest, 5.0)
-    assert scoreboard.acknowledge(upto) is None
+@pytest.mark.req("6675-1", "2018-5")
+def test_a_block_marks_a_part_of_a_large_frame() -> None:
+    scoreboard = board(0, 100, 1_000, 2_000)
+    delivered = scoreboard.sack(300, 500)
+    assert [(r.start, end, size) for r, end, size in delivered] == [(300, 500, 200)]
+    assert [(r.start, r.end, r.sacked) for r in scoreboard] == [
+        (0, 100, False),
+        (100, 300, False),
+        (300, 500, True),
+        (500, 1_000, False),
+        (1_000, 2_000, False),
+    ]
+    assert (scoreboard.in_flight, scoreboard.sacked_bytes) == (1_800, 200)
+    assert scoreboard.sack(200, 600) != []  # the rest of it, and nothing twice
+    assert scoreboard.sacked_bytes == 400
+    assert scoreboard.sack(200, 600) == []
 
 
-@pytest.mark.req("6298-3")
-def test_a_sample_again_from_what_was_not_repeated() -> None:
+@pytest.mark.req("2018-5")
+def test_what_was_sacked_is_not_delivered_twice() -> None:
+    scoreboard = board(0, 100, 200, 300)
+    scoreboard.sack(100, 200)
+    assert sum(size for _, _, size in scoreboard.acknowledge(300)) == 200
+    assert not scoreboard
+    assert (scoreboard.in_flight, scoreboard.sacked_bytes) == (0, 0)
+
+
+@pytest.mark.req("2018-6")
+def test_what_a_peer_has_thrown_away_is_in_the_network_again() -> None:
+    scoreboard = board(0, 100, 200, 300)
+    scoreboard.sack(100, 300)
+    scoreboard.forget_sacked()
+    assert (scoreboard.in_flight, scoreboard.sacked_bytes) == (300, 0)
+    assert [r.start for r in scoreboard.mark_lost(300)] == [0, 100, 200]
+
+
+@pytest.mark.req("8985-1")
+def test_lost_is_what_left_before_what_arrived() -> None:
+    """Frames that left at 0, 1, 2 and 3 s; that of 2 s arrives."""
+    scoreboard = board(0, 100, 200, 300, 400)
+    scoreboard.sack(200, 300)
+    assert scoreboard.any_overtaken(2.0, 300)
+    found, wait = scoreboard.overtaken(2.0, 300, 10.0, 10.5)
+    assert ([r.start for r in found], wait) == ([0], 0.5)
+    found, wait = scoreboard.overtaken(2.0, 300, 10.0, 11.0)
+    assert ([r.start for r in found], wait) == ([100], 0.0)
+    assert not scoreboard.any_overtaken(2.0, 300)
+
+
+@pytest.mark.req("8985-1")
+def test_of_what_left_at_one_time_sequence_numbers_tell_the_order() -> None:
+    scoreboard = Scoreboard()
+    for start in range(0, 400, 100):
+        scoreboard.sent(start, start + 100, stamp(5.0))
+    scoreboard.sack(200, 300)
+    found, wait = scoreboard.overtaken(5.0, 300, 1.0, 6.0)
+    assert ([r.start for r in found], wait) == ([0, 100], 0.0)
+
+
+@pytest.mark.req("8985-1")
+def test_both_halves_of_a_split_frame_left_when_it_did() -> None:
+    scoreboard = board(0, 300, 400)
+    scoreboard.sack(100, 200)
+    found, _ = scoreboard.overtaken(0.0, 200, 1.0, 1.0)
+    assert [(r.start, r.end) for r in found] == [(0, 100)]
+    scoreboard.sack(300, 400)
+    found, _ = scoreboard.overtaken(1.0, 400, 1.0, 1.5)
+    assert [(r.start, r.end) for r in found] == [(200, 300)]
+
+
+@pytest.mark.req("8985-1")
+def test_a_repetition_can_be_lost_in_its_turn() -> None:
     scoreboard = board(0, 100, 200)
-    oldest = scoreboard.oldest
-    assert oldest is not None
-    scoreboard.repeated(oldest, 5.0)
-    scoreboard.acknowledge(100)
-    newest = scoreboard.acknowledge(200)
-    assert newest is not None
-    assert newest.sent_at == 1.0
+    (first,) = scoreboard.mark_lost(100)
+    scoreboard.repeated(first, stamp(5.0))
+    scoreboard.sent(200, 300, stamp(6.0))
+    assert scoreboard.overtaken(1.0, 200, 1.0, 9.0) == ([], 0.0)  # it left after that
+    found, _ = scoreboard.overtaken(6.0, 300, 1.0, 9.0)
+    assert [r.start for r in found] == [100, 0]
+
+
+def test_what_is_forgiven_is_in_flight_and_can_be_lost_again() -> None:
+    scoreboard = board(0, 100, 200, 300)
+    scoreboard.sack(100, 200)
+    scoreboard.mark_lost(300)
+    assert scoreboard.forgive() == 200
+    assert (scoreboard.in_flight, scoreboard.lost_bytes) == (200, 0)
+    assert scoreboard.first_lost() is None
+    assert [r.start for r in scoreboard.overtaken(9.0, 0, 1.0, 99.0)[0]] == [0, 200]
 
 
 def test_a_loss_splits_the_frame_in_which_it_ends() -> None:
@@ -90,9 +164,9 @@ def test_a_repetition_puts_it_back_into_the_network() -> None:
     first = scoreboard.first_lost()
     assert first is not None
     scoreboard.fit(first, 1_000)
-    scoreboard.repeated(first, 9.0)
+    scoreboard.repeated(first, stamp(9.0))
     assert rows(scoreboard) == [(0, 1_000, 2, False), (1_000, 3_000, 1, True)]
-    assert first.sent_at == 9.0
+    assert first.stamp.sent_at == 9.0
     assert (scoreboard.in_flight, scoreboard.lost_bytes) == (1_000, 2_000)
     following = scoreboard.first_lost()
     assert following is not None
@@ -117,7 +191,7 @@ def test_what_is_joined_has_the_longer_history() -> None:
     oldest = scoreboard.oldest
     assert oldest is not None
     scoreboard.mark_lost(10)
-    scoreboard.repeated(oldest, 1.0)
+    scoreboard.repeated(oldest, stamp(1.0))
     scoreboard.mark_lost(20)
     scoreboard.fit(oldest, 20)
     assert rows(scoreboard) == [(0, 20, 2, True)]
@@ -127,7 +201,7 @@ def test_a_tail_probe_of_what_is_not_lost_counts_once() -> None:
     scoreboard = board(0, 100)
     oldest = scoreboard.oldest
     assert oldest is not None
-    scoreboard.repeated(oldest, 2.0)
+    scoreboard.repeated(oldest, stamp(2.0))
     assert (scoreboard.in_flight, scoreboard.lost_bytes) == (100, 0)
     assert oldest.transmissions == 2
 
@@ -153,6 +227,7 @@ class Oracle:
         self.una = self.nxt = 0
         self.times: dict[int, int] = {}
         self.lost: set[int] = set()
+        self.sacked: set[int] = set()
 
     def sent(self, size: int) -> None:
         for seq in range(self.nxt, self.nxt + size):
@@ -163,11 +238,13 @@ class Oracle:
         for seq in range(self.una, una):
             del self.times[seq]
             self.lost.discard(seq)
+            self.sacked.discard(seq)
         self.una = una
 
 
 _STEP = st.tuples(
-    st.sampled_from(["send", "ack", "lose", "repeat"]), st.integers(min_value=1, max_value=40)
+    st.sampled_from(["send", "ack", "sack", "lose", "overtake", "repeat", "forgive", "forget"]),
+    st.integers(min_value=1, max_value=40),
 )
 
 
@@ -176,30 +253,51 @@ def test_agrees_with_a_table_of_bytes(steps: Sequence[tuple[str, int]]) -> None:
     scoreboard, oracle = Scoreboard(), Oracle()
     for now, (step, size) in enumerate(steps):
         if step == "send":
-            scoreboard.sent(oracle.nxt, oracle.nxt + size, float(now))
+            scoreboard.sent(oracle.nxt, oracle.nxt + size, stamp(now))
             oracle.sent(size)
         elif step == "ack":
             una = min(oracle.una + size, oracle.nxt)
-            repeated = any(oracle.times[seq] > 1 for seq in range(oracle.una, una))
-            newest = scoreboard.acknowledge(una)
-            assert not (repeated and newest)
-            if newest is not None:
-                assert newest.end <= una
+            fresh = una - oracle.una - sum(seq < una for seq in oracle.sacked)
+            assert sum(size for _, _, size in scoreboard.acknowledge(una)) == fresh
             oracle.acknowledge(una)
+        elif step == "sack":
+            left = min(oracle.una + size, oracle.nxt)
+            right = min(left + 15, oracle.nxt)
+            if left == right:
+                continue
+            block = set(range(left, right))
+            told = scoreboard.sack(left, right)
+            assert sum(size for _, _, size in told) == len(block - oracle.sacked)
+            oracle.sacked |= block
+            oracle.lost -= block
         elif step == "lose":
             end = min(oracle.una + size, oracle.nxt)
             scoreboard.mark_lost(end)
-            oracle.lost.update(range(oracle.una, end))
+            oracle.lost.update(set(range(oracle.una, end)) - oracle.sacked)
+        elif step == "overtake":
+            for record in scoreboard.overtaken(now - size, 1 << 60, -1.0, float(now))[0]:
+                assert record.stamp.sent_at <= now - size
+                oracle.lost.update(range(record.start, record.end))
+            assert not scoreboard.any_overtaken(now - size, 1 << 60)
+            for record in scoreboard:
+                left_early = record.stamp.sent_at <= now - size
+                assert record.lost or record.sacked or not left_early
+        elif step == "forgive":
+            assert scoreboard.forgive() == len(oracle.lost)
+            oracle.lost.clear()
+        elif step == "forget":
+            scoreboard.forget_sacked()
+            oracle.sacked.clear()
         else:
-            record = scoreboard.first_lost()
-            assert (record is None) == (not oracle.lost)
-            if record is None:
+            first = scoreboard.first_lost()
+            assert (first is None) == (not oracle.lost)
+            if first is None:
                 continue
-            assert record.start == min(oracle.lost)
-            scoreboard.fit(record, size)
-            scoreboard.repeated(record, float(now))
-            assert record.end - record.start <= size
-            for seq in range(record.start, record.end):
+            assert first.start == min(oracle.lost)
+            scoreboard.fit(first, size)
+            scoreboard.repeated(first, stamp(now))
+            assert first.size <= size
+            for seq in range(first.start, first.end):
                 oracle.times[seq] += 1
                 oracle.lost.remove(seq)
         _agree(scoreboard, oracle)
@@ -213,7 +311,9 @@ def _agree(scoreboard: Scoreboard, oracle: Oracle) -> None:
         for seq in range(record.start, record.end):
             assert oracle.times[seq] <= record.transmissions  # joined: the longest history
             assert (seq in oracle.lost) == record.lost
+            assert (seq in oracle.sacked) == record.sacked
     assert position == oracle.nxt
     assert scoreboard.lost_bytes == len(oracle.lost)
-    assert scoreboard.in_flight == len(oracle.times) - len(oracle.lost)
+    assert scoreboard.sacked_bytes == len(oracle.sacked)
+    assert scoreboard.in_flight == len(oracle.times) - len(oracle.lost) - len(oracle.sacked)
     assert bool(scoreboard) == bool(oracle.times)

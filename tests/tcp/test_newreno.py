@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiotcp.tcp.recovery import NewReno, Verdict
+from aiotcp.tcp.newreno import NewReno, Verdict
 
 MSS = 1000
 ISS = 0

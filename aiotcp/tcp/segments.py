@@ -1,0 +1,136 @@
+"""One segment: the header of this moment, and the options that it carries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiotcp.reasons import Why
+from aiotcp.tcp.buffers import receive_room
+from aiotcp.tcp.opening import TIMESTAMP_OPTION_BYTES
+from aiotcp.tcp.window import advertise
+from aiotcp.wire.tcp import ACK, FIN, MAX_OPTIONS_LENGTH, RST, URG, pack_accecn, pack_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiotcp.tcp.connection import Connection
+    from aiotcp.wire.frame import Buffer
+
+_MAX_SACK_BLOCKS = 4
+
+
+def timestamps_only(conn: Connection, now: float) -> bytes:
+    """The options of a segment that acknowledges nothing new."""
+    if not conn.ts_enabled:
+        return b""
+    return pack_options(timestamps=(conn.clock(now), conn.timestamp))
+
+
+def header_options(conn: Connection, now: float, duplicate: tuple[int, int] | None = None) -> bytes:
+    """The options of every segment after the SYNs (RFC 7323 3.2, RFC 2018 4).
+
+    `duplicate` is what the segment reports as received again (RFC 2883).
+    """
+    timestamps = (conn.clock(now), conn.timestamp) if conn.ts_enabled else None
+    user_timeout = conn.uto.advertised_s if conn.uto is not None and conn.uto.due else None
+    sack: Sequence[tuple[int, int]] = ()
+    if duplicate is not None:
+        sack = conn.reassembly.dsack_blocks(_MAX_SACK_BLOCKS, duplicate)
+    elif conn.reassembly and conn.sack_enabled:
+        sack = conn.reassembly.sack_blocks(_MAX_SACK_BLOCKS)
+    if conn.ecn is not None and conn.ecn.accurate:
+        # RFC 9768 3.2.3.3, in the room that there is beside two SACK blocks if need be: "the Data
+        # Receiver MUST give precedence to the SACK option".
+        room = MAX_OPTIONS_LENGTH - (TIMESTAMP_OPTION_BYTES if timestamps else 0)
+        if sack:
+            room -= 4 + 8 * min(len(sack), 2)
+        if user_timeout is not None:
+            room -= 4
+        counters = conn.ecn.option(room)
+        accecn = pack_accecn(*counters) if counters is not None else b""
+        return pack_options(
+            timestamps=timestamps, sack=sack, accecn=accecn, user_timeout=user_timeout
+        )
+    if sack or user_timeout is not None:
+        return pack_options(timestamps=timestamps, sack=sack, user_timeout=user_timeout)
+    return pack_options(timestamps=timestamps) if timestamps else b""
+
+
+def send_segment(
+    conn: Connection,
+    now: float,
+    seq: int,
+    flags: int,
+    why: str,
+    *,
+    options: bytes | None = None,
+    payload: Sequence[Buffer] = (),
+    length: int = 0,
+    gso_size: int = 0,
+) -> None:
+    rcv_nxt = conn.rcv_nxt
+    shift = conn.rcv_wscale
+    conn.rcv_buffer = conn.rcv_space if conn.queue_share is None else receive_room(conn, now)
+    if conn.memory.pressure:
+        offered = conn.received_bytes + conn.rcv_adv - rcv_nxt  # is not taken back (SHLD-14)
+        share = conn.memory.receive_buffer(conn.rcv_buffer, conn.rcv_mss)
+        conn.rcv_buffer = max(share, offered)
+    window = advertise(
+        rcv_nxt,
+        conn.rcv_adv,
+        conn.received_bytes,
+        conn.rcv_buffer,
+        conn.rcv_mss,
+        shift,
+    )
+    edge = rcv_nxt + (window << shift)
+    if edge > conn.rcv_adv:
+        conn.rcv_adv = edge
+    urgent = 0
+    if conn.snd_up is not None and seq < conn.snd_up and not flags & RST:
+        # MUST-62: the pointer is the number of the octet that follows the urgent data.
+        flags |= URG
+        urgent = min(conn.snd_up - seq, 0xFFFF)
+    ecn = conn.ecn
+    ect = False
+    if ecn is not None and not flags & RST:
+        new = length > 0 and seq >= conn.snd_max and why != Why.WINDOW_PROBE
+        ect = new and ecn.ect  # RFC 3168 6.1.4 to 6.1.6: nothing else may be ECN-capable
+        flags |= ecn.stamp(flags == ACK and not length and not conn.reassembly, new)
+    conn.last_ack_sent = rcv_nxt
+    conn.acks.sent()
+    end = seq + length + (flags & FIN)
+    if end > conn.snd_max:
+        conn.snd_max = end
+    conn.transmit(
+        conn.template.frame(
+            seq,
+            rcv_nxt,
+            flags,
+            window,
+            options=header_options(conn, now) if options is None else options,
+            payload=payload,
+            payload_length=length,
+            gso_size=gso_size,
+            urgent=urgent,
+            ect=ect,
+            offload=conn.path.offload,
+            reason=why,
+        )
+    )
+    if conn.uto is not None:
+        conn.uto.due = False
+
+
+def acknowledge(conn: Connection, now: float) -> None:
+    """A pure ACK; out-of-order segments of one batch are answered one by one (RFC 5681 4.2), and
+    so are duplicates: each is reported once, by one D-SACK block (RFC 2883 4)."""
+    why = conn.acks.due
+    assert why is not None
+    dsacks, conn.dsacks = conn.dsacks, ()
+    count = max(1, conn.acks.duplicates)
+    for duplicate in dsacks:
+        options = header_options(conn, now, duplicate)
+        send_segment(conn, now, conn.snd_nxt, ACK, why, options=options)
+    for _ in range(count - len(dsacks)):
+        send_segment(conn, now, conn.snd_nxt, ACK, why)

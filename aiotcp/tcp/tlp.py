@@ -1,0 +1,74 @@
+"""The tail loss probe (RFC 8985 7): what no later segment can tell of is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiotcp.tcp.congestion import Phase
+
+if TYPE_CHECKING:
+    from aiotcp.tcp.connection import Connection
+    from aiotcp.wire.tcp import Segment
+
+_MAX_ACK_DELAY_S = 0.2
+"""TLP.max_ack_delay: peers delay the acknowledgment of a single segment by as much."""
+_LEAST_PTO_S = 0.01
+"""Below this, what is late is a program and not a packet."""
+
+
+def schedule(conn: Connection, now: float) -> None:
+    """7.2: after new data was sent, or acknowledged. The probe comes in place of the
+    retransmission timer, and never after it."""
+    recovery, board = conn.recovery, conn.scoreboard
+    if (
+        not conn.sack_enabled
+        or not board
+        or recovery.phase is not Phase.OPEN
+        or board.sacked_bytes
+        or recovery.tlp_end is not None
+        or conn.rexmt_at == conn.NEVER
+    ):
+        conn.tlp_at = conn.NEVER
+        return
+    srtt = conn.rto.srtt
+    pto = 1.0 if srtt is None else max(2 * srtt, _LEAST_PTO_S)
+    if board.in_flight <= conn.mss:
+        pto += _MAX_ACK_DELAY_S
+    conn.tlp_at = min(now + pto, conn.rexmt_at)
+
+
+def on_timer(conn: Connection, now: float) -> None:
+    """7.3: at most one probe, and only if a round trip was measured since the last one."""
+    conn.tlp_at = conn.NEVER
+    recovery = conn.recovery
+    if not conn.scoreboard:
+        return
+    if recovery.tlp_end is None and recovery.tlp_rtt_taken and recovery.phase is Phase.OPEN:
+        conn.tlp_due = True
+    # "MUST re-arm the RTO timer, not the PTO timer"
+    conn.rexmt_at = now + conn.rto.rto
+
+
+def sent(conn: Connection, *, retransmitted: bool) -> None:
+    """The probe left."""
+    recovery = conn.recovery
+    recovery.tlp_end = conn.snd_nxt
+    recovery.tlp_retransmitted = retransmitted
+    recovery.tlp_rtt_taken = False
+
+
+def on_ack(conn: Connection, segment: Segment, advanced: bool, dsack: int | None) -> bool:
+    """7.4.2, with the end of the D-SACK block if there was one. True: a loss was repaired by the
+    probe alone, to which nothing else responds."""
+    recovery = conn.recovery
+    end = recovery.tlp_end
+    if end is None or segment.ack < end:
+        return False
+    if not recovery.tlp_retransmitted or dsack == end:
+        recovery.tlp_end = None  # it was new data, or arrived beside what it repeated
+    elif segment.ack > end:
+        recovery.tlp_end = None
+        return recovery.phase is Phase.OPEN
+    elif not (advanced or segment.length or segment.sack):
+        recovery.tlp_end = None  # a duplicate: both arrived
+    return False

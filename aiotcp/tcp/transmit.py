@@ -1,0 +1,272 @@
+"""Data: what is lost, again; what is new; and probes. As much as the windows, pacing, Nagle's
+algorithm and silly-window avoidance allow, in frames as large as the link takes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiotcp.reasons import Why
+from aiotcp.tcp import pathmtu, recovery, tlp
+from aiotcp.tcp.congestion import Phase
+from aiotcp.tcp.opening import TIMESTAMP_OPTION_BYTES
+from aiotcp.tcp.segments import header_options, send_segment, timestamps_only
+from aiotcp.wire.tcp import ACK, FIN, PSH
+
+if TYPE_CHECKING:
+    from aiotcp.tcp.connection import Connection
+    from aiotcp.tcp.timeline import Sent
+
+_MAX_FRAME_BYTES = 65535
+
+
+def _segment_size(conn: Connection, options: bytes) -> int:
+    """Payload bytes of a full segment that carries `options` (MUST-16)."""
+    usual = TIMESTAMP_OPTION_BYTES if conn.ts_enabled else 0
+    return conn.mss + usual - len(options)
+
+
+def _frame_size(conn: Connection, size: int, options: bytes) -> int:
+    """Payload bytes of the largest frame: whole segments of `size`, cut by the link."""
+    path = conn.path
+    if not path.gso_max_bytes or conn.snd_up is not None:
+        return size
+    if conn.ecn is not None and conn.ecn.one_by_one:
+        return size
+    most = min(path.gso_max_bytes, _MAX_FRAME_BYTES) - path.ip_header - 20 - len(options)
+    return max(most - most % size, size)
+
+
+def _send_range(
+    conn: Connection, now: float, start: int, end: int, why: str, options: bytes, size: int
+) -> None:
+    """The bytes [start, end), of which the last may be our FIN."""
+    flags = ACK
+    text_end = min(end, conn.sending.end)
+    if conn.fin_seq is not None and end > conn.fin_seq:
+        flags |= FIN
+    length = text_end - start
+    if length and text_end == conn.sending.end:
+        flags |= PSH  # MUST-61
+    send_segment(
+        conn,
+        now,
+        start,
+        flags,
+        why,
+        options=options,
+        payload=conn.sending.slices(start, length),
+        length=length,
+        gso_size=size if length > size else 0,
+    )
+
+
+def retransmit(conn: Connection, now: float) -> None:
+    """Repeat what is lost, oldest first, as far as cwnd and the peer's window allow.
+
+    A window that has shrunk below what was sent may cut a segment (SHLD-16). Below the granularity
+    of its scale it counts as not shrunk (RFC 7323 2.4, for the sender, 4).
+
+    What the peer is to know of our holes has gone out apart (see `output`): beside SACK blocks a
+    segment would not fit that was sent without.
+    """
+    options = timestamps_only(conn, now)
+    size = _segment_size(conn, options)
+    frame = _frame_size(conn, size, options)
+    board = conn.scoreboard
+    if conn.recovery.frto.holds_back and not conn.force_retransmit:
+        return
+    rate = _pacing_rate(conn)
+    if rate is not None:
+        frame = _quantum(conn, frame, size)
+    edge = conn.send_edge
+    if conn.snd_wnd:
+        edge += (1 << conn.snd_wscale) - 1
+    while (record := board.first_lost()) is not None:
+        room = recovery.window(conn) - board.in_flight
+        if conn.force_retransmit:
+            room = max(room, size)
+            conn.force_retransmit = False
+        elif rate is not None and not conn.pacer.ready(now):
+            conn.pace_at = conn.pacer.release_at
+            break
+        elif conn.recovery.frto.holds_back:
+            break
+        # A FIN needs no window: it carries nothing that must be stored.
+        window = edge - record.start + (record.start == conn.fin_seq)
+        if window <= 0 or room < min(size, record.end - record.start):
+            break
+        room = min(room, window)
+        if room < size:
+            room = min(room, record.end - record.start)
+        board.fit(record, min(frame, room - room % size or room))
+        _repeat(conn, now, record, conn.rexmt_why, options, size)
+    conn.force_retransmit = False
+
+
+def _repeat(
+    conn: Connection, now: float, record: Sent, why: str, options: bytes, size: int
+) -> None:
+    """Send `record` again."""
+    length = record.size
+    board = conn.scoreboard
+    conn.total_retransmitted += length
+    _send_range(conn, now, record.start, record.end, why, options, size)
+    flight = board.in_flight - (0 if record.lost else length)
+    board.repeated(record, conn.rates.on_sent(now, flight, length))
+    if conn.recovery.phase is not Phase.OPEN:
+        recovery.on_repeated(conn, record, now)
+    _account(conn, length, now)
+
+
+def _account(conn: Connection, length: int, now: float) -> None:
+    """`length` bytes left, new or again."""
+    conn.last_sent_at = now
+    if conn.recovery.prr is not None:
+        conn.recovery.prr.on_sent(length)
+    rate = _pacing_rate(conn)
+    if rate is not None:
+        conn.pacer.on_sent(length, rate, conn.cc.send_quantum, now)
+
+
+def send_new(conn: Connection, now: float) -> None:
+    """New data, and the FIN behind the last of it."""
+    if conn.unsent >= conn.mss and (now >= conn.mtu_at or conn.pmtu.seen != conn.paths.changes):
+        pathmtu.attend(conn, now)
+    begin = conn.snd_nxt
+    options = header_options(conn, now)
+    size = _segment_size(conn, options)
+    frame = _frame_size(conn, size, options)
+    board = conn.scoreboard
+    if not board:
+        if conn.snd_nxt > conn.iss + 1:
+            conn.cc.on_idle(now - conn.last_sent_at, conn.rto.rto)
+        conn.cc.on_send(now, 0, conn.rates.app_limited)
+    rate = _pacing_rate(conn)
+    if rate is not None:
+        frame = _quantum(conn, frame, size)
+    limited = False
+    while (left := conn.unsent) > 0:
+        fin = conn.fin_seq is not None
+        text = left - fin
+        window_room = conn.send_edge - conn.snd_nxt
+        cwnd_room = recovery.window(conn) - board.in_flight
+        length = max(min(text, window_room, cwnd_room, frame), 0)  # a window may have shrunk
+        if text:
+            length = _whole_segments(
+                conn, now, length, text, size, limited_by_cwnd=cwnd_room < window_room
+            )
+            if length <= 0:
+                limited = cwnd_room < min(text, window_room, size)
+                break
+            if rate is not None and not conn.pacer.ready(now):
+                conn.pace_at = conn.pacer.release_at
+                limited = True
+                break
+        fin = fin and length == text
+        if fin and window_room <= length and not text:
+            break  # a closed window is probed, with the FIN if that is all there is
+        fin = fin and window_room > length
+        why = Why.NEW_DATA if text else Why.CLOSE
+        if text and conn.recovery.transmits_limited(board.sacked_bytes):
+            why = Why.LIMITED_TRANSMIT
+        start = conn.snd_nxt
+        end = start + length + fin
+        if not board:
+            # The first in flight: whatever the timer was set for, it is a retransmission's now.
+            conn.rexmt_at = now + conn.rto.rto
+            conn.probes = 0
+            conn.stalled_since = now
+        conn.snd_nxt = end
+        _send_range(conn, now, start, end, why, options, size)
+        board.sent(start, end, conn.rates.on_sent(now, board.in_flight, end - start))
+        _account(conn, end - start, now)
+        conn.probe_due = False
+    if now >= conn.mtu_at and conn.snd_nxt - begin >= size:
+        pathmtu.on_full_sized(conn, begin + size, size)
+    conn.recovery.cwnd_limited = limited
+    if conn.snd_nxt > begin:
+        tlp.schedule(conn, now)
+
+
+def note_app_limited(conn: Connection) -> None:
+    """All was sent, and more might have been (draft-ietf-ccwg-bbr-05 4.1.2.4)."""
+    flight = conn.scoreboard.in_flight
+    conn.recovery.cwnd_limited = flight + conn.mss > recovery.window(conn)
+    if not conn.recovery.cwnd_limited and not conn.scoreboard.lost_bytes:
+        conn.rates.mark_app_limited(flight)
+
+
+def _pacing_rate(conn: Connection) -> float | None:
+    """Bytes per second, or None: the window alone limits."""
+    return conn.cc.pacing_rate
+
+
+def _quantum(conn: Connection, frame: int, size: int) -> int:
+    """Payload bytes of a paced frame: whole segments, and no more than may leave at once."""
+    quantum = min(frame, conn.cc.send_quantum)
+    return max(quantum - quantum % size, size)
+
+
+def tail_loss_probe(conn: Connection, now: float) -> None:
+    """RFC 8985 7.3: a segment of new data if there is one and the peer's window has room for it,
+    else the last one again, whatever the congestion window says."""
+    conn.tlp_due = False
+    options = header_options(conn, now)
+    size = _segment_size(conn, options)
+    board = conn.scoreboard
+    start = conn.snd_nxt
+    text = min(conn.sending.end - start, conn.send_edge - start, size)
+    if text > 0:
+        end = conn.snd_nxt = start + text
+        _send_range(conn, now, start, end, Why.TAIL_LOSS_PROBE, options, size)
+        board.sent(start, end, conn.rates.on_sent(now, board.in_flight, text))
+        _account(conn, text, now)
+        tlp.sent(conn, retransmitted=False)
+        return
+    record = board.last(size)
+    if record is not None:
+        _repeat(conn, now, record, Why.TAIL_LOSS_PROBE, options, size)
+        tlp.sent(conn, retransmitted=True)
+
+
+def _whole_segments(
+    conn: Connection, now: float, room: int, text: int, size: int, *, limited_by_cwnd: bool
+) -> int:
+    """How many of `text` bytes to send where `room` fit: RFC 9293 3.8.6.2.1 and Nagle.
+
+    Whole segments always go; the rest of the queue goes too unless Nagle holds it; a piece that
+    only the window cut off goes if it is at least half of the largest window seen (Fs = 1/2).
+    """
+    if room <= 0:
+        return 0
+    part = room % size
+    if not part:
+        return room
+    if room == text:
+        if conn.fin_seq is not None or conn.snd_up is not None:
+            return room  # the end of the stream, or urgent
+        if conn.cork is not None and conn.cork.holds(now):
+            return room - part
+        if conn.nodelay:
+            return room
+        # Nagle: "if there is unacknowledged data [...] then the sending TCP endpoint buffers
+        # all user data [...] until the outstanding data has been acknowledged or until the TCP
+        # endpoint can send a full-sized segment".
+        return room if not conn.scoreboard and room < size else room - part
+    if room > size:
+        return room - part
+    if not limited_by_cwnd and (2 * room >= conn.max_snd_wnd or conn.probe_due):
+        return room
+    return 0
+
+
+def probe(conn: Connection, now: float) -> None:
+    """A closed window is asked for with "at least one octet of new data" (RFC 9293 3.8.6.1).
+
+    `snd_nxt` stays: the octet may well not be taken, and goes out with the rest when the window
+    opens. `snd_max` remembers that an acknowledgment may cover it. Where the window closed over
+    data in flight, the octet is the first of that (MUST-35).
+    """
+    conn.probe_due = False
+    start = conn.snd_una if conn.scoreboard else conn.snd_nxt
+    _send_range(conn, now, start, start + 1, Why.WINDOW_PROBE, header_options(conn, now), 1)
