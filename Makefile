@@ -8,6 +8,7 @@
 # make bench  throughput between the stack and the kernel's TCP, beside the limit of the device
 # make bench-loss   goodput over 40 ms and 100 Mbit/s with loss and reordering, in virtual time, with targets
 # make bench-live-loss   10 MB to and from the kernel with 1 % of packets dropped
+# make bench-memory  bytes for each half-open entry, TIME-WAIT record and idle connection
 # make venv   just the environment: .venv, with aiotcp installed from this checkout
 # make clean  remove what the above have made
 
@@ -20,7 +21,7 @@ BIN := .venv/bin
 RUN := .venv/.installed
 DEV := .venv/.installed-dev
 
-.PHONY: demo test conformance soak random-links mutations lint bench bench-loss bench-live-loss venv clean
+.PHONY: demo test conformance soak random-links mutations lint bench bench-loss bench-live-loss bench-memory venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUN)
@@ -54,6 +55,9 @@ bench-loss: $(RUN)
 
 bench-live-loss: $(RUN)
 	$(BIN)/python -m bench.loss.drops $(LOSS_ARGS)
+
+bench-memory: $(RUN)
+	$(BIN)/python -m bench.memory
 
 venv: $(DEV)
 

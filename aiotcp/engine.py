@@ -42,6 +42,7 @@ from aiotcp.tcp.pmtucache import PathMtuCache
 from aiotcp.tcp.queueshare import QueueShare, ReceiveQueue
 from aiotcp.tcp.timewait import TimeWait
 from aiotcp.timers import Timed, TimerQueue
+from aiotcp.timewaits import TimeWaits
 from aiotcp.wire import ipv4, ipv6, tcp
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.icmp import IcmpError
@@ -87,13 +88,17 @@ class Engine(PassiveOpens):
         """Called, in order of entry, when the stack is closed or its link is lost."""
         self._observer = observer
         self._table: dict[bytes, Entry] = {}
-        self._time_wait: dict[bytes, TimeWait] = {}  # those of the table, oldest first
+        self._time_waits = TimeWaits()  # those of the table
         self._listeners = Listeners()
         self._timers = TimerQueue(self.loop, self._on_due, self.clock)
         self._resets = self._bucket(self.options.rst_rate)
         self._icmp = IcmpHost(
             self.addresses, self.options.hop_limit, self._bucket(self.options.icmp_rate)
         )
+        # One object for all connections: a bound method is made anew whenever it is looked up.
+        self._chance = self._random.random
+        self._shared_transmit = self._transmit
+        self.on_state = self._on_state
         self._challenges = SharedLimit(
             self.options.challenge_ack_rate, self._random.random, self._note_challenge_withheld
         )
@@ -279,9 +284,14 @@ class Engine(PassiveOpens):
         elif entry.due is not None or (type(entry) is HalfOpen and entry.resets):
             entry.output(now, self._template(entry.flow, entry.options), self._transmit)
         if entry.ended:
-            if type(entry) is Connection and entry.flow in self._time_wait:
-                self._time_wait[entry.flow].offer(entry)  # made earlier in this batch
+            if type(entry) is Connection:
+                record = self._table.get(entry.flow)
+                if type(record) is TimeWait:  # made earlier in this batch
+                    record.offer(entry)
             self._retire(entry, now)
+        elif isinstance(entry, TimeWait):
+            if entry.restarted:
+                self._time_waits.moved(entry)
         else:
             self._timers.arm(entry)
         if self._transitions:
@@ -302,13 +312,14 @@ class Engine(PassiveOpens):
     def _keep_time_wait(self, record: TimeWait) -> None:
         if self.options.max_time_wait == 0:
             return
-        while len(self._time_wait) >= self.options.max_time_wait:
-            oldest = next(iter(self._time_wait.values()))
+        while len(self._time_waits) >= self.options.max_time_wait:
+            oldest = self._time_waits.oldest()
             oldest.ended = True
             self._retire(oldest, self._now)
             self.counters.time_wait_evicted += 1
-        self._table[record.flow] = self._time_wait[record.flow] = record
-        self._timers.arm(record)
+        self._table[record.flow] = record
+        self._time_waits.add(record)
+        self._timers.arm(self._time_waits)
 
     def _adopt(self, conn: Connection, now: float) -> None:
         """Its program has closed it: an orphan now, of which there may be `max_orphans`."""
@@ -336,6 +347,10 @@ class Engine(PassiveOpens):
 
     def _forget(self, entry: Entry) -> None:
         del self._table[entry.flow]
+        if isinstance(entry, TimeWait):
+            entry.ended = True
+            self._time_waits.ended()
+            return
         self._timers.drop(entry)
         if type(entry) is Connection:
             self._connections -= 1
@@ -343,12 +358,14 @@ class Engine(PassiveOpens):
             self._account(entry, 0)
             if self._drained is not None and not self._connections:
                 self._drained.set()
-        elif type(entry) is TimeWait:
-            entry.ended = True
-            del self._time_wait[entry.flow]
 
     def _on_due(self, item: Timed, due: float) -> None:
-        assert isinstance(item, Connection | HalfOpen | TimeWait)
+        if isinstance(item, TimeWaits):
+            for record in item.due(due):
+                self._retire(record, due)
+            self._notify()
+            return
+        assert isinstance(item, Connection | HalfOpen)
         item.expire(due)
         if (
             isinstance(item, Connection)
@@ -423,9 +440,9 @@ class Engine(PassiveOpens):
             iss=iss,
             ts_offset=timestamp_offset(self._secret, key),
             now=now,
-            random=self._random.random,
+            random=self._chance,
             paths=self.paths,
-            transmit=self._transmit,
+            transmit=self._shared_transmit,
             memory=self.memory,
         )
         conn.challenges.shared = self._challenges

@@ -17,6 +17,8 @@ from aiotcp.tcp.timewait import TimeWait
 from aiotcp.wire import tcp
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiotcp.counters import Counters
     from aiotcp.listeners import Listeners
     from aiotcp.options import Options
@@ -54,7 +56,8 @@ class PassiveOpens:
         def _tell(
             self, flow: bytes, old: State, new: State, error: OSError | None = None
         ) -> None: ...
-        def _on_state(self, conn: Connection, old: State, new: State) -> None: ...
+
+        on_state: Callable[[Connection, State, State], None]
 
     def _listen(self, listener: Listener, key: bytes, segment: tcp.Segment) -> Drop | None:
         """RFC 9293 3.10.7.2, and RFC 4987 3.6 where the backlog is full."""
@@ -137,7 +140,7 @@ class PassiveOpens:
         conn.open_passive(
             entry.offer, entry.irs, now, syn_sent_at=entry.sent_at, lost=entry.repeated
         )
-        conn.on_state = self._on_state
+        conn.on_state = self.on_state
         self._touch(conn)
         self._accepted.append((listener, conn))
         self.counters.connections_accepted += 1

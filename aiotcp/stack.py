@@ -79,7 +79,7 @@ class PacketStack(Engine):
         iss = initial_sequence_number(self._secret, key, now)
         conn = self._new_connection(key, self._path(key), options or self.options, iss, now)
         conn.user = user
-        conn.on_state = self._on_state
+        conn.on_state = self.on_state
         self._enter(conn)
         self.counters.connections_opened += 1
         conn.open_active()

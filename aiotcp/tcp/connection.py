@@ -149,7 +149,7 @@ class Connection(Tcb):
         self.armed_at = math.inf
         self.touched = False
 
-        self._reached: set[Milestone] = set()
+        self._reached: tuple[Milestone, ...] = ()
         self._awaited: tuple[Milestone, ...] = ()
         self._life: Coroutine[None, Milestone | None, None] | None = None
 
@@ -197,7 +197,8 @@ class Connection(Tcb):
                 if milestone in self._reached:
                     return milestone
             self._awaited = milestones
-            self._reached.add(await _next_milestone())
+            milestone = await _next_milestone()  # others may be added meanwhile
+            self._reached += (milestone,)
 
     def _begin(self, state: State) -> None:
         self._enter(state)
@@ -209,7 +210,7 @@ class Connection(Tcb):
         if self._life is None:
             return
         if milestone not in self._awaited:
-            self._reached.add(milestone)
+            self._reached += (milestone,)
             return
         self._awaited = ()
         try:
@@ -413,10 +414,12 @@ class Connection(Tcb):
             chunks = []
             self.received_bytes -= limit
             while limit > 0:
-                chunk = received.popleft()
+                chunk = received[0]
                 if len(chunk) > limit:
-                    received.appendleft(chunk[limit:])
+                    received[0] = chunk[limit:]
                     chunk = chunk[:limit]
+                else:
+                    del received[0]
                 chunks.append(chunk)
                 limit -= len(chunk)
         if self.rcv_up is not None and self._taken >= self.rcv_up:

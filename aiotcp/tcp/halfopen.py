@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aiotcp.tcp.tcb import Path
 
 _REPLY_INTERVAL_S = 0.5
+_LONG_AGO = -math.inf  # one object, as there may be many records
 
 
 class HalfOpen:
@@ -70,7 +71,7 @@ class HalfOpen:
         self.irs = irs
         self.iss = iss
         self.ts_offset = ts_offset
-        self.sent_at = -math.inf
+        self.sent_at = _LONG_AGO
         self.deadline = math.inf
         self.retransmissions = 0
         """By the timer, and so counted against the limit."""
@@ -78,8 +79,8 @@ class HalfOpen:
         """The SYN+ACK left more than once, for whatever reason: its round trip is ambiguous."""
         self.due: Why | None = Why.OPEN_REPLY
         """What the next output sends: the SYN+ACK, or a challenge ACK."""
-        self.replied_at = -math.inf
-        self.resets: list[int] = []
+        self.replied_at = _LONG_AGO
+        self.resets: tuple[int, ...] = ()
         self.ended = False
         self.armed_at = math.inf
         self.touched = False
@@ -91,7 +92,7 @@ class HalfOpen:
         if flags & (SYN | ACK | RST) == SYN and seq == self.irs:
             ecn = ecn_setup.again(self.offer.ecn, segment, self.options.ecn)
             if ecn is None:
-                self.resets = [self.iss + 1]
+                self.resets = (self.iss + 1,)
                 self.end()
                 return Drop.HALF_OPEN_SYN
             if ecn != self.offer.ecn:
@@ -132,7 +133,7 @@ class HalfOpen:
         if not flags & ACK:
             return Drop.HALF_OPEN_NO_ACK
         if unwrap(segment.ack, self.iss) != self.iss + 1:
-            self.resets = [segment.ack]  # ST-12
+            self.resets = (segment.ack,)  # ST-12
             return Drop.HALF_OPEN_BAD_ACK
         return self.listener.promote(self, segment, now)
 
@@ -155,7 +156,7 @@ class HalfOpen:
         offload = self.path.offload
         for seq in self.resets:
             transmit(template.frame(seq, 0, RST, 0, offload=offload, reason=Why.RST_BAD_ACK))
-        self.resets = []
+        self.resets = ()
         why, self.due = self.due, None
         if why is None or self.ended:
             return

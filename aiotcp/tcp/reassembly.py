@@ -8,7 +8,6 @@ what the window says.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import deque
 from collections.abc import Callable
 
 _OVERHEAD_BYTES = 256
@@ -45,7 +44,7 @@ class Reassembly:
         self._starts: list[int] = []  # of the runs, for bisection
         self.cost = 0
         """Bytes held, each piece's overhead included."""
-        self._recent: deque[int] = deque(maxlen=_RECENT)  # where data arrived, latest last
+        self._recent: list[int] = []  # where data arrived, latest last
 
     def __bool__(self) -> bool:
         return bool(self._runs)
@@ -68,6 +67,8 @@ class Reassembly:
             self._add(left, bytes(data[left - start : right - start]))
         self.cost += cost
         self._recent.append(start)
+        if len(self._recent) > _RECENT:
+            del self._recent[0]
         return bool(gaps)
 
     def _gaps(self, start: int, end: int) -> list[tuple[int, int]]:

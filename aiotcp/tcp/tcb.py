@@ -8,7 +8,6 @@ story and the calls of the user. Names are the RFCs'. Sequence numbers are plain
 from __future__ import annotations
 
 import math
-from collections import deque
 from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -289,7 +288,7 @@ class Tcb:
         """Sequence number of the peer's FIN, as soon as it is seen, in order or not."""
         self.fin_reached = False
         """The peer's FIN has had its turn: `rcv_nxt` is beyond it."""
-        self.received: deque[Buffer] = deque()
+        self.received: list[Buffer] = []
         """In order, not yet taken by the user; views are good for the batch, then copied."""
         self.received_bytes = 0
         self.unsettled = 0

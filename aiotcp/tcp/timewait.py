@@ -7,11 +7,12 @@ die here instead of in a new connection.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from aiotcp.reasons import Drop, Why
-from aiotcp.tcp.seq import unwrap
+from aiotcp.tcp.seq import MASK, unwrap
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.tcp import ACK, FIN, RST, SYN, HeaderTemplate, Segment, pack_options
 
@@ -19,24 +20,26 @@ if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
 
 _REPLY_INTERVAL_S = 0.5
+_numbers = struct.Struct("!III")
+_pack_numbers, _unpack_numbers = _numbers.pack, _numbers.unpack
+_LONG_AGO = -math.inf  # one object, as there may be many records
 
 
 class TimeWait:
     """What is left of a connection that closed first."""
 
     __slots__ = (
-        "armed_at",
+        "_numbers",
         "deadline",
         "due",
         "ended",
         "flow",
         "offload",
         "options",
-        "rcv_nxt",
         "replied_at",
-        "snd_nxt",
+        "restarted",
+        "stale_places",
         "touched",
-        "ts_offset",
         "ts_recent",
         "window",
     )
@@ -45,18 +48,32 @@ class TimeWait:
         self.flow = conn.flow
         self.offload = conn.path.offload
         self.options = conn.options
-        self.snd_nxt = conn.snd_nxt
-        self.rcv_nxt = conn.rcv_nxt
+        # As the wire has them, and in one object: there may be very many records.
+        self._numbers = _pack_numbers(
+            conn.snd_nxt & MASK, conn.rcv_nxt & MASK, conn.ts_offset & MASK
+        )
         self.offer(conn)
         self.ts_recent = conn.ts_recent if conn.ts_enabled else None
         """The last timestamp of the peer; None without timestamps."""
-        self.ts_offset = conn.ts_offset
         self.deadline = now + conn.options.time_wait_s
         self.due: Why | None = None
-        self.replied_at = -math.inf
+        self.replied_at = _LONG_AGO
         self.ended = False
-        self.armed_at = math.inf
         self.touched = False
+        # The owner's marks: `deadline` has moved, and how often it was moved in the owner's queue.
+        self.restarted = False
+        self.stale_places = 0
+
+    @property
+    def snd_nxt(self) -> int:
+        """Modulo 2**32, as `rcv_nxt`."""
+        number: int = _unpack_numbers(self._numbers)[0]
+        return number
+
+    @property
+    def rcv_nxt(self) -> int:
+        number: int = _unpack_numbers(self._numbers)[1]
+        return number
 
     def offer(self, conn: Connection) -> None:
         """The window as the last words of `conn` told it, rounded up, so as not to shrink it
@@ -95,6 +112,7 @@ class TimeWait:
         if flags & FIN and seq + segment.length == self.rcv_nxt:
             # ST-18: "acknowledge it, and restart the 2 MSL timeout"
             self.deadline = now + self.options.time_wait_s
+            self.restarted = True
             self.due = Why.ACK_TIME_WAIT
             return Drop.TIME_WAIT_FIN
         if not flags & ACK:
@@ -118,7 +136,8 @@ class TimeWait:
             return
         options = b""
         if self.ts_recent is not None:
-            options = pack_options(timestamps=(int(now * 1000) + self.ts_offset, self.ts_recent))
+            offset = _unpack_numbers(self._numbers)[2]
+            options = pack_options(timestamps=(int(now * 1000) + offset, self.ts_recent))
         transmit(
             template.frame(
                 self.snd_nxt,
@@ -130,11 +149,3 @@ class TimeWait:
                 reason=why,
             )
         )
-
-    def next_deadline(self) -> float:
-        return math.inf if self.ended else self.deadline
-
-    def expire(self, now: float) -> None:
-        """2MSL is over."""
-        if now >= self.deadline:
-            self.ended = True
