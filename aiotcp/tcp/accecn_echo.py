@@ -151,8 +151,8 @@ class AceEcho(Reaction):
         self._offered = counters
         return kind, fields[:needed]
 
-    def timed_out(self) -> None:
+    def timed_out(self, snd_nxt: int) -> None:
         """As `Reaction.timed_out`; and it may be the option that the path does not let pass."""
         if not self._tried:
             self._sends_options = False
-        super().timed_out()
+        super().timed_out(snd_nxt)

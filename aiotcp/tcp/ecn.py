@@ -75,11 +75,17 @@ class Reaction:
         what that brought about is answered, until more is acknowledged."""
         self._recover = snd_nxt
 
-    def timed_out(self) -> None:
-        """The retransmission timer expired. If no data ever came through, ECT may be what the path
-        does not let pass; repetitions have no ECT, and what is new now has none either."""
+    def answered_up_to(self, snd_una: int) -> bool:
+        """Whether the window was reduced for what is outstanding from `snd_una` on."""
+        return snd_una < self._recover
+
+    def timed_out(self, snd_nxt: int) -> None:
+        """The retransmission timer expired, and the window was reduced. If no data ever came
+        through, ECT may be what the path does not let pass: repetitions have none, and now what is
+        new has none either."""
         if not self._tried:
             self.ect = False
+        self.reduced(snd_nxt)
 
 
 class ClassicEcn(Reaction):

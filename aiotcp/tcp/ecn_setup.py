@@ -189,6 +189,17 @@ def _slow_down(conn: Connection, now: float) -> None:
     conn.ecn.reduced(conn.snd_nxt)
 
 
+def on_loss(conn: Connection, flight: int, now: float) -> None:
+    """A loss was inferred with `flight` bytes in the network: slow down, unless marks have reduced
+    the window for the same one: "only once in response to a series of dropped and/or CE packets
+    from a single window of data" (RFC 3168 6.1.2)."""
+    ecn = conn.ecn
+    if ecn is None or conn.cc.own_recovery or not ecn.answered_up_to(conn.snd_una):
+        conn.cc.on_congestion(flight, now)
+    if ecn is not None:
+        ecn.reduced(conn.snd_nxt)
+
+
 def on_syn(conn: Connection, segment: Segment) -> None:
     """A SYN+ACK in a synchronized state: the ACK that we answered it with was lost."""
     if (

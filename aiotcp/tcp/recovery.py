@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiotcp.reasons import Why
-from aiotcp.tcp import pathmtu, tlp
+from aiotcp.tcp import ecn_setup, pathmtu, tlp
 from aiotcp.tcp.congestion import Ack, Lost, Phase
 from aiotcp.tcp.frto import Frto
 from aiotcp.tcp.newreno import NewReno, Verdict
@@ -142,7 +142,7 @@ def acknowledged(conn: Connection, segment: Segment, now: float) -> None:
         conn, segment, advanced, dsack[1] if dsack is not None else None
     ):
         # RFC 8985 7.4.2: the loss is repaired already; only the window has to follow.
-        conn.cc.on_congestion(prior_flight, now)
+        ecn_setup.on_loss(conn, prior_flight, now)
         conn.cc.on_recovered(board.in_flight, now)
     if recovery.prr is not None:
         safe = advanced and not lost
@@ -160,7 +160,7 @@ def acknowledged(conn: Connection, segment: Segment, now: float) -> None:
                 rates.sample(now, conn.rto.min_rtt),
                 recovery.phase if prior_phase is Phase.OPEN else prior_phase,
                 recovery.cwnd_limited,
-                False,
+                conn.ecn is not None and conn.ecn.marked,
             )
         )
     if advanced and not spurious:
@@ -332,7 +332,7 @@ def _without_sack(conn: Connection, segment: Segment, acked: int, now: float) ->
     verdict = newreno.on_duplicate(conn.snd_una, conn.snd_nxt, conn.mss)
     if verdict is Verdict.FAST_RETRANSMIT:
         recovery.begins(Phase.RECOVERY, conn.snd_nxt)
-        conn.cc.on_congestion(newreno.flight, now)
+        ecn_setup.on_loss(conn, newreno.flight, now)
         note_lost(conn, board.mark_lost(conn.snd_una + conn.mss), now)
         conn.rexmt_why = Why.FAST_RETRANSMIT
         conn.force_retransmit = True
@@ -345,7 +345,7 @@ def _enter(conn: Connection, flight: int, acked: int, now: float) -> None:
     """Fast recovery begins with `flight` bytes in the network (RFC 6675 5 step 4)."""
     recovery, board = conn.recovery, conn.scoreboard
     recovery.begins(Phase.RECOVERY, conn.snd_nxt)
-    conn.cc.on_congestion(flight, now)
+    ecn_setup.on_loss(conn, flight, now)
     if not conn.cc.own_recovery:
         # RFC 9937 6: bytes acknowledged by what began it are still to be seen delivered; those
         # selectively acknowledged before are not.
@@ -377,6 +377,8 @@ def on_timeout(conn: Connection, now: float) -> None:
         board.forget_sacked()  # RFC 2018 8: the peer has reneged, or we would not be here
     recovery.begins(Phase.LOSS, conn.snd_nxt)
     conn.cc.on_timeout(flight, now, conn.retransmissions > 1)
+    if conn.ecn is not None:
+        conn.ecn.timed_out(conn.snd_nxt)
     if conn.sack_enabled:
         found = board.mark_lost(min(oldest.end, conn.snd_una + conn.mss))
         found += board.overtaken(now - _patience(conn), 1 << 62, -1.0, now)[0]

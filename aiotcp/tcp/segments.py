@@ -91,6 +91,8 @@ def send_segment(
         # MUST-62: the pointer is the number of the octet that follows the urgent data.
         flags |= URG
         urgent = min(conn.snd_up - seq, 0xFFFF)
+    if options is None:
+        options = header_options(conn, now)
     ecn = conn.ecn
     ect = False
     if ecn is not None and not flags & RST:
@@ -108,7 +110,7 @@ def send_segment(
             rcv_nxt,
             flags,
             window,
-            options=header_options(conn, now) if options is None else options,
+            options=options,
             payload=payload,
             payload_length=length,
             gso_size=gso_size,

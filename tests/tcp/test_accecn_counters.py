@@ -190,7 +190,7 @@ def test_options_end_where_they_seem_not_to_get_through() -> None:
     assert stubborn.option(28)
     for _ in range(3):
         stubborn.duplicate()
-    silent.timed_out()
+    silent.timed_out(ISS + 1)
     again.handshake_again(NOT_ECT)
     for ecn in (stubborn, silent, again):
         arrive(ecn, CE)
