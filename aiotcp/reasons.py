@@ -40,6 +40,7 @@ class Why(StrEnum):
     TAIL_LOSS_PROBE = "tail_loss_probe"
     LIMITED_TRANSMIT = "limited_transmit"
     RTO_RETRANSMIT = "rto_retransmit"
+    MTU_PROBE = "mtu_probe"
     PATH_MTU_RETRANSMIT = "path_mtu_retransmit"
     RST_NO_CONNECTION = "rst_no_connection"
     RST_BAD_ACK = "rst_bad_ack"

@@ -12,6 +12,7 @@ import math
 from typing import TYPE_CHECKING
 
 from aiotcp.reasons import Drop, Why
+from aiotcp.tcp import mtuprobe
 from aiotcp.tcp.plpmtud import PathMtu
 from aiotcp.tcp.pmtucache import Known
 
@@ -76,6 +77,8 @@ class Discovery(PathMtu):
 
     def attend_at(self) -> float:
         """When new data has anything to do here: to prove a size, to probe, or to begin to."""
+        if self.probing:
+            return math.inf
         if self.searching:
             return self.ready_at
         return -math.inf if self.acked < self.mtu else self.raise_at
@@ -122,7 +125,10 @@ def on_packet_too_big(conn: Connection, seq: int, mtu: int, now: float) -> Drop 
             return None
         return Drop.ICMP_MTU
     if mtu >= found.mtu:
-        _probe_reported(conn, mtu, now)
+        # 4821 7.6.2: "If an ICMP PTB message is received matching the probe packet, then
+        # search_high and eff_pmtu MAY be set from the MTU value indicated in the message". That the
+        # probe is lost will be seen as of any other.
+        found.limit_search(mtu, now, conn.options.mtu_expires_s)
     elif mtu >= found.acked:
         _believe(conn, mtu, now)
         _repeat_too_large(conn)
@@ -165,7 +171,7 @@ def _resize(conn: Connection) -> None:
 def _repeat_too_large(conn: Connection) -> None:
     """RFC 1191 6.4: "the retransmission could be done in immediate response to a notification that
     the Path MTU has changed", and it is no sign of congestion."""
-    conn.scoreboard.mark_lost(conn.snd_nxt)
+    conn.scoreboard.mark_lost(conn.snd_nxt, longer_than=conn.mss)
     conn.rexmt_why = Why.PATH_MTU_RETRANSMIT
     conn.force_retransmit = True
     _expect_oldest(conn)
@@ -231,6 +237,16 @@ def _tell_others(conn: Connection, now: float) -> None:
         conn.paths.forget(found.destination)
 
 
+def on_probe_timeout(conn: Connection, now: float) -> bool:
+    """The tail loss probe is due (RFC 8985 7.2): nothing was heard for two round trips. If a report
+    waits for such a sign, the path's MTU is it: true, and no probe is needed."""
+    if not conn.pmtu.pending:
+        return False
+    _believe(conn, conn.pmtu.pending, now)
+    _repeat_too_large(conn)
+    return True
+
+
 def on_timeout(conn: Connection, now: float) -> None:
     """The retransmission timer expired; everything is about to count as lost.
 
@@ -242,6 +258,8 @@ def on_timeout(conn: Connection, now: float) -> None:
     if oldest is None:
         return
     found.proof_end = math.inf
+    if found.probing:
+        mtuprobe.timed_out(conn, now)
     _refresh(conn, now, silent=True)
     if found.pending:
         _believe(conn, found.pending, now)
@@ -285,11 +303,3 @@ def on_full_sized(conn: Connection, end: int, size: int) -> None:
         found.proof_end, found.proof_size = end, size
         conn.mtu_mark = found.mark
         conn.mtu_at = found.ready_at if found.searching else found.raise_at
-
-
-# -- probes -------------------------------------------------------------------------------------
-
-
-def _probe_reported(conn: Connection, mtu: int, now: float) -> None:
-    """RFC 4821 7.6.2: "If an ICMP PTB message is received matching the probe packet, then
-    search_high and eff_pmtu MAY be set from the MTU value indicated in the message"."""

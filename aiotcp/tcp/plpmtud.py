@@ -115,6 +115,7 @@ class PathMtu:
     def on_probe_delivered(self, now: float, lifetime: float) -> None:
         """RFC 4821 7.6.1. `lifetime`: see `_converge`."""
         self.mtu = max(self.mtu, self.probing)
+        self.high = max(self.high, self.mtu)
         self.on_delivered(self.probing)
         self.probing = self.failures = 0
         self._at_top = False
@@ -126,11 +127,11 @@ class PathMtu:
         self.ready_at = now + wait
         if not sure or size > self.high:
             return
-        self.failures += 1
+        self.failures += not self._at_top  # one chance before the others, which do not wait for it
+        self._at_top = False
         if self.failures >= MAX_PROBES or size >= self._suspect:  # it has timed out before
             self.failures = 0
             self.high = min(self.high, max(size - 1, self.low))
-            self._at_top = False
             self._converge(now, lifetime)
 
     def on_report(self, mtu: int, now: float, lifetime: float) -> None:

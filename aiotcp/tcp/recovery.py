@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiotcp.reasons import Why
-from aiotcp.tcp import ecn_setup, pathmtu, tlp
+from aiotcp.tcp import ecn_setup, mtuprobe, pathmtu, tlp
 from aiotcp.tcp.congestion import Ack, Lost, Phase
 from aiotcp.tcp.frto import Frto
 from aiotcp.tcp.newreno import NewReno, Verdict
@@ -285,12 +285,16 @@ def detect(conn: Connection, now: float) -> int:
         return 0
     found, wait = board.overtaken(rack.xmit_ts, rack.end_seq, _patience(conn), now)
     conn.reo_at = now + wait if wait else conn.NEVER
-    return note_lost(conn, found, now) if found else 0
+    if not found or (conn.pmtu.probing and mtuprobe.lost_alone(conn, found, now)):
+        return 0
+    return note_lost(conn, found, now)
 
 
 def note_lost(conn: Connection, found: Sequence[Sent], now: float) -> int:
     """Tell everybody of what the scoreboard has come to believe lost: how many bytes it is."""
     rates = conn.rates
+    if conn.pmtu.probing:
+        mtuprobe.lost(conn, found, now)
     total = 0
     for record in found:
         size = record.size

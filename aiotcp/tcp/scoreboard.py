@@ -147,12 +147,12 @@ class Scoreboard:
 
     # -- what is lost -----------------------------------------------------------------------
 
-    def mark_lost(self, end: int) -> list[Sent]:
-        """Believe everything below `end` lost that is in flight."""
+    def mark_lost(self, end: int, longer_than: int = 0) -> list[Sent]:
+        """Believe everything below `end` lost that is in flight, in records `longer_than` that."""
         found = []
         index = self._first
         while index < len(self._records) and (record := self._records[index]).start < end:
-            if not record.lost and not record.sacked:
+            if not record.lost and not record.sacked and record.size > longer_than:
                 if record.end > end:
                     self._split(index, end)
                 found.append(self._lose(record))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiotcp.tcp import pathmtu
 from aiotcp.tcp.congestion import Phase
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def on_timer(conn: Connection, now: float) -> None:
     conn.tlp_at = conn.NEVER
     recovery = conn.recovery
     if not conn.scoreboard:
+        return
+    if pathmtu.on_probe_timeout(conn, now):
         return
     if recovery.tlp_end is None and recovery.tlp_rtt_taken and recovery.phase is Phase.OPEN:
         conn.tlp_due = True

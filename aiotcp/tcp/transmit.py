@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiotcp.reasons import Why
-from aiotcp.tcp import pathmtu, recovery, tlp
+from aiotcp.tcp import mtuprobe, pathmtu, recovery, tlp
 from aiotcp.tcp.congestion import Phase
 from aiotcp.tcp.opening import TIMESTAMP_OPTION_BYTES
 from aiotcp.tcp.segments import header_options, send_segment, timestamps_only
@@ -144,6 +144,9 @@ def send_new(conn: Connection, now: float) -> None:
     rate = _pacing_rate(conn)
     if rate is not None:
         frame = _quantum(conn, frame, size)
+    if now >= conn.mtu_at and not _probe_path(conn, now, options):
+        conn.recovery.cwnd_limited = True
+        return
     limited = False
     while (left := conn.unsent) > 0:
         fin = conn.fin_seq is not None
@@ -172,10 +175,7 @@ def send_new(conn: Connection, now: float) -> None:
         start = conn.snd_nxt
         end = start + length + fin
         if not board:
-            # The first in flight: whatever the timer was set for, it is a retransmission's now.
-            conn.rexmt_at = now + conn.rto.rto
-            conn.probes = 0
-            conn.stalled_since = now
+            _first_in_flight(conn, now)
         conn.snd_nxt = end
         _send_range(conn, now, start, end, why, options, size)
         board.sent(start, end, conn.rates.on_sent(now, board.in_flight, end - start))
@@ -186,6 +186,30 @@ def send_new(conn: Connection, now: float) -> None:
     conn.recovery.cwnd_limited = limited
     if conn.snd_nxt > begin:
         tlp.schedule(conn, now)
+
+
+def _first_in_flight(conn: Connection, now: float) -> None:
+    """Whatever the timer was set for, it is a retransmission's now."""
+    conn.rexmt_at = now + conn.rto.rto
+    conn.probes = 0
+    conn.stalled_since = now
+
+
+def _probe_path(conn: Connection, now: float, options: bytes) -> bool:
+    """A segment larger than the others, if one is due; false: first of all when there is room."""
+    length = mtuprobe.size_now(conn, len(options), recovery.window(conn))
+    if length is None:
+        return False
+    if length and (_pacing_rate(conn) is None or conn.pacer.ready(now)):
+        if not conn.scoreboard:
+            _first_in_flight(conn, now)
+        start = conn.snd_nxt
+        end = conn.snd_nxt = start + length
+        _send_range(conn, now, start, end, Why.MTU_PROBE, options, length)
+        conn.scoreboard.sent(start, end, conn.rates.on_sent(now, conn.scoreboard.in_flight, length))
+        _account(conn, length, now)
+        mtuprobe.sent(conn, start, end)
+    return True
 
 
 def note_app_limited(conn: Connection) -> None:

@@ -83,6 +83,30 @@ async def test_a_report_is_believed_once_the_segment_times_out(ipv6: bool) -> No
 
 
 @pytest.mark.req("5927-4", "1191-1")
+async def test_the_tail_loss_probe_s_timer_is_sign_enough() -> None:
+    """Two round trips without an answer (RFC 8985 7.2): no need to wait for the RTO, and no sign of
+    congestion."""
+    async with Peer() as peer:
+        app = peer.opens()
+        await peer.sees(SYN)
+        await peer.wait(0.02)
+        peer.sends(SYN | ACK, mss=1460, sack_permitted=True)
+        await peer.sees(ACK)
+        await writes(peer, app)
+        await peer.wait(0.02)
+        peer.sends(ACK)
+        seen = await writes(peer, app)
+        too_big(peer, seen[0], 1400)
+        assert peer.info is not None
+        window = peer.info.cwnd_bytes
+        again = await peer.sees(ACK, seq=seen[0].seq, length=1360, within=0.045)
+        assert again.why == Why.PATH_MTU_RETRANSMIT
+        assert peer.info.cwnd_bytes == window
+        await peer.sees_all()
+        peer.sends(ACK, ack=seen[-1].end)
+
+
+@pytest.mark.req("5927-4", "1191-1")
 async def test_what_was_never_larger_is_believed_at_once_step_by_step() -> None:
     """7.3.1: three hops, each smaller than the one before, cost three reports and no timeout."""
     async with Peer() as peer:
@@ -321,7 +345,24 @@ async def test_a_connection_that_follows_knows_of_the_black_hole() -> None:
         peer.sends(ACK, ack=seen[-1].end)
         later = peer.another()
         app = await later.accepts(local_port=40001)
-        assert sizes(await writes(later, app)) == {1200}
+        seen = await writes(later, app)
+        assert {len(each.packet) for each in seen[:-1] if each.why == Why.NEW_DATA} == {1200}
+
+
+@pytest.mark.req("4821-2")
+async def test_and_one_under_way_takes_part_in_the_search() -> None:
+    """It falls to the size that passes, and probes for more like the one that found out."""
+    async with Peer() as peer:
+        beside = peer.another()
+        other = await beside.accepts(local_port=40001, sack=True)
+        app = await peer.connects()
+        seen = await writes(peer, app, 4)
+        await peer.wait(1)
+        await peer.sees_all()
+        peer.sends(ACK, ack=seen[-1].end)
+        seen = await writes(beside, other, 8)
+        assert {len(each.packet) for each in seen[:-1] if each.why == Why.NEW_DATA} == {1200}
+        assert [len(each.packet) for each in seen if each.why == Why.MTU_PROBE] == [1500]
 
 
 @pytest.mark.req("4821-2", "1191-1")
