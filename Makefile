@@ -9,6 +9,7 @@
 # make bench-loss   goodput over 40 ms and 100 Mbit/s with loss and reordering, in virtual time, with targets
 # make bench-live-loss   10 MB to and from the kernel with 1 % of packets dropped
 # make bench-memory  bytes for each half-open entry, TIME-WAIT record and idle connection
+# make bench-synflood  a million forged SYNs (90 s): growth of memory, and how long curl takes to connect
 # make venv   just the environment: .venv, with aiotcp installed from this checkout
 # make clean  remove what the above have made
 
@@ -21,7 +22,7 @@ BIN := .venv/bin
 RUN := .venv/.installed
 DEV := .venv/.installed-dev
 
-.PHONY: demo test conformance soak random-links mutations lint bench bench-loss bench-live-loss bench-memory venv clean
+.PHONY: demo test conformance soak random-links mutations lint bench bench-loss bench-live-loss bench-memory bench-synflood venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUN)
@@ -58,6 +59,9 @@ bench-live-loss: $(RUN)
 
 bench-memory: $(RUN)
 	$(BIN)/python -m bench.memory
+
+bench-synflood: $(RUN)
+	$(BIN)/python -m bench.synflood
 
 venv: $(DEV)
 
