@@ -9,7 +9,7 @@
 # make bench-loss   goodput over 40 ms and 100 Mbit/s with loss and reordering, in virtual time, with targets
 # make bench-live-loss   10 MB to and from the kernel with 1 % of packets dropped
 # make bench-memory  bytes for each half-open entry, TIME-WAIT record and idle connection
-# make bench-synflood  a million forged SYNs (90 s): growth of memory, and how long curl takes to connect
+# make bench-synflood  a million forged SYNs (200 s): growth of memory, and how long curl takes to connect
 # make venv   just the environment: .venv, with aiotcp installed from this checkout
 # make clean  remove what the above have made
 

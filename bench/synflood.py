@@ -1,10 +1,10 @@
 """make bench-synflood: a million forged SYNs, and curl in their midst.
 
-    python -m bench.synflood [--syns 1000000] [--rate 12000] [--json]
+    python -m bench.synflood [--syns 1000000] [--rate 5000] [--json]
 
 A web page on our own TCP behind a TUN device, in a network namespace. The SYNs come from the
-kernel's side through a raw socket, each from another address and port, `rate` a second (0: without
-limit; then the device's queue drops most, and curl's own SYN among them). curl fetches the page
+kernel's side through a raw socket, each from another address and port, `rate` a second (more than
+the stack can read, and the device's queue drops most, curl's own SYN among them; 0: no limit). curl fetches the page
 again and again meanwhile. Shown are how the server's memory has grown (RSS), and how long curl took
 to connect. As root or where user namespaces are allowed.
 """
@@ -129,7 +129,7 @@ async def _measure(tun: Tun, count: int, rate: int) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.synflood", description=__doc__)
     parser.add_argument("--syns", type=int, default=1_000_000)
-    parser.add_argument("--rate", type=int, default=12_000, help="SYNs per second (default: 12000)")
+    parser.add_argument("--rate", type=int, default=5000, help="SYNs per second (default: 5000)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
     parser.add_argument("--attack", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
