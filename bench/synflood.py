@@ -3,10 +3,10 @@
     python -m bench.synflood [--syns 1000000] [--rate 5000] [--json]
 
 A web page on our own TCP behind a TUN device, in a network namespace. The SYNs come from the
-kernel's side through a raw socket, each from another address and port, `rate` a second (more than
-the stack can read, and the device's queue drops most, curl's own SYN among them; 0: no limit). curl fetches the page
-again and again meanwhile. Shown are how the server's memory has grown (RSS), and how long curl took
-to connect. As root or where user namespaces are allowed.
+kernel's side through a raw socket, each from another address and port, `rate` a second. (At more
+than the stack can read the device's queue drops most of them, and curl's own SYN among them; 0: no
+limit.) curl fetches the page again and again meanwhile. Shown are how the server's memory has grown
+(RSS), and how long curl took to connect. As root or where user namespaces are allowed.
 """
 
 from __future__ import annotations
