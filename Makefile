@@ -1,6 +1,7 @@
 # make demo   a web page on our own TCP, fetched by curl through a TUN device
 # make test   the tests; those that need a TUN device are skipped where there is none to have
 # make conformance   the same, and writes docs/conformance.md from what they show
+# make docs   docs/options.md, from aiotcp/options.py
 # make soak   two stacks over a bad network, 100 MiB each way in each of 50 seeds (half an hour of CPU)
 # make random-links   two stacks over a thousand networks drawn at random
 # make mutations   one rule of each RFC taken away at a time: the tests must notice
@@ -22,7 +23,7 @@ BIN := .venv/bin
 RUN := .venv/.installed
 DEV := .venv/.installed-dev
 
-.PHONY: demo test conformance soak random-links mutations lint bench bench-loss bench-live-loss bench-memory bench-synflood venv clean
+.PHONY: demo test conformance docs soak random-links mutations lint bench bench-loss bench-live-loss bench-memory bench-synflood venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUN)
@@ -33,6 +34,9 @@ test: $(DEV)
 
 conformance: $(DEV)
 	$(BIN)/python -m pytest --conformance docs/conformance.md $(PYTEST_ARGS)
+
+docs: $(RUN)
+	$(BIN)/python bin/options_doc.py docs/options.md
 
 soak: $(DEV)
 	$(BIN)/python -m tests.model.soak $(SOAK_ARGS)

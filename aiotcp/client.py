@@ -7,10 +7,12 @@ import errno
 import itertools
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
+from aiotcp.options import Options
 from aiotcp.sockets import Address
 from aiotcp.tcp.tcb import Endpoint
 from aiotcp.transport import Transport
@@ -95,6 +97,7 @@ async def create_connection(
     happy_eyeballs_delay: float | None = None,
     interleave: int | None = None,
     all_errors: bool = False,
+    options: Options | Mapping[str, Any] | None = None,
 ) -> tuple[Transport, _ProtocolT]:
     """Open a connection and give it to a protocol, as `loop.create_connection()` does without ssl.
 
@@ -102,6 +105,9 @@ async def create_connection(
     `Options.syn_retries`) or a router reports that it can not be reached. With
     `happy_eyeballs_delay` the next one has its turn after so many seconds, beside those before
     it, and the address families alternate; the first connection that opens is taken (RFC 8305).
+
+    options: `Options` for this connection, or a mapping of changes to those of the stack, as in
+        options={"cc": "bbr"} (see `Options.variant`).
 
     Raises ValueError for arguments that do not go together, socket.gaierror for a bad name, and
     the OSError of the attempt: ConnectionRefusedError, TimeoutError, …; if several attempts failed
@@ -113,6 +119,7 @@ async def create_connection(
         raise ValueError("a stack can not use a kernel socket: give host and port, not sock")
     if host is None and port is None:
         raise ValueError("host and port was not specified and no sock specified")
+    chosen = stack.options.variant(options)
     loop = stack.loop
     targets = await resolve(loop, host, port, family=family, proto=proto, flags=flags)
     sources = None
@@ -122,7 +129,9 @@ async def create_connection(
         interleave = 1
     if interleave:
         targets = _interleaved(targets, interleave)
-    connection = await _connect_any(stack, targets, sources, all_errors, happy_eyeballs_delay)
+    connection = await _connect_any(
+        stack, targets, sources, all_errors, happy_eyeballs_delay, chosen
+    )
     try:
         protocol = protocol_factory()
     except BaseException:
@@ -159,6 +168,7 @@ async def _connect_any(
     sources: Sequence[Resolved] | None,
     all_errors: bool,
     delay: float | None,
+    options: Options,
 ) -> Connection:
     """The first connection that opens; the addresses have their turn in order.
 
@@ -167,7 +177,7 @@ async def _connect_any(
     abort that one, against MUST-56: here it goes on while there are others, in case the report was
     of the moment or forged, and is given up when all of those have failed.
     """
-    race = _Race(stack)
+    race = _Race(stack, options)
     waiting = deque(targets)
     errors: list[OSError] = []
     try:
@@ -204,20 +214,21 @@ def _combined(errors: list[OSError], all_errors: bool) -> Exception:
 
 
 def _begin(
-    stack: PacketStack,
+    race: _Race,
     target: Resolved,
     sources: Sequence[Resolved] | None,
     attempt: _Attempt,
     errors: list[OSError],
 ) -> Connection:
+    connect = partial(race.stack.connect, target.endpoint, user=attempt, options=race.options)
     if sources is None:
-        return stack.connect(target.endpoint, local=None, user=attempt, options=None)
+        return connect()
     failed: list[OSError] = []
     for source in sources:
         if source.family != target.family:
             continue
         try:
-            return stack.connect(target.endpoint, local=source.endpoint, user=attempt, options=None)
+            return connect(local=source.endpoint)
         except OSError as exc:
             if exc.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):
                 raise
@@ -278,8 +289,9 @@ class _Attempt:
 class _Race:
     """The attempts that are under way."""
 
-    def __init__(self, stack: PacketStack) -> None:
+    def __init__(self, stack: PacketStack, options: Options) -> None:
         self.stack = stack
+        self.options = options
         self.attempts: list[_Attempt] = []
         self._news: asyncio.Future[None] | None = None
         self._began_at = 0.0
@@ -303,7 +315,7 @@ class _Race:
         self._due = False
         self._began_at = self.stack.loop.time()
         attempt = _Attempt(self, target)
-        attempt.connection = _begin(self.stack, target, sources, attempt, errors)
+        attempt.connection = _begin(self, target, sources, attempt, errors)
         self.attempts.append(attempt)
 
     async def news(self, delay: float | None) -> None:

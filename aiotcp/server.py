@@ -10,8 +10,8 @@ import asyncio
 import contextvars
 import errno
 import socket
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from aiotcp.client import Resolved, bind_error, resolve
 from aiotcp.sockets import StackSocket, family_of
@@ -211,6 +211,7 @@ async def create_server(
     reuse_port: bool | None = None,
     keep_alive: bool | None = None,
     start_serving: bool = True,
+    options: Options | Mapping[str, Any] | None = None,
 ) -> Server:
     """Listen, and give each connection to a new protocol, as `loop.create_server()` does
     without ssl.
@@ -221,6 +222,8 @@ async def create_server(
     keep_alive: if true, connections have keep-alive on (`Options.keepalive`).
     reuse_address: no effect; a listener is never kept out by old connections.
     start_serving: if false, ports are picked now, but listening begins with `start_serving()`.
+    options: `Options` for the connections, or a mapping of changes to those of the stack, as in
+        options={"cc": "bbr"} (see `Options.variant`).
 
     Raises ValueError or TypeError for arguments that do not go together, socket.gaierror for a bad
     name, OSError with EADDRINUSE or EADDRNOTAVAIL for an address that can't be had.
@@ -231,6 +234,9 @@ async def create_server(
         raise ValueError("a stack can not use a kernel socket: give host and port, not sock")
     if host is None and port is None:
         raise ValueError("Neither host/port nor sock were specified")
+    chosen = stack.options.variant(options)
+    if keep_alive:
+        chosen = chosen.replace(keepalive=True)
     hosts: Iterable[str | bytes | None]
     if host == "":
         hosts = [None]
@@ -242,8 +248,7 @@ async def create_server(
     for name in hosts:
         targets.update(dict.fromkeys(await _passive(stack, name, port, family, flags)))
     server = Server(stack, protocol_factory, backlog, bool(reuse_port))
-    options = stack.options.replace(keepalive=True) if keep_alive else stack.options
-    server._bind(targets, options)
+    server._bind(targets, chosen)
     if start_serving:
         server._start_serving()
         await asyncio.sleep(0)

@@ -117,7 +117,8 @@ class Stack(PacketStack):
         limit: int = _LIMIT,
         **kwds: Any,
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect, and read and write as streams. `kwds` go to `create_connection()`."""
+        """Connect, and read and write as streams. `kwds` go to `create_connection()`: ssl, options
+        and so on."""
         reader = asyncio.StreamReader(limit=limit, loop=self.loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=self.loop)
         transport, _ = await self.create_connection(lambda: protocol, host, port, **kwds)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aiotcp.options import CONGESTION_CONTROLS, Options
+from aiotcp.options import CONGESTION_CONTROLS, KINDS, Options, kind_of
+from aiotcp.ranges import spelled
 from aiotcp.tcp.controls import congestion_control
 from tests.support.controls import start
 
+ROOT = Path(__file__).parents[1]
 DEFAULTS = Options()
 
 RANGES: dict[str, tuple[float, float]] = {
@@ -72,10 +77,101 @@ def test_syn_cookies_by_name() -> None:
 
 
 def test_congestion_controls_by_name() -> None:
-    with pytest.raises(ValueError, match=r"cc must be one of .*reno"):
+    with pytest.raises(ValueError, match="cc must be bbr, cubic, reno or a class, not 'vegas'"):
         Options(cc="vegas")
     for name in CONGESTION_CONTROLS:
         assert congestion_control(name, start(1460)).name == name
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"nodelay": 1}, "nodelay must be True or False, not 1"),
+        ({"cc": 7}, "cc must be bbr, cubic, reno or a class, not 7"),
+        ({"mss": "1000"}, "mss must be between 64 and 65495, or None, not '1000'"),
+        ({"mss": True}, "mss must be between 64 and 65495, or None, not True"),
+        ({"retries2": 5.5}, "retries2 must be a whole number, not 5.5"),
+        ({"no_delay": True}, "no option is called 'no_delay': did you mean 'nodelay'?"),
+        ({"colour": "blue"}, "no option is called 'colour'"),
+    ],
+)
+def test_other_types_and_names_are_refused(changes: dict[str, Any], message: str) -> None:
+    for make in (DEFAULTS.replace, DEFAULTS.variant(None).replace):
+        with pytest.raises(TypeError) as caught:
+            make(**changes)
+        assert str(caught.value) == message
+
+
+def test_whole_numbers_do_for_seconds() -> None:
+    assert Options(keepalive_idle_s=30, user_timeout_s=5).keepalive_idle_s == 30
+
+
+def test_a_variant_for_one_listener_or_connection() -> None:
+    stack = Options(nodelay=False)
+    own = Options(cc="bbr")
+    assert stack.variant(None) is stack
+    assert stack.variant(own) is own
+    changed = stack.variant({"cc": "bbr"})
+    assert (changed.cc, changed.nodelay) == ("bbr", False)
+    with pytest.raises(ValueError, match="memory_limit is an option of the stack as a whole"):
+        stack.variant({"memory_limit": 2**20})
+    wrong: Any = "cc=bbr"
+    with pytest.raises(TypeError, match="options must be Options or a mapping of changes"):
+        stack.variant(wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("cc", "bbr", "bbr"),
+        ("nodelay", "off", False),
+        ("nodelay", "Yes", True),
+        ("mss", "none", None),
+        ("mss", "1000", 1000),
+        ("send_buffer", "64k", 65536),
+        ("memory_limit", "2g", 2**31),
+        ("rto_min_s", "0.05", 0.05),
+        ("mtu_expires_s", "inf", math.inf),
+    ],
+)
+def test_options_in_words(name: str, text: str, value: object) -> None:
+    assert kind_of(name).read(name, text) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("cc", "vegas", "cc must be bbr, cubic or reno, not 'vegas'"),
+        ("nodelay", "maybe", "nodelay must be on or off, not 'maybe'"),
+        ("mss", "1", "mss must be between 64 and 65495, or none, not '1'"),
+        ("retries2", "none", "retries2 must be between 3 and 255, not 'none'"),
+        ("retries2", "5.5", "retries2 must be between 3 and 255, not '5.5'"),
+        ("send_buffer", "k", "send_buffer must be between 1 and 2**30, or none, not 'k'"),
+        ("rto_min_s", "nan", "rto_min_s must be between 0.001 and 60, not 'nan'"),
+    ],
+)
+def test_words_that_are_no_options(name: str, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match="must be") as caught:
+        kind_of(name).read(name, text)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_each_default_reads_as_it_is_shown(name: str) -> None:
+    default = getattr(DEFAULTS, name)
+    assert kind_of(name).read(name, spelled(default)) == default
+
+
+def test_the_page_about_options_is_up_to_date() -> None:
+    """If not: make docs."""
+    script = ROOT / "bin" / "options_doc.py"
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert (ROOT / "docs" / "options.md").read_text() == done.stdout
+
+
+def test_every_option_is_documented() -> None:
+    page = (ROOT / "docs" / "options.md").read_text()
+    assert [name for name in KINDS if f"**`{name}`**" not in page] == []
 
 
 def test_replace_makes_a_variant() -> None:

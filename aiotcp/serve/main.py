@@ -11,6 +11,7 @@ import click
 
 from aiotcp.serve.problems import BadOptions, NoPermission
 from aiotcp.serve.settings import Settings, checked_addresses
+from aiotcp.serve.tunables import read_options, table
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -54,6 +55,15 @@ def _ready_descriptor(
     return value
 
 
+def _tunables(
+    context: click.Context, option: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    if "help" in values and not context.resilient_parsing:
+        click.echo(table())
+        context.exit()
+    return values
+
+
 _OPTIONS = (
     click.option("--device", metavar="NAME", help="Name of the TUN device. [default: aiotcp0, …]"),
     click.option(
@@ -88,6 +98,14 @@ _OPTIONS = (
         type=click.Path(dir_okay=False),
         metavar="FILE",
         help="Write all packets to a pcapng file, each with the reason why it was sent.",
+    ),
+    click.option(
+        "-o",
+        "tunables",
+        multiple=True,
+        callback=_tunables,
+        metavar="NAME=VALUE",
+        help="Set an option of the TCP, as in -o cc=bbr; repeat for more. -o help lists them.",
     ),
     click.option("--user", metavar="NAME", help="Become this user once the device is open."),
     click.option(
@@ -249,6 +267,7 @@ def _settings(
     fd: int | None,
     configure: bool,
     ready_fd: int | None,
+    tunables: tuple[str, ...],
     **others: Any,
 ) -> Settings:
     if fd is not None and fd == ready_fd:
@@ -259,6 +278,7 @@ def _settings(
         raise click.UsageError("--no-configure needs --device: the one that is set up already")
     configure = configure and fd is None
     checked, hosts = checked_addresses(addresses, host_addresses, configure)
+    options = read_options(tunables)
     from aiotcp import log
 
     log.configure(log_format, log_level)
@@ -269,6 +289,7 @@ def _settings(
         fd=fd,
         configure=configure,
         ready_fd=ready_fd,
+        options=options,
         **others,
     )
 

@@ -18,6 +18,7 @@ from aiotcp import log
 from aiotcp.info import Transition
 from aiotcp.link.base import Link
 from aiotcp.link.pcapng import Capture
+from aiotcp.options import Options
 from aiotcp.serve import privileges
 from aiotcp.serve.device import Device, open_device
 from aiotcp.serve.problems import BadOptions, PortTaken, Problem
@@ -94,10 +95,14 @@ class _ServedStack(Stack):
     """A stack that logs each transition, and says when its device has gone away."""
 
     def __init__(
-        self, link: Link, addresses: Sequence[str], on_lost: Callable[[OSError], None]
+        self,
+        link: Link,
+        addresses: Sequence[str],
+        options: Options,
+        on_lost: Callable[[OSError], None],
     ) -> None:
         observer = _log_transition if _logger.isEnabledFor(logging.DEBUG) else None
-        super().__init__(link, addresses=addresses, observer=observer)
+        super().__init__(link, addresses=addresses, options=options, observer=observer)
         self._on_lost = on_lost
 
     def link_lost(self, exc: OSError) -> None:
@@ -140,7 +145,7 @@ async def _serve(settings: Settings, device: Device, link: Link, service: Servic
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number.name)
-    stack = _ServedStack(link, device.addresses, on_lost)
+    stack = _ServedStack(link, device.addresses, settings.options, on_lost)
     serving = asyncio.create_task(_run_service(service, stack, on_listening))
     serving.add_done_callback(lambda _: _resolve(stop))
     await stop

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiotcp.link.network import HOST_ADDRESSES
+from aiotcp.options import Options
 from aiotcp.serve.problems import BadOptions
 from aiotcp.stack import DEFAULT_ADDRESSES
 
@@ -17,7 +18,7 @@ class Settings:
 
     addresses: of the stack, without prefix length; host_addresses: of this machine on the device,
     with it. mtu in bytes, None: 1500 for a device of our own, else what the device has. grace in
-    seconds. fd, ready_fd: file descriptors.
+    seconds. fd, ready_fd: file descriptors. options: the stack's.
     """
 
     device: str = "aiotcp%d"
@@ -31,6 +32,7 @@ class Settings:
     configure: bool = True
     ready_fd: int | None = None
     grace: float = 5.0
+    options: Options = field(default_factory=Options)
 
 
 def checked_addresses(

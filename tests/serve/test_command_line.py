@@ -12,8 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from aiotcp.link import network
+from aiotcp.options import KINDS, Options
 from aiotcp.serve import privileges
 from aiotcp.serve.main import cli
+from aiotcp.serve.tunables import read_options
 
 pytestmark = pytest.mark.usefixtures("logging_as_before")
 
@@ -65,6 +67,14 @@ def test_help_is_quick_it_imports_nothing_that_only_serving_needs(command: list[
         (["asgi", "example"], "not MODULE:APP, as in example.main:app"),
         (["asgi"], "MODULE:APP"),
         (["nonsense"], "nonsense"),
+        (["echo", "-o", "cc=vegas"], "-o cc=vegas: cc must be bbr, cubic or reno, not 'vegas'"),
+        (["echo", "-o", "cc"], "-o cc: not NAME=VALUE, as in -o cc=bbr"),
+        (["echo", "-o", "nodely=on"], "did you mean 'nodelay'? -o help lists all"),
+        (["echo", "-o", "colour=red"], "no option is called 'colour'. -o help lists all"),
+        (
+            ["echo", "-o", "rto_min_s=30", "-o", "rto_max_s=20"],
+            "rto_max_s must be between 30 and 600, not 20.0",
+        ),
     ],
 )
 def test_bad_options_exit_with_2_and_say_what_is_wrong(arguments: list[str], message: str) -> None:
@@ -126,3 +136,16 @@ def test_the_launcher_runs_from_anywhere(tmp_path: os.PathLike[str]) -> None:
     done = subprocess.run([link, "--version"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "aiotcp-serve, version" in done.stdout
+
+
+def test_options_of_the_stack_are_listed_and_read() -> None:
+    listed = invoke("echo", "-o", "help")
+    assert listed.exit_code == 0
+    lines = [line.split(maxsplit=2) for line in listed.output.splitlines()]
+    shown = {line[0]: line[1:] for line in lines if line}
+    assert shown["cc"] == ["cubic", "bbr, cubic or reno"]
+    assert shown["send_buffer"] == ["none", "between 1 and 2**30, or none"]
+    assert set(KINDS) <= set(shown)
+    assert read_options([]) == Options()
+    read = read_options(["cc=bbr", "send_buffer=4m", "cc=reno"])
+    assert read == Options(cc="reno", send_buffer=4 << 20)
