@@ -62,7 +62,7 @@ class Book:
         self._batch_answers = 0
         self.packets_received = 0
         self.answers = 0
-        """Segments without data, SYN, FIN or RST, window updates left out."""
+        """Segments without data, SYN, FIN or RST, window updates and keep-alives left out."""
         self.resets = 0
         self._begin(None)
 
@@ -169,7 +169,7 @@ class Book:
         if self.syn is None or self._received is None:
             faults.append("a segment before any handshake")
             return faults
-        if not segment.length and reason != Why.WINDOW_UPDATE:
+        if not segment.length and reason not in (Why.WINDOW_UPDATE, Why.KEEPALIVE):
             self.answers += 1
             self._batch_answers += 1
         faults += self._acknowledgment(segment)

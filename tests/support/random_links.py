@@ -28,7 +28,7 @@ from aiotcp.tcp.buffers import (
     initial_send_buffer,
     largest_receive_buffer,
 )
-from aiotcp.wire import icmp
+from aiotcp.wire import checksum, icmp
 from aiotcp.wire.frame import Frame
 from tests.support.exchange import HOSTS, PORT, run_until_quiet
 from tests.support.tap import Tap
@@ -60,6 +60,8 @@ class Spell:
     netems: tuple[Netem, Netem]
     mtu: int
     told: bool
+    marks: float
+    """Probability that an ECN-capable packet is marked instead of dropped."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,14 @@ class Plan:
         return sum(spell.length_s for spell in self.spells)
 
     @property
-    def told(self) -> bool:
-        """Nobody drops what is too big without a word."""
-        return all(spell.told or spell.mtu >= self.mtu for spell in self.spells)
+    def longest_cut_s(self) -> float:
+        """Seconds in a row in which a direction may be cut off."""
+        longest = length = 0.0
+        for spell in self.spells:
+            cut = any(netem.loss == 1.0 for netem in spell.netems)
+            length = length + spell.length_s if cut else 0.0
+            longest = max(longest, length)
+        return longest
 
 
 # -- drawing ----------------------------------------------------------------------------------
@@ -132,6 +139,7 @@ def _spell(draw: random.Random, version: int, mtu: int) -> Spell:
         netems=(netems[0], netems[1]),
         mtu=draw.randint(LEAST_MTU[version], mtu) if narrow else mtu,
         told=draw.random() < 0.7,
+        marks=draw.choice((0.0, 0.0, 0.02, 0.3, 1.0)),
     )
 
 
@@ -150,17 +158,26 @@ def _netem(draw: random.Random) -> Netem:
 
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
-    "receive_buffer": (700, 3000, 20_000, 100_000, 1 << 20),
-    "send_buffer": (500, 5000, 100_000, 1 << 20),
+    "receive_buffer": (700, 3000, 20_000, 1 << 20, None, None),
+    "send_buffer": (500, 5000, 100_000, 1 << 20, None, None),
     "mss": (None, None, None, 88, 400),
     "window_scaling": (True, True, False),
     "timestamps": (True, True, False),
-    "sack": (True, True, False),
+    "sack": (True, True, True, False),
+    "dsack": (True, True, False),
+    "ecn": ("off", "passive", "on", "on", "accurate"),
+    "mtu_probing": ("off", "blackhole", "blackhole", "on"),
     "nodelay": (True, False),
     "cc": tuple(sorted(CONGESTION_CONTROLS)),
     "initial_window_segments": (1, 3, 10, 10),
     "delayed_ack_s": (0.0, 0.04, 0.2),
+    "quickack": (False, False, True),
     "user_timeout_s": (None, None, None, None, None, 20.0),
+    "uto": (False, False, True),
+    "keepalive": (False, False, False, False, True),
+    "keepalive_idle_s": (5.0, 60.0),
+    "keepalive_interval_s": (1.0, 20.0),
+    "syn_cookies": ("auto", "auto", "auto", "auto", "auto", "auto", "always"),
 }
 """What each option may be; the others keep their defaults."""
 
@@ -187,11 +204,24 @@ def _talk(draw: random.Random, unit: int) -> Talk:
 # -- the network ------------------------------------------------------------------------------
 
 
+def marked(packet: bytes) -> bytes:
+    """With CE in its IP header, if it is ECN-capable."""
+    changed = bytearray(packet)
+    if packet[0] >> 4 == 4 and packet[1] & 3:
+        changed[1] |= 3
+        changed[10:12] = bytes(2)
+        total = checksum.finish(checksum.ones_complement_sum(bytes(changed[:20])))
+        changed[10:12] = total.to_bytes(2, "big")
+    elif packet[0] >> 4 == 6 and packet[1] & 0x30:
+        changed[1] |= 0x30
+    return bytes(changed)
+
+
 class Router:
     """A link whose path has an MTU of its own, and a budget: what would go on for ever ends, and
     is reported."""
 
-    def __init__(self, link: Link, version: int, budget: int) -> None:
+    def __init__(self, link: Link, version: int, budget: int, seed: str) -> None:
         self.link = link
         self.mtu = link.mtu
         self.gso_max_bytes = link.gso_max_bytes
@@ -199,9 +229,11 @@ class Router:
         self.counters: dict[str, int] = {"too_big": 0}
         self.path_mtu = link.mtu
         self.told = True
+        self.marks = 0.0
         self.packets = 0
         self.budget = budget
         self._version = version
+        self._draw = random.Random(seed).random
         self._receiver: Receiver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -214,6 +246,8 @@ class Router:
         if self.packets > self.budget:
             return
         if frame.length <= self.path_mtu:
+            if self.marks and self._draw() < self.marks:
+                frame = Frame(marked(frame.to_bytes()), reason=frame.reason)
             self.link.send(frame)
             return
         self.counters["too_big"] += 1
@@ -269,9 +303,14 @@ class Run:
         )
         total = sum(sum(talk.sizes) for talk in drawn.talks)
         least = min(LEAST_MTU[drawn.version], *(each.mss or 9000 for each in drawn.options))
-        budget = 1000 * len(drawn.talks) + 5 * total // (least - 40)
+        if drawn.options[1].syn_cookies == "always" and least < 536:
+            least = 52  # a cookie's table has 48 below the default
+        budget = 1000 * len(drawn.talks) + 5 * total // (least - 12)
         ends = memory.pair(mtu=drawn.mtu, limit=1 << 20)
-        self.routers = tuple(Router(end, drawn.version, budget) for end in ends)
+        self.routers = tuple(
+            Router(end, drawn.version, budget, f"router {side} {drawn.seed}")
+            for side, end in enumerate(ends)
+        )
         self.impairs = tuple(
             Impair(router, outbound=netem, seed=2 * drawn.seed + side, offload=drawn.offload)
             for side, (router, netem) in enumerate(
@@ -304,11 +343,11 @@ class Run:
         for spell in self.plan.spells:
             for router, impair, netem in zip(self.routers, self.impairs, spell.netems, strict=True):
                 impair.outbound = netem
-                router.path_mtu, router.told = spell.mtu, spell.told
+                router.path_mtu, router.told, router.marks = spell.mtu, spell.told, spell.marks
             await asyncio.sleep(spell.length_s)
         for router, impair in zip(self.routers, self.impairs, strict=True):
             impair.outbound = WELL
-            router.path_mtu = router.mtu
+            router.path_mtu, router.marks = router.mtu, 0.0
 
     def _begin(self, number: int, talk: Talk) -> None:
         near, far = (Endpoint(host, PORT + number) for host in self.hosts)
@@ -324,7 +363,16 @@ class Run:
                 self.loop.call_later(when, self._give_up, number, side)
 
     def _accept(self, connection: Connection) -> None:
-        self._talk(self._by_port[connection.remote.port], 1, connection)
+        number = self._by_port[connection.remote.port]
+        if 1 not in self.talkers[number]:
+            self._talk(number, 1, connection)
+            return
+        # A late copy of the handshake's last ACK redeems its cookie again once the connection is
+        # gone: who keeps nothing can't know better.
+        if self.plan.options[1].syn_cookies != "always":
+            self._report(f"talk {number} was accepted twice")
+        connection.abort(discarded=True)
+        self.stacks[1].push(connection)
 
     def _talk(self, number: int, side: Side, connection: Connection) -> None:
         talker = Watched(
@@ -335,8 +383,6 @@ class Run:
             f"{self.plan.seed} {number} {side}",
             self.plan.paces[side],
         )
-        if side in self.talkers[number]:
-            self._report(f"talk {number} was accepted twice")
         self.talkers[number][side] = talker
         talker.start()
 
@@ -375,6 +421,14 @@ def one_seed(seed: int) -> list[str]:
     return problems
 
 
+def _patience_s(options: Options) -> float:
+    """How long an idle connection waits for a peer that is not heard of, at most: a cut makes the
+    peer back off, and be silent for longer than it lasts."""
+    if not options.keepalive:
+        return 3 * ENDURES_S
+    return options.keepalive_idle_s + options.keepalive_probes * options.keepalive_interval_s
+
+
 def _judge(drawn: Plan, number: int, talkers: dict[Side, Watched]) -> list[str]:
     """Every byte exactly once, or a documented error that the plan accounts for."""
     problems = []
@@ -392,6 +446,9 @@ def _judge(drawn: Plan, number: int, talkers: dict[Side, Watched]) -> list[str]:
         len(talkers) < 2  # the handshake was never completed on the other side
         or talk.closes_s != (None, None)
         or any(options.user_timeout_s for options in drawn.options)
+        or any(3 * drawn.longest_cut_s >= _patience_s(options) for options in drawn.options)
+        # What overtakes the first segment after the SYN, which redeems a cookie, gets a RST.
+        or drawn.options[1].syn_cookies == "always"
         or not all(talker.connection.established for talker in talkers.values())
     )
     for side, talker in talkers.items():
