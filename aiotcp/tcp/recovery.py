@@ -238,7 +238,7 @@ def _take_sack(
     # Nonsense is passed over: "SACK blocks must be within the window".
     fresh = [(left, right) for left, right in blocks[duplicate:] if una < left < right <= nxt]
     for left, right in sorted(fresh):
-        delivered += conn.scoreboard.sack(left, right)
+        delivered += conn.scoreboard.sack(left, right, conn.mss // 2)
     if duplicate and first[0] < first[1]:
         return first
     return None

@@ -37,9 +37,13 @@ class Repetitions:
             self._fresh = self._spoiled = False
         self._ranges.append((start, end, self._repair))
         self._open += 1
-        if len(self._ranges) > _REMEMBERED and self._ranges.popleft()[2] == self._repair:
-            self._spoiled = True
+        self._forget()
         return first
+
+    def _forget(self) -> None:
+        while len(self._ranges) > _REMEMBERED:
+            if self._ranges.popleft()[2] == self._repair:
+                self._spoiled = True
 
     def got_twice(self, left: int, right: int) -> bool:
         """A D-SACK of [left, right): whether it is of anything that was repeated."""
@@ -58,6 +62,7 @@ class Repetitions:
                 kept.append((start, end, repair))
         if found:
             self._ranges = kept
+            self._forget()  # reports of little pieces make more of them
         return found
 
     @property

@@ -109,20 +109,30 @@ class Scoreboard:
         self._timeline.trim()
         return delivered
 
-    def sack(self, left: int, right: int) -> list[Delivered]:
-        """The peer has [left, right): what of it was not known to have arrived."""
+    def sack(self, left: int, right: int, grain: int = 1) -> list[Delivered]:
+        """The peer has [left, right): what of it was not known to have arrived.
+
+        Neighbours that have arrived become one record, so that a block costs what it tells for the
+        first time, however much it repeats. No record is cut into pieces shorter than `grain`
+        bytes: honest peers tell of whole segments, and what a block tells of less can wait for the
+        cumulative acknowledgment.
+        """
         records = self._records
         index = self._find(left)
         delivered = []
-        while index < len(records) and records[index].start < right:
-            record = records[index]
+        while index < len(records) and (record := records[index]).start < right:
             if not record.sacked:
                 if record.start < left:
-                    self._split(index, left)
+                    cut = max(left, record.start + grain)
+                    if cut + grain <= record.end:
+                        self._split(index, cut)
                     index += 1
                     continue
                 if record.end > right:
-                    self._split(index, right)
+                    cut = min(right, record.end - grain)
+                    if cut - grain < record.start:
+                        break
+                    self._split(index, cut)
                 size = record.size
                 if record.lost:
                     record.lost = False
@@ -132,15 +142,28 @@ class Scoreboard:
                 record.sacked = True
                 self.sacked_bytes += size
                 delivered.append(Delivered(record, record.end, size))
-            index += 1
+            if not self._joined(index):
+                index += 1
+        if index < len(records) and records[index].sacked:
+            self._joined(index)
         return delivered
+
+    def _joined(self, index: int) -> bool:
+        """Let the record before it, if that has arrived as well, take in the one at `index`."""
+        records = self._records
+        if index == self._first or not records[index - 1].sacked:
+            return False
+        records[index - 1].end = records[index].end
+        del records[index]
+        return True
 
     def forget_sacked(self) -> None:
         """The peer has thrown away what it had out of order: it is in the network again, as far as
-        anybody knows (RFC 2018 8)."""
+        anybody knows (RFC 2018 8). Having arrived once, it gives no round trip any more."""
         for record in self:
             if record.sacked:
                 record.sacked = False
+                record.transmissions = max(record.transmissions, 2)
                 self.in_flight += record.size
         self.sacked_bytes = 0
         self._timeline.rebuild(r for r in self if not (r.sacked or r.lost))

@@ -86,7 +86,70 @@ def test_what_a_peer_has_thrown_away_is_in_the_network_again() -> None:
     scoreboard.sack(100, 300)
     scoreboard.forget_sacked()
     assert (scoreboard.in_flight, scoreboard.sacked_bytes) == (300, 0)
-    assert [r.start for r in scoreboard.mark_lost(300)] == [0, 100, 200]
+    assert [(r.start, r.end) for r in scoreboard.mark_lost(300)] == [(0, 100), (100, 300)]
+
+
+@pytest.mark.req("2018-6", "6298-3")
+def test_what_had_arrived_once_gives_no_round_trip() -> None:
+    scoreboard = board(0, 100, 200)
+    scoreboard.sack(100, 200)
+    scoreboard.forget_sacked()
+    assert rows(scoreboard) == [(0, 100, 1, False), (100, 200, 2, False)]
+
+
+@pytest.mark.req("6675-1")
+def test_neighbours_that_arrived_are_one_record() -> None:
+    """Each costs nothing any more, however often blocks repeat it."""
+    scoreboard = board(*range(0, 1100, 100))
+    for left, right in ((300, 500), (700, 800), (500, 600), (600, 700), (100, 200)):
+        told = scoreboard.sack(left, right)
+        assert [(r.stamp.sent_at, end) for r, end, _ in told] == [
+            (seq // 100, seq + 100) for seq in range(left, right, 100)
+        ]
+    marks = [(r.start, r.end) for r in scoreboard if r.sacked]
+    assert marks == [(100, 200), (300, 800)]
+    assert [(end, size) for _, end, size in scoreboard.acknowledge(350)] == [(100, 100), (300, 100)]
+    assert scoreboard.sacked_bytes == 450
+    assert rows(scoreboard)[0][:2] == (350, 800)
+
+
+@pytest.mark.req("6675-1")
+@pytest.mark.parametrize(
+    ("block", "told"),
+    [
+        ((0, 1000), [(0, 1000)]),
+        ((400, 2000), [(400, 2000)]),
+        ((500, 600), []),
+        ((1, 10_000), [(300, 10_000)]),
+        ((0, 9_900), [(0, 9_700)]),
+        ((0, 299), []),
+        ((9_701, 10_000), []),
+        ((10_000, 10_001), [(10_000, 10_001)]),
+        ((9_700, 10_001), [(9_700, 10_000), (10_000, 10_001)]),
+    ],
+)
+def test_no_piece_is_shorter_than_the_grain(
+    block: tuple[int, int], told: list[tuple[int, int]]
+) -> None:
+    """A frame of 10,000 bytes and one of 1: blocks tell of less than they say, never of more."""
+    scoreboard = board(0, 10_000, 10_001)
+    assert [(r.start, end) for r, end, _ in scoreboard.sack(*block, 300)] == told
+    assert scoreboard.sacked_bytes == sum(end - start for start, end in told)
+    assert all(r.size >= 300 or r.end == 10_001 for r in scoreboard)
+
+
+@pytest.mark.req("6675-1")
+@given(st.lists(st.tuples(st.integers(0, 9_999), st.integers(1, 2_000)), max_size=200))
+def test_many_small_blocks_make_few_records(blocks: list[tuple[int, int]]) -> None:
+    scoreboard = board(0, 10_000)
+    have: set[int] = set()
+    for left, length in blocks:
+        have.update(range(left, min(left + length, 10_000)))
+        scoreboard.sack(left, min(left + length, 10_000), 700)
+    assert len(list(scoreboard)) <= 10_000 // 700
+    marked = [seq for r in scoreboard if r.sacked for seq in range(r.start, r.end)]
+    assert have.issuperset(marked)
+    assert scoreboard.sacked_bytes == len(marked)
 
 
 @pytest.mark.req("8985-1")
