@@ -38,6 +38,14 @@ class Options:
     """The congestion control: "cubic" (RFC 9438), "reno" (RFC 5681), "bbr"
     (draft-ietf-ccwg-bbr-05), or a class of one's own; see docs/congestion.md. The default is
     Linux's. On a socket, TCP_CONGESTION."""
+    pacing: bool = False
+    """Spread what the window allows over the round trip, with every congestion control, as Linux's
+    fq does; see docs/congestion.md. Off: BBR paces by itself, and the others send when
+    acknowledgments come, which costs no timer."""
+    max_pacing_rate: Annotated[int | None, Range(1, 2**40)] = None
+    """Send at this rate at most, payload bytes per second, with every congestion control, as
+    SO_MAX_PACING_RATE; what waits for a time no longer than a timer's is sent together, two
+    segments or more. None: no limit."""
     initial_window_segments: Annotated[int, Range(1, 100)] = 10
     """Initial window, in segments: min(N*MSS, max(2*MSS, N*1460)) bytes, with the N of RFC 6928 2,
     which is Linux's, too."""

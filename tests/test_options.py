@@ -23,6 +23,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "receive_buffer": (1, 2**30),
     "send_buffer": (1, 2**30),
     "mss": (64, 65495),
+    "max_pacing_rate": (1, 2**40),
     "initial_window_segments": (1, 100),
     "hop_limit": (1, 255),
     "traffic_class": (0, 255),

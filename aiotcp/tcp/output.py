@@ -74,7 +74,8 @@ def output(conn: Connection, now: float) -> None:
     if state is State.FIN_WAIT_2 and conn.closed_by_user and conn.orphan_until == conn.NEVER:
         conn.orphan_until = now + conn.options.fin_timeout_s
     if conn.rexmt_at == conn.NEVER and (
-        conn.scoreboard or (conn.unsent > 0 and not _held_by_cork(conn))
+        conn.scoreboard
+        or (conn.unsent > 0 and conn.pace_at == conn.NEVER and not _held_by_cork(conn))
     ):
         wait = conn.rto.rto
         if conn.snd_wnd and not conn.scoreboard:

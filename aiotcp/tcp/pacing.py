@@ -5,6 +5,10 @@ from __future__ import annotations
 _SLOW_START = 2.0
 _AVOIDANCE = 1.2
 
+_BURST_S = 0.001
+"""A timer of the loop is good to about this."""
+_LARGEST_BURST = 65536
+
 
 def window_rate(cwnd: int, ssthresh: int, srtt: float | None) -> float | None:
     """The pacing rate of a control that has a window and no rate of its own, bytes per second; None
@@ -17,3 +21,9 @@ def window_rate(cwnd: int, ssthresh: int, srtt: float | None) -> float | None:
     if not srtt:
         return None
     return (_SLOW_START if 2 * cwnd < ssthresh else _AVOIDANCE) * cwnd / srtt
+
+
+def burst(rate: float, mss: int) -> int:
+    """How much leaves at once at `rate`, bytes: what a millisecond carries, and at least two
+    segments, as in Linux."""
+    return max(min(int(rate * _BURST_S), _LARGEST_BURST), 2 * mss)

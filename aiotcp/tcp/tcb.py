@@ -25,7 +25,7 @@ from aiotcp.tcp.recovery import Recovery
 from aiotcp.tcp.rto import RtoEstimator
 from aiotcp.tcp.scoreboard import Scoreboard
 from aiotcp.tcp.sendbuffer import Buffer, SendBuffer
-from aiotcp.tcp.tuning import keepalive_of
+from aiotcp.tcp.tuning import asks_for_pacing, keepalive_of
 from aiotcp.tcp.usertimeout import UserTimeout
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ class Tcb:
         "nodelay",
         "options",
         "pace_at",
+        "paced",
         "pacer",
         "path",
         "paths",
@@ -324,6 +325,8 @@ class Tcb:
         self.recovery = Recovery(iss)
         self.rates = DeliveryRate(now)
         self.pacer = Pacer()
+        self.paced = asks_for_pacing(options)
+        """The options ask for pacing, whatever the congestion control does."""
         self.challenges = ChallengeLimit(options.challenge_acks)
         self.rexmt_at = math.inf
         """When the send timer fires: retransmission, window probe or silly-window override."""

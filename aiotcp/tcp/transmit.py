@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiotcp.reasons import Why
-from aiotcp.tcp import mtuprobe, pathmtu, recovery, tlp
+from aiotcp.tcp import mtuprobe, pacing, pathmtu, recovery, tlp
 from aiotcp.tcp.congestion import Phase
 from aiotcp.tcp.opening import TIMESTAMP_OPTION_BYTES
 from aiotcp.tcp.segments import header_options, send_segment, timestamps_only
@@ -77,7 +77,7 @@ def retransmit(conn: Connection, now: float) -> None:
         return
     rate = _pacing_rate(conn)
     if rate is not None:
-        frame = _quantum(conn, frame, size)
+        frame = _quantum(conn, frame, size, rate)
     edge = conn.send_edge
     if conn.snd_wnd:
         edge += (1 << conn.snd_wscale) - 1
@@ -125,7 +125,7 @@ def _account(conn: Connection, length: int, now: float) -> None:
         conn.recovery.prr.on_sent(length)
     rate = _pacing_rate(conn)
     if rate is not None:
-        conn.pacer.on_sent(length, rate, conn.cc.send_quantum, now)
+        conn.pacer.on_sent(length, rate, _burst(conn, rate), now)
 
 
 def send_new(conn: Connection, now: float) -> None:
@@ -143,7 +143,7 @@ def send_new(conn: Connection, now: float) -> None:
         conn.cc.on_send(now, 0, conn.rates.app_limited)
     rate = _pacing_rate(conn)
     if rate is not None:
-        frame = _quantum(conn, frame, size)
+        frame = _quantum(conn, frame, size, rate)
     if now >= conn.mtu_at and not _probe_path(conn, now, options):
         conn.recovery.cwnd_limited = True
         return
@@ -163,7 +163,7 @@ def send_new(conn: Connection, now: float) -> None:
                 break
             if rate is not None and not conn.pacer.ready(now):
                 conn.pace_at = conn.pacer.release_at
-                limited = True
+                limited = _window_matters(conn)
                 break
         fin = fin and length == text
         if fin and window_room <= length and not text:
@@ -222,13 +222,40 @@ def note_app_limited(conn: Connection) -> None:
 
 def _pacing_rate(conn: Connection) -> float | None:
     """Bytes per second, or None: the window alone limits."""
-    return conn.cc.pacing_rate
+    return pacing_rate(conn) if conn.paced else conn.cc.pacing_rate
 
 
-def _quantum(conn: Connection, frame: int, size: int) -> int:
+def pacing_rate(conn: Connection) -> float | None:
+    """The same, with what the options ask for."""
+    rate = conn.cc.pacing_rate
+    options = conn.options
+    if rate is None and options.pacing:
+        window = max(recovery.window(conn), conn.scoreboard.in_flight)
+        rate = pacing.window_rate(window, conn.cc.ssthresh, conn.rto.srtt)
+    most = options.max_pacing_rate
+    return rate if most is None or (rate is not None and rate <= most) else most
+
+
+def _burst(conn: Connection, rate: float) -> int:
+    """How many bytes may leave at once."""
+    most = conn.cc.send_quantum
+    return min(most, pacing.burst(rate, conn.mss)) if conn.paced else most
+
+
+def _quantum(conn: Connection, frame: int, size: int, rate: float) -> int:
     """Payload bytes of a paced frame: whole segments, and no more than may leave at once."""
-    quantum = min(frame, conn.cc.send_quantum)
+    quantum = min(frame, _burst(conn, rate))
     return max(quantum - quantum % size, size)
+
+
+def _window_matters(conn: Connection) -> bool:
+    """Whether growing the window has a meaning though pacing ended the output: always for a
+    control that paces. Else while the window doubles, if half of it is in use, since pacing may
+    need the round trip to fill it (as in Linux); but not where the application set the pace."""
+    cc = conn.cc
+    if cc.pacing_rate is not None:
+        return True
+    return cc.cwnd < cc.ssthresh and 2 * conn.scoreboard.in_flight > cc.cwnd
 
 
 def tail_loss_probe(conn: Connection, now: float) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiotcp.tcp.buffers import change_receive_buffer
+from aiotcp.tcp.congestion import Start, initial_window
+from aiotcp.tcp.controls import congestion_control
 from aiotcp.tcp.keepalive import KeepAlive
 from aiotcp.tcp.usertimeout import UserTimeout
 
@@ -18,8 +20,8 @@ _TOLD_BY_SYN = frozenset({"receive_buffer", "receive_buffer_max"})
 
 
 def tune(conn: Connection, changes: Mapping[str, Any]) -> None:
-    """Change options, as far as they can be at this time: what was agreed in the handshake stays,
-    and so does the congestion control."""
+    """Change options, as far as they can be at this time: what was agreed in the handshake
+    stays."""
     before = conn.options
     if not conn.established:  # the SYN has told a window scale
         changes = {name: value for name, value in changes.items() if name not in _TOLD_BY_SYN}
@@ -27,6 +29,9 @@ def tune(conn: Connection, changes: Mapping[str, Any]) -> None:
     if options.receive_buffer != before.receive_buffer:
         change_receive_buffer(conn)
     conn.nodelay = options.nodelay
+    conn.paced = asks_for_pacing(options)
+    if options.cc != before.cc and conn.established:
+        change_control(conn)
     conn.acks.delay_s = options.delayed_ack_s
     conn.acks.set_quick(options.quickack)
     conn.template.set_ip(hop_limit=options.hop_limit, traffic_class=options.traffic_class)
@@ -43,6 +48,31 @@ def tune(conn: Connection, changes: Mapping[str, Any]) -> None:
         conn.keepalive.idle_s = fresh.idle_s
         conn.keepalive.interval_s = fresh.interval_s
         conn.keepalive.probes = fresh.probes
+
+
+def asks_for_pacing(options: Options) -> bool:
+    """Whether a congestion control without a rate of its own is to be paced, or one with a rate
+    to be held back."""
+    return options.pacing or options.max_pacing_rate is not None
+
+
+def change_control(conn: Connection) -> None:
+    """Another congestion control goes on from the window, the threshold and the round trip that
+    are known (TCP_CONGESTION)."""
+    before = conn.cc
+    window = initial_window(conn.mss, conn.options.initial_window_segments)
+    start = Start(
+        mss=conn.mss,
+        initial_window=before.cwnd,
+        restart_window=window,
+        # Of what it begins with, the latest news. It is told the time with the next acknowledgment.
+        now=max(conn.opened_at, conn.last_sent_at, conn.heard_at),
+        rtt=conn.rto.min_rtt,
+        random=conn.random,
+        selective=conn.sack_enabled,
+    )
+    conn.cc = congestion_control(conn.options.cc, start)
+    conn.cc.ssthresh = before.ssthresh
 
 
 def on_user_timeout(conn: Connection, seconds: int) -> None:
