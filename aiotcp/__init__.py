@@ -11,6 +11,7 @@ from aiotcp.streams import (
     open_connection,
     start_server,
 )
+from aiotcp.tcpinfo import TcpInfo
 from aiotcp.transport import Transport
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "PacketStack",
     "Server",
     "Stack",
+    "TcpInfo",
     "Transport",
     "create_connection",
     "create_server",

@@ -10,6 +10,7 @@ from aiotcp.tcp.connection import Connection
 from aiotcp.tcp.halfopen import HalfOpen
 from aiotcp.tcp.tcb import Endpoint, State
 from aiotcp.tcp.timewait import TimeWait
+from aiotcp.tcpinfo import bytes_acked, control_name
 
 
 class Transition(NamedTuple):
@@ -49,19 +50,22 @@ class ConnectionInfo:
     receive_window: int = 0
     bytes_retransmitted: int = 0
     age_s: float = 0.0
+    cc: str = ""
+    """The congestion control's name."""
+    retransmissions: int = 0
+    """Segments sent again."""
+    timeouts: int = 0
 
 
 def describe(entry: Connection | HalfOpen | TimeWait, now: float) -> ConnectionInfo:
     """The row of one entry of the demultiplexer."""
     if isinstance(entry, Connection):
-        fin = entry.fin_acked
-        syn = entry.snd_una > entry.iss
         return ConnectionInfo(
             local=entry.local,
             remote=entry.remote,
             state=str(entry.state),
             bytes_received=entry.total_received,
-            bytes_sent=entry.snd_una - entry.iss - syn - fin,
+            bytes_sent=bytes_acked(entry),
             receive_queue=entry.received_bytes,
             send_queue=len(entry.sending),
             rtt_s=entry.rto.srtt,
@@ -72,6 +76,9 @@ def describe(entry: Connection | HalfOpen | TimeWait, now: float) -> ConnectionI
             send_window=entry.snd_wnd,
             receive_window=max(entry.rcv_adv - entry.rcv_nxt, 0),
             bytes_retransmitted=entry.total_retransmitted,
+            cc=control_name(entry),
+            retransmissions=entry.total_retrans,
+            timeouts=entry.total_rto,
             age_s=now - entry.opened_at,
         )
     local, remote = endpoints(entry.flow)

@@ -11,7 +11,17 @@ import socket
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, overload
 
 from aiotcp.errors import os_error
-from aiotcp.sockopts import INT, LINGER, REMEMBERED, ZERO, Detached, Key, Target, acting
+from aiotcp.sockopts import (
+    INT,
+    LINGER,
+    REMEMBERED,
+    STRUCTURED,
+    ZERO,
+    Detached,
+    Key,
+    Target,
+    acting,
+)
 
 if TYPE_CHECKING:
     from aiotcp.options import Options
@@ -30,6 +40,12 @@ def address_of(endpoint: Endpoint) -> Address:
     """An endpoint as sockets spell it."""
     host, port = endpoint
     return (host, port, 0, 0) if ":" in host else (host, port)
+
+
+def _int(value: bytes) -> int:
+    """What getsockopt(2) makes of it for a caller who asks for an int."""
+    number: int = INT.unpack_from(value.ljust(INT.size, b"\0"))[0]
+    return number
 
 
 class StackSocket:
@@ -129,26 +145,36 @@ class StackSocket:
     def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes: ...
     def getsockopt(self, level: int, optname: int, buflen: int = 0, /) -> int | bytes:
         key = (level, optname)
+        structured = STRUCTURED.get(key)
+        if structured is not None:
+            now = self._stack.clock() if self._stack is not None else 0.0
+            value = structured.get(self._target, now, buflen or INT.size)
+            return value[:buflen] if buflen else _int(value)
         option = acting(self._supported(key), self._target, self.family)
         value = INT.pack(option.get(self._target)) if option else self._plain(key)
-        number: int = INT.unpack_from(value)[0]
-        return value[:buflen] if buflen else number
+        return value[:buflen] if buflen else _int(value)
 
     def setsockopt(
         self, level: int, optname: int, value: int | bytes | None, optlen: int | None = None, /
     ) -> None:
         key = (level, optname)
-        option = acting(self._supported(key), self._target, self.family)
-        if option is None and key not in REMEMBERED:
+        structured = STRUCTURED.get(key)
+        option = None
+        if structured is None:
+            option = acting(self._supported(key), self._target, self.family)
+        if option is None and key not in REMEMBERED and (structured is None or not structured.set):
             raise os_error(errno.ENOPROTOOPT)
         raw = INT.pack(value) if isinstance(value, int) else value
-        if raw is None or len(raw) < len(REMEMBERED.get(key, ZERO)):
+        if raw is None or len(raw) < len(REMEMBERED.get(key, b"." if structured else ZERO)):
             raise os_error(errno.EINVAL)
-        if option is None:
-            self._remembered[key] = raw
-            return
         try:
-            option.set(self._target, INT.unpack_from(raw)[0])
+            if structured is not None and structured.set is not None:
+                structured.set(self._target, raw)
+            elif option is not None:
+                option.set(self._target, INT.unpack_from(raw)[0])
+            else:
+                self._remembered[key] = raw
+                return
         except ValueError as exc:
             raise os_error(errno.EINVAL, str(exc)) from None
         if self._connection is not None and self._stack is not None:

@@ -7,14 +7,17 @@ is measured in seconds there is whole seconds here.
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from aiotcp.options import Options
+from aiotcp.options import CONGESTION_CONTROLS, Options
 from aiotcp.tcp.buffers import initial_receive_buffer, initial_send_buffer, send_limit
 from aiotcp.tcp.connection import Connection
+from aiotcp.tcp.listener import Listener
+from aiotcp.tcpinfo import TcpInfo, TcpState, control_name, listener_info, tcp_info
 
 Key: TypeAlias = tuple[int, int]
 """Level and name."""
@@ -22,6 +25,16 @@ Key: TypeAlias = tuple[int, int]
 INT = struct.Struct("@i")
 LINGER = struct.Struct("@ii")
 ZERO = INT.pack(0)
+_U64 = struct.Struct("=Q")
+_U64_MAX = 2**64 - 1
+_U32 = struct.Struct("=I")
+_U32_MAX = 2**32 - 1
+_BBR_INFO = struct.Struct("=5I")
+_CA_NAME_MAX = 16
+
+# Linux's numbers, which Python's socket module does not have, or not in every version.
+_SO_MAX_PACING_RATE = 47
+_TCP_CC_INFO = 26
 
 
 class Target(Protocol):
@@ -51,6 +64,15 @@ class Option(NamedTuple):
     """Raises ValueError for what is out of range."""
     inherited: bool = True
     """A connection gets it from its listener; otherwise it has no effect there."""
+
+
+class BytesOption(NamedTuple):
+    """An option that is more than an int."""
+
+    get: Callable[[Target, float, int], bytes]
+    """Of a target, at a time, for a caller who has room for so many bytes."""
+    set: Callable[[Target, bytes], None] | None = None
+    """Raises ValueError for what is out of range, FileNotFoundError for a name that is unknown."""
 
 
 def _number(name: str, default: int | None = None) -> Option:
@@ -146,6 +168,66 @@ def _set_linger2(target: Target, seconds: int) -> None:
         target.configure(fin_timeout_s=max(seconds, 0.1))
 
 
+def _get_congestion(target: Target, now: float, size: int) -> bytes:
+    if isinstance(target, Connection):
+        name = control_name(target)
+    else:
+        cc = target.options.cc
+        name = cc if isinstance(cc, str) else getattr(cc, "name", "")
+    return name.encode()[:_CA_NAME_MAX].ljust(_CA_NAME_MAX, b"\0")
+
+
+def _set_congestion(target: Target, value: bytes) -> None:
+    """A connection goes on from the window that it has."""
+    name = value.partition(b"\0")[0].decode("ascii", "replace")
+    if name not in CONGESTION_CONTROLS:
+        raise FileNotFoundError(errno.ENOENT, f"no congestion control is called {name!r}")
+    target.configure(cc=name)
+
+
+def _get_tcp_info(target: Target, now: float, size: int) -> bytes:
+    if isinstance(target, Connection):
+        info = tcp_info(target, now)
+    elif isinstance(target, Listener):
+        info = listener_info(target)
+    else:
+        info = TcpInfo(state=TcpState.CLOSE)
+    return info.pack()
+
+
+def _get_cc_info(target: Target, now: float, size: int) -> bytes:
+    """union tcp_cc_info: nothing but for BBR, which has struct tcp_bbr_info."""
+    if not isinstance(target, Connection) or control_name(target) != "bbr":
+        return b""
+    info = target.cc.info()
+    bandwidth, min_rtt = int(info["bw"]), min(info["min_rtt"], 4000.0)
+    return _BBR_INFO.pack(
+        bandwidth & _U32_MAX,
+        bandwidth >> 32,
+        round(min_rtt * 1e6),
+        round(info["pacing_gain"] * 256),
+        round(info["cwnd_gain"] * 256),
+    )
+
+
+def _get_max_pacing_rate(target: Target, now: float, size: int) -> bytes:
+    rate = target.options.max_pacing_rate
+    if size < _U64.size:
+        return _U32.pack(_U32_MAX if rate is None else min(rate, _U32_MAX))
+    return _U64.pack(_U64_MAX if rate is None else rate)
+
+
+def _set_max_pacing_rate(target: Target, value: bytes) -> None:
+    """As an int or as a long; all ones for no limit."""
+    if len(value) >= _U64.size:
+        rate = _U64.unpack_from(value)[0]
+        unlimited = rate == _U64_MAX
+    else:
+        rate = _U32.unpack(value[:4].ljust(4, b"\0"))[0]
+        unlimited = rate == _U32_MAX
+    target.configure(max_pacing_rate=None if unlimited else min(rate, 2**40))
+
+
 _hop_limit = _number("hop_limit", default=Options().hop_limit)
 
 ACTING: dict[Key, Option] = {
@@ -177,6 +259,15 @@ ACTING: dict[Key, Option] = {
     (socket.IPPROTO_IP, socket.IP_TTL): _hop_limit,
     (socket.IPPROTO_IPV6, socket.IPV6_TCLASS): _traffic_class(),
     (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS): _hop_limit,
+}
+
+STRUCTURED: dict[Key, BytesOption] = {
+    (socket.SOL_SOCKET, _SO_MAX_PACING_RATE): BytesOption(
+        _get_max_pacing_rate, _set_max_pacing_rate
+    ),
+    (socket.IPPROTO_TCP, socket.TCP_CONGESTION): BytesOption(_get_congestion, _set_congestion),
+    (socket.IPPROTO_TCP, socket.TCP_INFO): BytesOption(_get_tcp_info),
+    (socket.IPPROTO_TCP, _TCP_CC_INFO): BytesOption(_get_cc_info),
 }
 
 REMEMBERED: dict[Key, bytes] = {

@@ -24,6 +24,7 @@ from warnings import warn
 
 from aiotcp.errors import broken_pipe
 from aiotcp.sockets import StackSocket
+from aiotcp.tcpinfo import tcp_info
 
 if TYPE_CHECKING:
     from aiotcp.stack import Connection, PacketStack
@@ -45,8 +46,9 @@ class Transport(transports._FlowControlMixin):
     `context`: that of the caller of `create_connection()` or `create_server()`.
 
     What goes beyond asyncio: `get_extra_info("connection")` is TCP's own side of it (state,
-    measurements, `urgent_remaining`, the last `soft_error`). `write_urgent()`. And two methods that
-    a protocol may have, which are called even while reading is paused:
+    variables, `urgent_remaining`, the last `soft_error`), `get_extra_info("tcp_info")` what Linux
+    tells by TCP_INFO. `write_urgent()`. And two methods that a protocol may have, which are called
+    even while reading is paused:
 
     `urgent_received(nbytes)`: the peer's urgent data ends `nbytes` bytes ahead of what was
     delivered; again whenever that end moves on.
@@ -154,6 +156,12 @@ class Transport(transports._FlowControlMixin):
         # While the stack has the connection, it has us: so the one or the other has ended.
         if getattr(self, "_loop", None) is not None:
             warn(f"unclosed transport {self!r}", ResourceWarning, stacklevel=1, source=self)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """As asyncio, and "tcp_info": how the connection is at this moment (`TcpInfo`)."""
+        if name == "tcp_info":
+            return tcp_info(self._connection, self._stack.clock())
+        return super().get_extra_info(name, default)
 
     # The protocol
 

@@ -54,6 +54,7 @@ _TAKES_TEXT = frozenset({State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2})
 
 def arrive(conn: Connection, segment: Segment, now: float) -> Drop | None:
     """One segment for one connection."""
+    conn.segs_in += 1
     if conn.state is State.SYN_SENT:
         dropped = arrive_syn_sent(conn, segment, now)
         if dropped is not None or not conn.established:
@@ -107,6 +108,13 @@ def arrive(conn: Connection, segment: Segment, now: float) -> Drop | None:
     if segment.flags & URG:
         _urgent(conn, segment)
     if segment.payload:
+        if segment.gso_size:  # a frame of many
+            count = -(-len(segment.payload) // segment.gso_size)
+            conn.segs_in += count - 1
+            conn.data_segs_in += count
+        else:
+            conn.data_segs_in += 1
+        conn.last_data_recv_at = now
         dropped = _text(conn, segment, now)
         if dropped is not None:
             return dropped
@@ -357,6 +365,7 @@ def _text(conn: Connection, segment: Segment, now: float) -> Drop | None:
         conn.total_received += got
         return None
     conn.acks.on_out_of_order()
+    conn.rcv_ooopack += 1
     if held := conn.reassembly.first_held(start, end):
         _note_duplicate(conn, *held)
     if conn.memory.pressure:

@@ -50,6 +50,18 @@ class BBR(ProbeRTT):
         self.save_state_upon_loss()
         self._saved = False
 
+    def info(self) -> dict[str, float]:
+        """Linux's tcp_bbr_info, in bytes per second and seconds, and what bounds the flight."""
+        return {
+            "bw": self.bw,
+            "min_rtt": self.min_rtt,
+            "pacing_gain": self.pacing_gain,
+            "cwnd_gain": self.cwnd_gain,
+            "max_bw": self.max_bw,
+            "inflight_longterm": self.inflight_longterm,
+            "inflight_shortterm": self.inflight_shortterm,
+        }
+
     # -- events (5.2) --------------------------------------------------------------------------
 
     def on_send(self, now: float, flight: int, app_limited: bool) -> None:

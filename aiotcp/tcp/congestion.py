@@ -136,6 +136,11 @@ class CongestionControl:
         self.send_quantum = 65536
         """The most to send at once while paced, bytes."""
 
+    def info(self) -> dict[str, float]:
+        """What it knows beside what every control has, for `TcpInfo.cc_info`: numbers by name,
+        bytes and seconds."""
+        return {}
+
     def on_send(self, now: float, flight: int, app_limited: bool) -> None:
         """Data is about to be sent with `flight` bytes in the network. `app_limited`: the
         application had left the network idle, wholly or in part."""

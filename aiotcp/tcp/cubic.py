@@ -51,6 +51,10 @@ class Cubic(LossBased):
         self._fraction = 0.0  # of a byte, on top of cwnd
         self._kept: tuple[float, int, float, float, float | None] = (0.0, 0, 0.0, 0.0, None)
 
+    def info(self) -> dict[str, float]:
+        """RFC 9438's W_max, bytes, and K, seconds."""
+        return {"w_max": self._w_max, "k": self._k}
+
     def _avoid(self, ack: Ack) -> None:
         now = ack.now
         cwnd = self.cwnd

@@ -63,9 +63,16 @@ class DeliveryRate:
         "delivered_at",
         "first_sent_at",
         "lost",
+        "rate",
+        "rate_app_limited",
     )
 
     def __init__(self, now: float) -> None:
+        self.rate = 0.0
+        """The latest sample that tells of the path, bytes per second: not one of an application
+        that had too little to send, unless it is higher than the one before."""
+        self.rate_app_limited = False
+        """It was such a one."""
         self.delivered = 0
         """Delivered in the connection's life, cumulatively or selectively acknowledged."""
         self.delivered_at = now
@@ -137,10 +144,14 @@ class DeliveryRate:
         interval = max(stamp.sent_at - stamp.first_sent_at, now - stamp.delivered_at)
         delivered = self.delivered - stamp.delivered
         believed = interval > 1e-9 and (min_rtt is None or interval >= min_rtt)
+        rate = delivered / interval if believed else 0.0
+        if rate > self.rate or (believed and not stamp.app_limited):
+            self.rate = rate
+            self.rate_app_limited = stamp.app_limited
         return RateSample(
             delivered,
             interval,
-            delivered / interval if believed else 0.0,
+            rate,
             stamp.app_limited,
             stamp.delivered,
             stamp.in_flight,

@@ -215,6 +215,7 @@ def output_syn(conn: Connection, now: float) -> None:
             reason=why,
         )
     )
+    conn.segs_out += 1
     conn.acks.sent()
     if first:
         conn.syn_sent_at = now

@@ -21,6 +21,7 @@ class Rack:
         "_mult",
         "_persist",
         "end_seq",
+        "reord_seen",
         "reordering_seen",
         "rtt",
         "xmit_ts",
@@ -34,6 +35,8 @@ class Rack:
         self.rtt = 0.0
         """The round trip of the latest arrival, seconds."""
         self.reordering_seen = False
+        self.reord_seen = 0
+        """How often, as tcp_info counts it."""
         self._fack = iss  # one above the highest that arrived
         self._mult = 1
         self._persist = _PERSIST_RECOVERIES
@@ -56,6 +59,7 @@ class Rack:
             self._fack = end
         elif end < self._fack and not repeated:
             self.reordering_seen = True
+            self.reord_seen += 1
 
     def on_spurious(self, snd_una: int, snd_nxt: int) -> None:
         """Step 4: a repetition was for nothing. The window grows once in a round trip for it."""

@@ -240,6 +240,7 @@ def _take_sack(
     for left, right in sorted(fresh):
         delivered += conn.scoreboard.sack(left, right, conn.mss // 2)
     if duplicate and first[0] < first[1]:
+        conn.dsack_dups += 1
         return first
     return None
 

@@ -99,6 +99,14 @@ def send_segment(
         new = length > 0 and seq >= conn.snd_max and why != Why.WINDOW_PROBE
         ect = new and ecn.ect  # RFC 3168 6.1.4 to 6.1.6: nothing else may be ECN-capable
         flags |= ecn.stamp(flags == ACK and not length and not conn.reassembly, new)
+    conn.segs_out += 1
+    if length:
+        if gso_size:  # a frame of many
+            count = -(-length // gso_size)
+            conn.segs_out += count - 1
+            conn.data_segs_out += count
+        else:
+            conn.data_segs_out += 1
     conn.last_ack_sent = rcv_nxt
     conn.acks.sent()
     end = seq + length + (flags & FIN)

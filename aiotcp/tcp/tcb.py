@@ -115,6 +115,9 @@ class Tcb:
         "closed_by_user",
         "cork",
         "crossed_offer",
+        "data_segs_in",
+        "data_segs_out",
+        "dsack_dups",
         "dsacks",
         "ecn",
         "ecn_asked",
@@ -128,6 +131,7 @@ class Tcb:
         "iss",
         "keepalive",
         "last_ack_sent",
+        "last_data_recv_at",
         "last_sent_at",
         "local",
         "max_snd_wnd",
@@ -152,6 +156,7 @@ class Tcb:
         "rcv_buffer",
         "rcv_mss",
         "rcv_nxt",
+        "rcv_ooopack",
         "rcv_space",
         "rcv_tune_at",
         "rcv_tuning",
@@ -170,6 +175,8 @@ class Tcb:
         "rtt_seq",
         "sack_enabled",
         "scoreboard",
+        "segs_in",
+        "segs_out",
         "sending",
         "snd_max",
         "snd_nxt",
@@ -187,7 +194,9 @@ class Tcb:
         "tlp_at",
         "tlp_due",
         "total_received",
+        "total_retrans",
         "total_retransmitted",
+        "total_rto",
         "ts_enabled",
         "ts_offset",
         "ts_recent",
@@ -368,6 +377,15 @@ class Tcb:
         # -- totals -------------------------------------------------------------------------
         self.total_received = 0
         self.total_retransmitted = 0
+        """Bytes."""
+        self.total_retrans = 0
+        """Segments. These and the following under the names of Linux's tcp_info."""
+        self.segs_in = self.segs_out = 0
+        self.data_segs_in = self.data_segs_out = 0
+        self.rcv_ooopack = 0
+        self.dsack_dups = 0
+        self.total_rto = 0
+        self.last_data_recv_at = -math.inf
 
     # -- small facts, derived ---------------------------------------------------------------
 

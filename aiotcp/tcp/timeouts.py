@@ -111,6 +111,7 @@ def _send_timer(conn: Connection, now: float) -> None:
 
 def _retransmission_timer(conn: Connection, now: float) -> None:
     """RFC 6298 5.4 to 5.6."""
+    conn.total_rto += 1
     pathmtu.on_timeout(conn, now)
     recovery.on_timeout(conn, now)
     conn.rto.back_off()

@@ -110,6 +110,7 @@ def _repeat(
     length = record.size
     board = conn.scoreboard
     conn.total_retransmitted += length
+    conn.total_retrans += -(-length // size)
     _send_range(conn, now, record.start, record.end, why, options, size)
     flight = board.in_flight - (0 if record.lost else length)
     board.repeated(record, conn.rates.on_sent(now, flight, length))

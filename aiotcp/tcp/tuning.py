@@ -67,7 +67,7 @@ def change_control(conn: Connection) -> None:
         restart_window=window,
         # Of what it begins with, the latest news. It is told the time with the next acknowledgment.
         now=max(conn.opened_at, conn.last_sent_at, conn.heard_at),
-        rtt=conn.rto.min_rtt,
+        rtt=conn.rto.min_rtt or None,
         random=conn.random,
         selective=conn.sack_enabled,
     )

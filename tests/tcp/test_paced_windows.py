@@ -52,7 +52,8 @@ def departures(options: Options, size: int, until: float) -> list[tuple[float, i
         left.send = send  # type: ignore[method-assign]
         here = PacketStack(left, addresses=["192.0.2.1"], options=options, seed=b"1")
         there = PacketStack(right, addresses=["192.0.2.2"], seed=b"2")
-        there.listen(A, Sink)
+        sinks: list[Sink] = []
+        there.listen(A, lambda accepted: sinks.append(Sink(accepted)))
         conn = here.connect(A)
         await asyncio.sleep(1.5 * RTT)
         assert conn.send(bytes(size)) == size
