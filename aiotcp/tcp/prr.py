@@ -5,16 +5,17 @@ from __future__ import annotations
 
 
 class ProportionalRateReduction:
-    """One fast recovery. `cwnd` is what may be in the network now."""
+    """One fast recovery. `sndcnt` is what may be sent now, whatever else comes to be believed lost
+    before the next acknowledgment: cwnd is what is in the network, and this."""
 
-    __slots__ = ("_delivered", "_out", "_recover_fs", "cwnd", "ssthresh")
+    __slots__ = ("_delivered", "_out", "_recover_fs", "sndcnt", "ssthresh")
 
     def __init__(self, ssthresh: int, recover_fs: int) -> None:
         """`recover_fs`: RecoverFS, the bytes that recovery can still see arrive or vanish:
         outstanding, less what had been selectively acknowledged before the acknowledgment that
         began it, plus what that one acknowledged."""
         self.ssthresh = ssthresh
-        self.cwnd = 0
+        self.sndcnt = 0
         self._recover_fs = max(recover_fs, 1)
         self._delivered = 0
         self._out = 0
@@ -35,8 +36,9 @@ class ProportionalRateReduction:
             count = min(self.ssthresh - in_flight, limit)
         if not self._out and count < mss:
             count = mss  # "Force a fast retransmit upon entering recovery"
-        self.cwnd = in_flight + max(count, 0)
+        self.sndcnt = max(count, 0)
 
     def on_sent(self, size: int) -> None:
         """New or repeated bytes left."""
         self._out += size
+        self.sndcnt = max(self.sndcnt - size, 0)

@@ -97,7 +97,7 @@ def window(conn: Connection) -> int:
     """How many bytes may be in the network now."""
     recovery = conn.recovery
     if recovery.prr is not None:
-        return recovery.prr.cwnd
+        return conn.scoreboard.in_flight + recovery.prr.sndcnt
     return conn.cc.cwnd + recovery.newreno.inflation
 
 
@@ -119,7 +119,11 @@ def acknowledged(conn: Connection, segment: Segment, now: float) -> None:
     if conn.sack_enabled:
         if segment.sack:
             dsack = _take_sack(conn, segment, delivered)
-        _tell_rack(conn, segment, delivered, now)
+        sacked_rtt = _tell_rack(conn, segment, delivered, now)
+        if sacked_rtt is not None and rtt is None and recovery.rack.end_seq > conn.rtt_seq:
+            # In a long repair nothing else says that the path has become slower.
+            conn.rto.sample(sacked_rtt, in_order=False)
+            conn.rtt_seq = conn.snd_nxt
     acked = 0
     for record, end, size in delivered:
         acked += size
@@ -137,7 +141,8 @@ def acknowledged(conn: Connection, segment: Segment, now: float) -> None:
         lost = 0
         _without_sack(conn, segment, ack - prior_una, now)
     if lost and recovery.phase is Phase.OPEN:
-        _enter(conn, prior_flight, acked, now)
+        # A repair that was just taken back has put into the network what it had thought lost.
+        _enter(conn, max(prior_flight, board.in_flight + lost), acked, now)
     if recovery.tlp_end is not None and tlp.on_ack(
         conn, segment, advanced, dsack[1] if dsack is not None else None
     ):
@@ -247,15 +252,20 @@ def _take_sack(
 
 def _tell_rack(
     conn: Connection, segment: Segment, delivered: Sequence[Delivered], now: float
-) -> None:
-    """RFC 8985 6.2 steps 2 and 3."""
+) -> float | None:
+    """RFC 8985 6.2 steps 2 and 3; the round trip of the latest that was never repeated, and did not
+    leap ahead of others."""
     rack = conn.recovery.rack
+    rtt = None
     for record, end, _ in delivered:
         sent_at = record.stamp.sent_at
         if record.transmissions > 1 and _ambiguous(conn, segment, sent_at, now):
             rack.on_arrival(end, repeated=True)
             continue
-        rack.on_delivered(sent_at, end, now, repeated=record.transmissions > 1)
+        if record.transmissions == 1 and record.start <= rack.fack:
+            rtt = now - sent_at
+        rack.on_delivered(sent_at, record.start, end, now, repeated=record.transmissions > 1)
+    return rtt
 
 
 def _ambiguous(conn: Connection, segment: Segment, sent_at: float, now: float) -> bool:
@@ -449,9 +459,12 @@ def _taken_back(
         and segment.tsecr
         and oldest is not None
         and oldest.transmissions > 1
-        and unwrap(segment.tsecr, recovery.undo_ts) < recovery.undo_ts
+        and unwrap(segment.tsecr, recovery.undo_ts)
+        < recovery.undo_ts
+        <= unwrap(conn.clock(oldest.stamp.sent_at), recovery.undo_ts)
     ):
-        # RFC 3522 3.2 step 5: what was acknowledged had left before the first retransmission.
+        # RFC 3522 3.2 step 5: what was acknowledged, and repeated in this repair, had arrived by
+        # what left before the first retransmission.
         _undo(conn, now)
         return True
     return False

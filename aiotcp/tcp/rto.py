@@ -37,13 +37,14 @@ class RtoEstimator:
         """How often the timeout has doubled since the last sample."""
         return self._backoff
 
-    def sample(self, rtt: float) -> None:
+    def sample(self, rtt: float, *, in_order: bool = True) -> None:
         """Take one measurement and end any back-off.
 
-        For one sample in each round trip, which is what the gains are made for: more of them
+        What was not `in_order` may have overtaken others: it says nothing of the shortest round
+        trip. For one sample in each round trip, which is what the gains are made for: more of them
         would make the variance forget too soon (RFC 7323, appendix G).
         """
-        if self.min_rtt is None or rtt < self.min_rtt:
+        if in_order and (self.min_rtt is None or rtt < self.min_rtt):
             self.min_rtt = rtt
         if self.srtt is None:  # RFC 6298 2.2
             self.srtt = rtt
