@@ -446,52 +446,6 @@ async def test_a_protocol_is_told_of_urgent_data(stacks: tuple[Stack, Stack]) ->
     assert told == [9]
 
 
-async def test_options_that_act(stacks: tuple[Stack, Stack]) -> None:
-    here, there = stacks
-    await there.start_server(hold, THERE, 80)
-    reader, writer = await here.open_connection(THERE, 80)
-    sock = writer.get_extra_info("socket")
-    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 256 * 1024
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 5000)
-    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 5000
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 400)
-    there.link.close()
-    writer.write(bytes(6000))
-    assert writer.transport.get_write_buffer_size() == 1000
-    before = here.loop.time()
-    with pytest.raises(TimeoutError):
-        await reader.read()
-    assert here.loop.time() - before == pytest.approx(0.4)
-    with pytest.raises(OSError, match="user_timeout_s must be between") as caught:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, -1)
-    assert caught.value.errno == errno.EINVAL
-
-
-async def test_buffers_that_the_program_fixes(stacks: tuple[Stack, Stack]) -> None:
-    """SO_RCVBUF and SO_SNDBUF, on a connection, and on a listener for those that it accepts."""
-    here, there = stacks
-    accepted: asyncio.Future[asyncio.StreamWriter] = here.loop.create_future()
-    server = await there.start_server(lambda _, writer: accepted.set_result(writer), THERE, 80)
-    (listening,) = server.sockets
-    assert listening.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 512 * 1024
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 7000)
-    _, writer = await here.open_connection(THERE, 80)
-    ours, theirs = writer.get_extra_info("socket"), (await accepted).get_extra_info("socket")
-    assert theirs.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 7000
-    assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 512 * 1024
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 5000)
-    assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 5000
-    writer.write(bytes(100_000))
-    await asyncio.sleep(1)
-    connection = writer.get_extra_info("connection")
-    assert connection.max_snd_wnd == 7000
-    with pytest.raises(OSError, match="receive_buffer must be between") as caught:
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
-    assert caught.value.errno == errno.EINVAL
-    writer.transport.abort()
-    (await accepted).transport.abort()
-
-
 # What loops do with transports
 
 
