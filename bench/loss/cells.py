@@ -81,9 +81,11 @@ CELLS = {
         Cell(
             "share",
             "two flows",
-            seconds=30.0,
+            # The one that comes later finds the path full: CUBIC's flows take some 40 s to get
+            # to 40:60 from there.
+            seconds=80.0,
             flows=2,
-            settled_s=10.0,
+            settled_s=40.0,
             targets={"share": {"*": 0.40}},
         ),
     )
