@@ -1,7 +1,7 @@
 # make demo   a web page on our own TCP, fetched by curl through a TUN device
 # make test   the tests; those that need a TUN device are skipped where there is none to have
 # make conformance   the same, and writes docs/conformance.md from what they show
-# make docs   docs/options.md, from aiotcp/options.py
+# make docs   docs/options.md and docs/counters.md, from the code
 # make soak   two stacks over a bad network, 100 MiB each way in each of 50 seeds (half an hour of CPU)
 # make random-links   two stacks over a thousand networks drawn at random
 # make mutations   one rule of each RFC taken away at a time: the tests must notice
@@ -37,6 +37,7 @@ conformance: $(DEV)
 
 docs: $(RUN)
 	$(BIN)/python bin/options_doc.py docs/options.md
+	$(BIN)/python bin/counters_doc.py docs/counters.md
 
 soak: $(DEV)
 	$(BIN)/python -m tests.model.soak $(SOAK_ARGS)

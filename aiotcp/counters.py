@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from aiotcp.reasons import Drop
+from aiotcp.reasons import Drop, Event
+from aiotcp.tcp.tcb import State
+
+_ESTABLISHED = frozenset({State.ESTABLISHED, State.CLOSE_WAIT})
+_OPENING = frozenset({State.SYN_SENT, State.SYN_RECEIVED})
+_NOWHERE = frozenset({State.CLOSED, State.LISTEN})
 
 
 @dataclass(slots=True)
@@ -33,13 +38,34 @@ class Counters:
     """Challenge ACKs that the limit of the stack held back (`Options.challenge_ack_rate`)."""
     path_mtus_evicted: int = 0
     """Path MTUs that were forgotten before their time (`Options.max_path_mtus`)."""
+    established: int = 0
+    """Connections in ESTABLISHED and CLOSE-WAIT now: no total."""
+    established_resets: int = 0
+    """Connections that went from these states to CLOSED."""
+    attempts_failed: int = 0
+    """Handshakes, active and passive, that came to nothing."""
     sent: Counter[str] = field(default_factory=Counter)
     """Frames by their reason (`aiotcp.reasons.Why`)."""
     dropped: Counter[Drop] = field(default_factory=Counter)
     """Received packets that were discarded, by the one reason of each."""
 
+    events: Counter[Event] = field(default_factory=Counter)
+    """What connections went through beside (`aiotcp.reasons.Event`)."""
+
+    def moved(self, old: State, new: State) -> None:
+        """A connection, or what was to become one, went from one state to another."""
+        if new is State.ESTABLISHED:
+            self.established += 1
+        elif old in _ESTABLISHED:
+            if new is State.CLOSED:
+                self.established_resets += 1
+            self.established -= new is not State.CLOSE_WAIT
+        elif old in _OPENING and new in _NOWHERE:
+            self.attempts_failed += 1
+
     def as_dict(self) -> dict[str, int]:
-        """One flat table: `sent_<reason>` and `dropped_<reason>` beside the totals."""
+        """One flat table: `sent_<reason>`, `dropped_<reason>` and `event_<name>` beside the totals.
+        Under Linux's names: `PacketStack.nstat`."""
         table = {
             "packets_received": self.packets_received,
             "bytes_received": self.bytes_received,
@@ -53,7 +79,11 @@ class Counters:
             "orphans_reset": self.orphans_reset,
             "challenge_acks_withheld": self.challenge_acks_withheld,
             "path_mtus_evicted": self.path_mtus_evicted,
+            "established": self.established,
+            "established_resets": self.established_resets,
+            "attempts_failed": self.attempts_failed,
         }
         table.update((f"sent_{why}", count) for why, count in sorted(self.sent.items()))
         table.update((f"dropped_{drop}", count) for drop, count in sorted(self.dropped.items()))
+        table.update((f"event_{event}", count) for event, count in sorted(self.events.items()))
         return table

@@ -30,7 +30,7 @@ from aiotcp.listeners import Listeners
 from aiotcp.options import Options
 from aiotcp.passive import PassiveOpens
 from aiotcp.ports import EphemeralPorts
-from aiotcp.reasons import Drop, Why
+from aiotcp.reasons import Drop, Event, Why
 from aiotcp.tcp.challenge import SharedLimit
 from aiotcp.tcp.closed import reset_for
 from aiotcp.tcp.connection import Connection, Path, State
@@ -194,7 +194,10 @@ class Engine(PassiveOpens):
         if not isinstance(entry, Connection):
             return Drop.ICMP_NO_CONNECTION
         self._touch(entry)
-        return entry.on_icmp(news_of(message), self._now)
+        dropped = entry.on_icmp(news_of(message), self._now)
+        if dropped is None:
+            self.counters.events[Event.ICMP_ERROR] += 1
+        return dropped
 
     def _touch(self, entry: Entry) -> None:
         if not entry.touched:
@@ -354,6 +357,7 @@ class Engine(PassiveOpens):
         self._timers.drop(entry)
         if type(entry) is Connection:
             self._connections -= 1
+            self.counters.events[Event.REORDERING] += entry.recovery.rack.reord_seen
             self._orphans.pop(entry.flow, None)
             self._account(entry, 0)
             if self._drained is not None and not self._connections:
@@ -444,6 +448,7 @@ class Engine(PassiveOpens):
             paths=self.paths,
             transmit=self._shared_transmit,
             memory=self.memory,
+            events=self.counters.events,
         )
         conn.challenges.shared = self._challenges
         if self._receive_queue is not None:
@@ -459,6 +464,7 @@ class Engine(PassiveOpens):
         self._tell(conn.flow, old, new, conn.error)
 
     def _tell(self, flow: bytes, old: State, new: State, error: OSError | None = None) -> None:
+        self.counters.moved(old, new)
         if self._observer is not None:
             local, remote = endpoints(flow)
             now = self._now if self._in_batch else self.clock()

@@ -1,7 +1,8 @@
 """The names of what the stack does and declines to do.
 
-`Why` labels every segment that is sent; `Drop` names every packet that is discarded. Counters,
-logs and captures read these labels, so each value is a stable, lower-case word.
+`Why` labels every segment that is sent; `Drop` names every packet that is discarded; `Event` what a
+connection went through that shows in neither. Counters, logs and captures read these labels, so
+each value is a stable, lower-case word.
 """
 
 from __future__ import annotations
@@ -130,3 +131,33 @@ class Drop(StrEnum):
     TIME_WAIT_SYN = "time_wait_syn"
     TIME_WAIT_OLD = "time_wait_old"
     TIME_WAIT_FIN = "time_wait_fin"
+
+
+class Event(StrEnum):
+    """What connections went through, as nstat counts it; all of it seldom."""
+
+    RETRANSMITTED_SEGMENTS = "retransmitted_segments"
+    """Segments, where `Why` counts frames."""
+    TIMEOUT = "timeout"
+    """The retransmission timer expired for data."""
+    SACK_RECOVERY = "sack_recovery"
+    """Fast recovery began, by what SACK told."""
+    RENO_RECOVERY = "reno_recovery"
+    """Fast recovery began, by duplicates without SACK."""
+    LOSS_PROBE_RECOVERY = "loss_probe_recovery"
+    """A tail loss probe repaired a loss."""
+    UNDO_TIMEOUT = "undo_timeout"
+    """F-RTO showed that a timeout was for nothing (RFC 5682)."""
+    UNDO_TIMESTAMP = "undo_timestamp"
+    """Eifel showed that a repair was for nothing (RFC 3522)."""
+    UNDO_DSACK = "undo_dsack"
+    """D-SACK showed that a repair was for nothing."""
+    DSACK_RECEIVED = "dsack_received"
+    RENEGING = "reneging"
+    """The peer threw away what it had acknowledged selectively (RFC 2018 8)."""
+    REORDERING = "reordering"
+    """Segments that arrived in another order than sent, of connections that are gone."""
+    ABORT_ON_TIMEOUT = "abort_on_timeout"
+    """R2, the user timeout or keep-alive ended a connection."""
+    ICMP_ERROR = "icmp_error"
+    """An ICMP error was taken to be about a connection."""

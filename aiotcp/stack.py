@@ -16,6 +16,7 @@ from aiotcp.errors import (
 )
 from aiotcp.info import ConnectionInfo, Transition, describe
 from aiotcp.link.base import Link
+from aiotcp.nstat import nstat
 from aiotcp.options import Options
 from aiotcp.reasons import Why
 from aiotcp.tcp.connection import Connection, Endpoint, State, User
@@ -169,6 +170,11 @@ class PacketStack(Engine):
         """A row for each connection, half-open entry and TIME-WAIT record, oldest first."""
         now = self.clock()
         return [describe(entry, now) for entry in self._table.values()]
+
+    def nstat(self) -> dict[str, int]:
+        """The counters under the names of Linux's nstat: "TcpRetransSegs" and so on (see `nstat`).
+        Those of this stack, which tell more, are `counters`."""
+        return nstat(self.counters, sum(conn.recovery.rack.reord_seen for conn in self._live()))
 
     # -- the end ------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ MODULES = sorted((ROOT / "aiotcp").rglob("*.py"))
 LEAVES = {"errors", "options", "ranges", "reasons"}
 STACK = {
     *("stack", "engine", "clock", "addresses", "counters", "icmp", "info", "limits", "listeners"),
-    *("passive", "ports", "tcpinfo", "timers", "timewaits"),
+    *("passive", "ports", "nstat", "tcpinfo", "timers", "timewaits"),
 }
 TRANSPORTS = {"transport", "server", "sockets", "sockopts", "client"}
 ON_TOP = {"streams", "tls", "eventloop"}

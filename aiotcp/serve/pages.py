@@ -43,11 +43,15 @@ def connections(stack: Stack) -> Starlette:
     async def counters(request: Request) -> Response:
         return JSONResponse(stack.counters.as_dict())
 
+    async def nstat(request: Request) -> Response:
+        return JSONResponse(stack.nstat())
+
     return Starlette(
         routes=[
             Route("/", page),
             Route("/connections.json", data),
             Route("/counters.json", counters),
+            Route("/nstat.json", nstat),
         ]
     )
 
@@ -128,9 +132,12 @@ class Directory(StaticFiles):
 
 def _connections_page(stack: Stack) -> str:
     live = stack.connections()
-    columns = ("remote", "local", "state", "bytes in", "bytes out", "rtt", "cwnd", "retransmitted")
+    columns = (
+        *("remote", "local", "state", "control"),
+        *("bytes in", "bytes out", "rtt", "cwnd", "sent again"),
+    )
     head = "".join(
-        f'<th class="n">{c}</th>' if i > 2 else f"<th>{c}</th>" for i, c in enumerate(columns)
+        f'<th class="n">{c}</th>' if i > 3 else f"<th>{c}</th>" for i, c in enumerate(columns)
     )
     rows = "".join(_row(info) for info in live)
     title = f"Live connections: {len(live)}"
@@ -139,20 +146,21 @@ def _connections_page(stack: Stack) -> str:
         f"<h1>{title}</h1>\n"
         f"<table>\n<tr>{head}</tr>\n{rows}</table>\n"
         '<p>The same as data: <a href="/connections.json">/connections.json</a>; '
-        'what was sent and dropped, and why: <a href="/counters.json">/counters.json</a></p>\n',
+        'what was sent and dropped, and why: <a href="/counters.json">/counters.json</a>, '
+        'and under the names of Linux: <a href="/nstat.json">/nstat.json</a></p>\n',
         refresh_s=2,
     )
 
 
 def _row(info: ConnectionInfo) -> str:
     rtt = "" if info.rtt_s is None else f"{info.rtt_s * 1000:.1f} ms"
-    texts = (joined(*info.remote), joined(*info.local), info.state)
+    texts = (joined(*info.remote), joined(*info.local), info.state, info.cc)
     numbers = (
         f"{info.bytes_received:,}",
         f"{info.bytes_sent:,}",
         rtt,
         f"{info.cwnd_bytes:,}",
-        f"{info.bytes_retransmitted:,}",
+        f"{info.retransmissions:,}",
     )
     cells = [f"<td>{html.escape(text)}</td>" for text in texts]
     cells += [f'<td class="n">{number}</td>' for number in numbers]

@@ -20,13 +20,14 @@ are small records, since strangers can make us keep many of them.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
 from typing import Any, Protocol
 
 from aiotcp.errors import aborted, broken_pipe, reset
 from aiotcp.options import Options
-from aiotcp.reasons import Drop, Why
+from aiotcp.reasons import Drop, Event, Why
 from aiotcp.tcp import arrival, opening, output, timeouts
 from aiotcp.tcp.buffers import send_limit
 from aiotcp.tcp.congestion import CongestionControl, Start, initial_window
@@ -79,6 +80,7 @@ class Connection(Tcb):
         "ended",
         "error",
         "established",
+        "events",
         "farewell",
         "memory",
         "on_state",
@@ -107,6 +109,7 @@ class Connection(Tcb):
         paths: PathMtuCache,
         transmit: Callable[[Frame], None],
         memory: MemoryBudget,
+        events: Counter[Event],
     ) -> None:
         cc = CongestionControl(Start(path.mss, path.mss, path.mss, now, None, random))
         super().__init__(
@@ -127,6 +130,8 @@ class Connection(Tcb):
         self.transmit = transmit
         """Takes each frame that `output` makes."""
         self.memory = memory
+        """The stack's."""
+        self.events = events
         """The stack's."""
         self.accounted = 0
         """What it knows of us."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiotcp.reasons import Why
+from aiotcp.reasons import Event, Why
 from aiotcp.tcp import ecn_setup, mtuprobe, pathmtu, tlp
 from aiotcp.tcp.congestion import Ack, Lost, Phase
 from aiotcp.tcp.frto import Frto
@@ -146,6 +146,7 @@ def acknowledged(conn: Connection, segment: Segment, now: float) -> None:
     if recovery.tlp_end is not None and tlp.on_ack(
         conn, segment, advanced, dsack[1] if dsack is not None else None
     ):
+        conn.events[Event.LOSS_PROBE_RECOVERY] += 1
         # RFC 8985 7.4.2: the loss is repaired already; only the window has to follow.
         ecn_setup.on_loss(conn, prior_flight, now)
         conn.cc.on_recovered(board.in_flight, now)
@@ -246,6 +247,7 @@ def _take_sack(
         delivered += conn.scoreboard.sack(left, right, conn.mss // 2)
     if duplicate and first[0] < first[1]:
         conn.dsack_dups += 1
+        conn.events[Event.DSACK_RECEIVED] += 1
         return first
     return None
 
@@ -347,6 +349,7 @@ def _without_sack(conn: Connection, segment: Segment, acked: int, now: float) ->
     verdict = newreno.on_duplicate(conn.snd_una, conn.snd_nxt, conn.mss)
     if verdict is Verdict.FAST_RETRANSMIT:
         recovery.begins(Phase.RECOVERY, conn.snd_nxt)
+        conn.events[Event.RENO_RECOVERY] += 1
         ecn_setup.on_loss(conn, newreno.flight, now)
         note_lost(conn, board.mark_lost(conn.snd_una + conn.mss), now)
         conn.rexmt_why = Why.FAST_RETRANSMIT
@@ -360,6 +363,7 @@ def _enter(conn: Connection, flight: int, acked: int, now: float) -> None:
     """Fast recovery begins with `flight` bytes in the network (RFC 6675 5 step 4)."""
     recovery, board = conn.recovery, conn.scoreboard
     recovery.begins(Phase.RECOVERY, conn.snd_nxt)
+    conn.events[Event.SACK_RECOVERY] += 1
     ecn_setup.on_loss(conn, flight, now)
     if not conn.cc.own_recovery:
         # RFC 9937 6: bytes acknowledged by what began it are still to be seen delivered; those
@@ -389,6 +393,7 @@ def on_timeout(conn: Connection, now: float) -> None:
     assert oldest is not None
     fresh = recovery.phase is Phase.OPEN
     if oldest.sacked:
+        conn.events[Event.RENEGING] += 1
         board.forget_sacked()  # RFC 2018 8: the peer has reneged, or we would not be here
     recovery.begins(Phase.LOSS, conn.snd_nxt)
     conn.cc.on_timeout(flight, now, conn.retransmissions > 1)
@@ -447,10 +452,10 @@ def _taken_back(
         reached=reached,
         sack=conn.sack_enabled,
     ):
-        _undo(conn, now)
+        _undo(conn, now, Event.UNDO_TIMEOUT)
         return True
     if recovery.repetitions.all_for_nothing:
-        _undo(conn, now)  # D-SACK: all that was repeated had arrived before
+        _undo(conn, now, Event.UNDO_DSACK)  # D-SACK: all that was repeated had arrived before
         return True
     if (
         advanced
@@ -465,12 +470,12 @@ def _taken_back(
     ):
         # RFC 3522 3.2 step 5: what was acknowledged, and repeated in this repair, had arrived by
         # what left before the first retransmission.
-        _undo(conn, now)
+        _undo(conn, now, Event.UNDO_TIMESTAMP)
         return True
     return False
 
 
-def _undo(conn: Connection, now: float) -> None:
+def _undo(conn: Connection, now: float, event: Event) -> None:
     """RFC 4015 3.2: as if the repair had never begun."""
     recovery = conn.recovery
     if recovery.phase is Phase.RECOVERY:
@@ -483,14 +488,7 @@ def _undo(conn: Connection, now: float) -> None:
     recovery.repetitions.settle()
     recovery.undo_ts = None
     recovery.spurious += 1
+    conn.events[event] += 1
     conn.rates.on_found(conn.scoreboard.forgive())
     conn.force_retransmit = False
     conn.cc.undo(conn.scoreboard.in_flight, now)
-
-
-def on_repeated(conn: Connection, record: Sent, now: float) -> None:
-    """`record` was sent again in a repair."""
-    recovery = conn.recovery
-    first = recovery.repetitions.repeated(record.start, record.end)
-    if first and conn.ts_enabled:
-        recovery.undo_ts = conn.clock(now)

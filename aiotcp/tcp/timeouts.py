@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiotcp.errors import timed_out
-from aiotcp.reasons import Why
+from aiotcp.reasons import Event, Why
 from aiotcp.tcp import pathmtu, recovery, tlp
 from aiotcp.tcp.tcb import State
 
@@ -78,6 +78,7 @@ def expire(conn: Connection, now: float) -> None:
 def give_up(conn: Connection) -> None:
     """R2, the user timeout, keep-alive: ETIMEDOUT, or the ICMP error that explains it (ST-25,
     SHLD-25)."""
+    conn.events[Event.ABORT_ON_TIMEOUT] += 1
     conn.terminate(Why.RST_TIMEOUT, conn.soft_error or timed_out())
 
 
@@ -112,6 +113,7 @@ def _send_timer(conn: Connection, now: float) -> None:
 def _retransmission_timer(conn: Connection, now: float) -> None:
     """RFC 6298 5.4 to 5.6."""
     conn.total_rto += 1
+    conn.events[Event.TIMEOUT] += 1
     pathmtu.on_timeout(conn, now)
     recovery.on_timeout(conn, now)
     conn.rto.back_off()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiotcp.reasons import Why
+from aiotcp.reasons import Event, Why
 from aiotcp.tcp import mtuprobe, pacing, pathmtu, recovery, tlp
 from aiotcp.tcp.congestion import Phase
 from aiotcp.tcp.opening import TIMESTAMP_OPTION_BYTES
@@ -110,12 +110,16 @@ def _repeat(
     length = record.size
     board = conn.scoreboard
     conn.total_retransmitted += length
-    conn.total_retrans += -(-length // size)
+    segments = -(-length // size)
+    conn.total_retrans += segments
+    conn.events[Event.RETRANSMITTED_SEGMENTS] += segments
     _send_range(conn, now, record.start, record.end, why, options, size)
     flight = board.in_flight - (0 if record.lost else length)
     board.repeated(record, conn.rates.on_sent(now, flight, length))
     if conn.recovery.phase is not Phase.OPEN:
-        recovery.on_repeated(conn, record, now)
+        first = conn.recovery.repetitions.repeated(record.start, record.end)
+        if first and conn.ts_enabled:
+            conn.recovery.undo_ts = conn.clock(now)
     _account(conn, length, now)
 
 
