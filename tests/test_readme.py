@@ -79,3 +79,10 @@ def test_every_option_that_is_shown_exists() -> None:
     known = CliRunner().invoke(cli, ["http", "--help"]).output
     shown = set(re.findall(r"--[a-z][a-z-]+", README)) - {"--help"}
     assert shown <= set(re.findall(r"--[a-z][a-z-]+", known))
+
+
+def test_the_control_is_chosen_for_a_connection(tmp_path: Path) -> None:
+    lines = run(program("choose.py", tmp_path)).splitlines()
+    seconds = {line.partition(":")[0]: float(line.split()[1]) for line in lines}
+    assert list(seconds) == ["reno", "cubic", "bbr"]
+    assert 2 * seconds["bbr"] < seconds["reno"]
