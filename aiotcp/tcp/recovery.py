@@ -444,12 +444,11 @@ def _taken_back(
 ) -> bool:
     """Whether this acknowledgment shows that the latest repair was for nothing; then undo it."""
     recovery = conn.recovery
-    reached = max((end for _, end, _ in delivered), default=None)
     if recovery.phase is Phase.LOSS and recovery.frto.on_ack(
         snd_una=conn.snd_una,
         snd_nxt=conn.snd_nxt,
         advanced=advanced,
-        reached=reached,
+        reached=max((end for _, end, _ in delivered), default=None),
         sack=conn.sack_enabled,
     ):
         _undo(conn, now, Event.UNDO_TIMEOUT)
@@ -481,6 +480,9 @@ def _undo(conn: Connection, now: float, event: Event) -> None:
     if recovery.phase is Phase.RECOVERY:
         # What RFC 8985 concludes from a D-SACK holds however it is known.
         recovery.rack.on_spurious(conn.snd_una, conn.snd_nxt)
+    if recovery.phase is not Phase.OPEN:
+        conn.rates.on_found(conn.scoreboard.forgive())
+        conn.force_retransmit = False
     recovery.phase = Phase.OPEN
     recovery.prr = None
     recovery.frto.give_up()
@@ -489,6 +491,4 @@ def _undo(conn: Connection, now: float, event: Event) -> None:
     recovery.undo_ts = None
     recovery.spurious += 1
     conn.events[event] += 1
-    conn.rates.on_found(conn.scoreboard.forgive())
-    conn.force_retransmit = False
     conn.cc.undo(conn.scoreboard.in_flight, now)
