@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, overload
 
 from aiotcp.errors import os_error
@@ -164,7 +165,10 @@ class StackSocket:
             option = acting(self._supported(key), self._target, self.family)
         if option is None and key not in REMEMBERED and (structured is None or not structured.set):
             raise os_error(errno.ENOPROTOOPT)
-        raw = INT.pack(value) if isinstance(value, int) else value
+        try:
+            raw = INT.pack(value) if isinstance(value, int) else value
+        except struct.error:
+            raise OverflowError("Python int too large to convert to C int") from None
         if raw is None or len(raw) < len(REMEMBERED.get(key, b"." if structured else ZERO)):
             raise os_error(errno.EINVAL)
         try:

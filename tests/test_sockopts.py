@@ -167,6 +167,14 @@ async def test_how_often_a_syn_is_repeated() -> None:
         assert isinstance(app.error, TimeoutError)
 
 
+async def test_numbers_that_are_no_ints_of_c() -> None:
+    async with Peer() as peer:
+        sock = socket_of(await peer.connects())
+        for value in (2**31, -(2**31) - 1):
+            with pytest.raises(OverflowError, match="too large to convert to C int"):
+                sock.setsockopt(TCP, socket.TCP_KEEPIDLE, value)
+
+
 async def test_cork() -> None:
     async with Peer() as peer:
         app = await peer.connects()

@@ -56,7 +56,7 @@ def connect(endpoint: str) -> socket.socket:
 
 @pytest.mark.parametrize("offload", ["--offload", "--no-offload"])
 def test_curl_fetches_the_connections_over_ipv4_and_ipv6(offload: str) -> None:
-    with serving("http", offload) as program:
+    with serving("http", offload, "-o", "cc=bbr", "-o", "keepalive=on") as program:
         assert program.endpoints[0] == "192.0.2.2:80"
         assert has_ipv6() == ("[fd61:696f:7463:70::2]:80" in program.endpoints)
         for endpoint in program.endpoints:
@@ -69,7 +69,7 @@ def test_curl_fetches_the_connections_over_ipv4_and_ipv6(offload: str) -> None:
                 remote = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
                 (seen,) = [each for each in live if each["remote"] == remote]
             assert seen["local"] == endpoint
-            assert seen["state"] == "ESTABLISHED"
+            assert (seen["state"], seen["cc"]) == ("ESTABLISHED", "bbr")
             assert {"bytes_received", "bytes_sent", "rtt_s", "cwnd_bytes"} <= seen.keys()
             counters = json.loads(curl(f"http://{endpoint}/counters.json"))
             assert counters["sent_open_reply"] >= 3

@@ -77,12 +77,16 @@ async def test_the_page_and_its_data_show_each_connection(stacks: Pair) -> None:
             assert status == 200
             (here,) = [row for row in page.splitlines() if "ESTABLISHED" in row]
             assert host in here
+            assert "cubic" in here
         _, data = await get(stacks.client, "/connections.json")
         (seen,) = [each for each in json.loads(data) if each["state"] == "ESTABLISHED"]
         assert seen["local"] == "192.0.2.2:80"
         assert seen["remote"].startswith("192.0.2.1:")
         _, counters = await get(stacks.client, "/counters.json")
         assert json.loads(counters)["connections_accepted"] == 4
+        assert (seen["cc"], seen["retransmissions"]) == ("cubic", 0)
+        _, linux = await get(stacks.client, "/nstat.json")
+        assert json.loads(linux)["TcpPassiveOpens"] == 5
         assert (await get(stacks.client, "/nothing-here"))[0] == 404
 
 
