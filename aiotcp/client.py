@@ -104,7 +104,8 @@ async def create_connection(
     Addresses are tried one after the other, each until it answers, TCP gives up (see
     `Options.syn_retries`) or a router reports that it can not be reached. With
     `happy_eyeballs_delay` the next one has its turn after so many seconds, beside those before
-    it, and the address families alternate; the first connection that opens is taken (RFC 8305).
+    it, and the address families alternate; the first connection that opens is taken (RFC 8305). One
+    whose server has given us a cookie is taken at once, if `Options.tfo` says so (RFC 7413).
 
     options: `Options` for this connection, or a mapping of changes to those of the stack, as in
         options={"cc": "bbr"} (see `Options.variant`).
@@ -184,9 +185,13 @@ async def _connect_any(
         while True:
             if waiting and race.is_due:
                 try:
-                    race.begin(waiting.popleft(), sources, errors)
+                    attempt = race.begin(waiting.popleft(), sources, errors)
                 except OSError as exc:
                     errors.append(exc)
+                    continue
+                if attempt.connection.opens_early:
+                    race.attempts.remove(attempt)
+                    return attempt.connection
                 continue
             if not race.attempts or (not waiting and race.is_hopeless(targets[-1])):
                 errors += [attempt.failure() for attempt in race.attempts]
@@ -309,7 +314,7 @@ class _Race:
 
     def begin(
         self, target: Resolved, sources: Sequence[Resolved] | None, errors: list[OSError]
-    ) -> None:
+    ) -> _Attempt:
         """Start one more. Raises OSError; failures to take a local address that did not end it go
         to `errors`."""
         self._due = False
@@ -317,6 +322,7 @@ class _Race:
         attempt = _Attempt(self, target)
         attempt.connection = _begin(self, target, sources, attempt, errors)
         self.attempts.append(attempt)
+        return attempt
 
     async def news(self, delay: float | None) -> None:
         """Wait until an attempt has something to tell, or began `delay` seconds ago."""

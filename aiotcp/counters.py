@@ -28,6 +28,12 @@ class Counters:
     """Passive opens that were completed."""
     syn_cookies_accepted: int = 0
     """Those of them that a cookie completed, without a half-open entry (RFC 4987 3.6)."""
+    fast_opens_accepted: int = 0
+    """Passive opens that did not wait for the handshake (RFC 7413)."""
+    fast_opens_overflowed: int = 0
+    """Those that had to wait, for there were too many (`Options.tfo_queue`)."""
+    fast_open_cookies_evicted: int = 0
+    """Servers whose cookie gave way to those of others (`Options.max_tfo_servers`)."""
     time_wait_evicted: int = 0
     """TIME-WAIT records that gave way to newer ones (`Options.max_time_wait`)."""
     memory_pressures: int = 0
@@ -74,6 +80,9 @@ class Counters:
             "connections_opened": self.connections_opened,
             "connections_accepted": self.connections_accepted,
             "syn_cookies_accepted": self.syn_cookies_accepted,
+            "fast_opens_accepted": self.fast_opens_accepted,
+            "fast_opens_overflowed": self.fast_opens_overflowed,
+            "fast_open_cookies_evicted": self.fast_open_cookies_evicted,
             "time_wait_evicted": self.time_wait_evicted,
             "memory_pressures": self.memory_pressures,
             "orphans_reset": self.orphans_reset,

@@ -34,6 +34,7 @@ from aiotcp.reasons import Drop, Event, Why
 from aiotcp.tcp.challenge import SharedLimit
 from aiotcp.tcp.closed import reset_for
 from aiotcp.tcp.connection import Connection, Path, State
+from aiotcp.tcp.fastopen import CookieCache
 from aiotcp.tcp.halfopen import HalfOpen
 from aiotcp.tcp.isn import timestamp_offset
 from aiotcp.tcp.listener import Listener
@@ -76,6 +77,8 @@ class Engine(PassiveOpens):
         self.counters = Counters()
         self.paths = PathMtuCache(self.options.max_path_mtus, self._path_mtu_evicted)
         """The paths whose MTU is known to be less than the link's."""
+        self.fast_opens = CookieCache(self.options.max_tfo_servers, self._cookie_evicted)
+        """The servers that RFC 7413 was tried with."""
         self.closed = False
         self.lost: OSError | None = None
         """Why the link is gone, if it is."""
@@ -418,6 +421,9 @@ class Engine(PassiveOpens):
 
     def _path_mtu_evicted(self) -> None:
         self.counters.path_mtus_evicted += 1
+
+    def _cookie_evicted(self) -> None:
+        self.counters.fast_open_cookies_evicted += 1
 
     def _template(self, key: bytes, options: Options) -> tcp.HeaderTemplate:
         local, local_port, remote, remote_port = split_flow(key)

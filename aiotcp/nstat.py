@@ -144,6 +144,9 @@ ROWS = (
         "`challenge_ack_rate`",
         lambda c: c.challenge_acks_withheld,
     ),
+    Row("TcpExtTCPFastOpenActive", "data on our SYN was taken", _events(Event.FAST_OPEN)),
+    Row("TcpExtTCPFastOpenPassive", "", lambda c: c.fast_opens_accepted),
+    Row("TcpExtTCPFastOpenListenOverflow", "`tfo_queue`", lambda c: c.fast_opens_overflowed),
     Row("IpExtInOctets", "", lambda c: c.bytes_received),
     Row("IpExtOutOctets", "", lambda c: c.bytes_sent),
 )

@@ -97,6 +97,23 @@ class Options:
     RFC 3168's. Linux's tcp_ecn says 0, 2, 1 and 3 for these, and 2 by default: asking could meet
     a middlebox that drops such SYNs."""
 
+    # -- Data on SYNs: TCP Fast Open ------------------------------------------------------
+    tfo: Annotated[str, Names(("off", "client", "server", "on"))] = "off"
+    """TCP Fast Open (RFC 7413), which saves a round trip. "client": ask servers for a cookie, and
+    with one let programs write before there is a connection; "server": give and take cookies; "on":
+    both; as 1, 2 and 3 in Linux's tcp_fastopen. With a cookie `connect` succeeds at once, and
+    whether anybody is there shows later, as with TCP_FASTOPEN_CONNECT; the SYN leaves with the
+    first data, or after 10 ms. Off, since it is only for protocols that survive it if the first
+    data is delivered twice: the network may repeat a SYN (6.1)."""
+    tfo_queue: Annotated[int, Range(1, 65535)] = 100
+    """Connections of a listener whose handshake is not complete and whose program is at work
+    already: TCP_FASTOPEN. Beyond it handshakes are as usual. As many as the default backlog."""
+    tfo_key: str | None = None
+    """The key of a server's cookies: 32 hexadecimal digits, as in Linux's tcp_fastopen_key, where
+    hyphens may stand between; or two keys with a comma between them, of which the second only
+    checks, for a change of keys. Machines behind one address need the same (RFC 7413 6.3.4). None:
+    the stack's own, new every day."""
+
     # -- Retransmission, and when to give up ----------------------------------------------
     rto_initial_s: Annotated[float, Range(0.001, 60)] = 1.0
     """RTO before the first sample, seconds (RFC 6298 2.1)."""
@@ -182,6 +199,9 @@ class Options:
     Linux's tcp_max_orphans."""
     max_path_mtus: Annotated[int, Range(1, 2**20), _OF_STACK] = 4096
     """Destinations whose path MTU is remembered; the oldest gives way beyond."""
+    max_tfo_servers: Annotated[int, Range(1, 2**20), _OF_STACK] = 1024
+    """Servers whose cookie, or failure, is remembered; the least recently used gives way beyond, as
+    with Linux's metrics of destinations."""
     memory_limit: Annotated[int, Range(2**16, 2**40), _OF_STACK] = 512 * 1024 * 1024
     """What receive queues, reassembly and send buffers of all connections may hold, bytes; Linux's
     tcp_mem. From three quarters of it on, windows and buffers are small and nothing is kept out of
@@ -202,6 +222,22 @@ class Options:
             raise ValueError(
                 f"rto_max_s must be between {self.rto_min_s:g} and 600, not {self.rto_max_s!r}"
             )
+
+        self.tfo_keys()
+
+    def tfo_keys(self) -> tuple[bytes, ...]:
+        """The keys of `tfo_key`, none if that is None. Raises ValueError for what is none."""
+        if self.tfo_key is None:
+            return ()
+        try:
+            keys = [bytes.fromhex(key.replace("-", "")) for key in self.tfo_key.split(",")]
+        except ValueError:
+            keys = []
+        if len(keys) not in (1, 2) or any(len(key) != 16 for key in keys):
+            raise ValueError(
+                f"tfo_key must be 32 hexadecimal digits, or twice, not {self.tfo_key!r}"
+            )
+        return tuple(keys)
 
     def replace(self, **changes: Any) -> Options:
         """A copy with `changes`. Raises TypeError for a name that is no option."""

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from aiotcp.addresses import split_flow
 from aiotcp.reasons import Drop, Why
-from aiotcp.tcp import stateless
+from aiotcp.tcp import fastopen, stateless
+from aiotcp.tcp.fastopen import own_keys
+from aiotcp.tcp.fastopen_setup import Accepted
 from aiotcp.tcp.halfopen import HalfOpen
 from aiotcp.tcp.isn import initial_sequence_number, timestamp_offset
 from aiotcp.tcp.listener import Listener
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from aiotcp.listeners import Listeners
     from aiotcp.options import Options
     from aiotcp.tcp.connection import Connection
+    from aiotcp.tcp.memory import MemoryBudget
     from aiotcp.timers import TimerQueue
     from aiotcp.wire.frame import Frame
 
@@ -35,6 +38,8 @@ class PassiveOpens:
     if TYPE_CHECKING:  # what the engine has
         options: Options
         counters: Counters
+        memory: MemoryBudget
+        clock: Callable[[], float]
         _secret: bytes
         _now: float
         _table: dict[bytes, Entry]
@@ -120,10 +125,51 @@ class PassiveOpens:
             iss=iss,
             ts_offset=timestamp_offset(self._secret, key),
         )
+        if self._fast_open(entry, segment):
+            return
         listener.half_open += 1
         self._table[key] = entry
         self._tell(key, State.LISTEN, State.SYN_RECEIVED)
         self._touch(entry)
+
+    def _fast_open(self, entry: HalfOpen, segment: tcp.Segment) -> bool:
+        """RFC 7413 4.2.2, "Server: Receiving SYN": True if a connection is made at once. If not,
+        the SYN+ACK of the half-open entry acknowledges the SYN alone, perhaps with a new cookie."""
+        listener, cookie = entry.listener, segment.fast_open
+        if cookie is None or listener.options.tfo not in ("server", "on"):
+            return False  # 4.2: "the server [...] MUST ignore all cookie options"
+        if not listener.takes_fast_open(self._now):
+            self.counters.fast_opens_overflowed += bool(cookie)
+            return False
+        keys = listener.options.tfo_keys() or own_keys(self._secret, self._now)
+        local, _, remote, _ = split_flow(entry.flow)
+        index = fastopen.check(keys, remote, local, cookie)
+        if index != 0:
+            entry.offer = entry.offer._replace(cookie=fastopen.make(keys[0], remote, local))
+        scarce = self.memory.pressure or self._connections >= self.options.max_connections
+        if index is None or scarce:
+            return False
+        now = self._now
+        conn = self._new_connection(entry.flow, entry.path, entry.options, entry.iss, now)
+        self._enter(conn)
+        self._tell(entry.flow, State.LISTEN, State.SYN_RECEIVED)
+        conn.open_fast(listener, entry.offer, segment, now)
+        conn.on_state = self._on_fast_open_over
+        listener.fast_open_pending += 1
+        self._touch(conn)
+        self._accepted.append((listener, conn))
+        self.counters.connections_accepted += 1
+        self.counters.fast_opens_accepted += 1
+        return True
+
+    def _on_fast_open_over(self, conn: Connection, old: State, new: State) -> None:
+        """The connection has left SYN-RECEIVED."""
+        assert isinstance(conn.fast_open, Accepted)
+        reset = isinstance(conn.error, ConnectionResetError)
+        conn.fast_open.listener.fast_open_over(self.clock(), reset=reset)
+        conn.fast_open = None
+        conn.on_state = self.on_state
+        self.on_state(conn, old, new)
 
     def _promote(self, entry: HalfOpen, segment: tcp.Segment, now: float) -> Drop | None:
         """The handshake is complete: a connection takes the place of the half-open entry."""

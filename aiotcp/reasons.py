@@ -159,5 +159,7 @@ class Event(StrEnum):
     """Segments that arrived in another order than sent, of connections that are gone."""
     ABORT_ON_TIMEOUT = "abort_on_timeout"
     """R2, the user timeout or keep-alive ended a connection."""
+    FAST_OPEN = "fast_open"
+    """Data on our SYN was taken (RFC 7413)."""
     ICMP_ERROR = "icmp_error"
     """An ICMP error was taken to be about a connection."""

@@ -35,6 +35,7 @@ _CA_NAME_MAX = 16
 # Linux's numbers, which Python's socket module does not have, or not in every version.
 _SO_MAX_PACING_RATE = 47
 _TCP_CC_INFO = 26
+_TCP_FASTOPEN_CONNECT = 30
 
 
 class Target(Protocol):
@@ -228,6 +229,30 @@ def _set_max_pacing_rate(target: Target, value: bytes) -> None:
     target.configure(max_pacing_rate=None if unlimited else min(rate, 2**40))
 
 
+def _get_fastopen(target: Target) -> int:
+    return target.options.tfo_queue if target.options.tfo in ("server", "on") else 0
+
+
+def _set_fastopen(target: Target, value: int) -> None:
+    """As listen(2)'s backlog: how many connections may be pending; 0 switches it off."""
+    if isinstance(target, Connection) or value < 0:
+        raise ValueError("TCP_FASTOPEN is for listeners, and 0 or more")
+    client = target.options.tfo in ("client", "on")
+    if value:
+        target.configure(tfo="on" if client else "server", tfo_queue=min(value, 65535))
+    else:
+        target.configure(tfo="client" if client else "off")
+
+
+def _get_fastopen_connect(target: Target) -> int:
+    return int(target.options.tfo in ("client", "on"))
+
+
+def _set_fastopen_connect(target: Target, value: int) -> None:
+    """Too late: what has a socket here was opened by `Options.tfo`."""
+    raise ValueError("TCP_FASTOPEN_CONNECT comes before connect(): see Options.tfo")
+
+
 _hop_limit = _number("hop_limit", default=Options().hop_limit)
 
 ACTING: dict[Key, Option] = {
@@ -254,6 +279,10 @@ ACTING: dict[Key, Option] = {
     (socket.IPPROTO_TCP, socket.TCP_MAXSEG): Option(_get_maxseg, _set_maxseg),
     (socket.IPPROTO_TCP, socket.TCP_LINGER2): Option(
         lambda target: round(target.options.fin_timeout_s), _set_linger2
+    ),
+    (socket.IPPROTO_TCP, socket.TCP_FASTOPEN): Option(_get_fastopen, _set_fastopen),
+    (socket.IPPROTO_TCP, _TCP_FASTOPEN_CONNECT): Option(
+        _get_fastopen_connect, _set_fastopen_connect
     ),
     (socket.IPPROTO_IP, socket.IP_TOS): _traffic_class(),
     (socket.IPPROTO_IP, socket.IP_TTL): _hop_limit,

@@ -20,6 +20,7 @@ from aiotcp.nstat import nstat
 from aiotcp.options import Options
 from aiotcp.reasons import Why
 from aiotcp.tcp.connection import Connection, Endpoint, State, User
+from aiotcp.tcp.fastopen_setup import Asking
 from aiotcp.tcp.isn import initial_sequence_number
 from aiotcp.tcp.listener import Listener
 
@@ -57,7 +58,8 @@ class PacketStack(Engine):
         user: User | None = None,
         options: Options | None = None,
     ) -> Connection:
-        """Open a connection; its SYN has left on return.
+        """Open a connection; its SYN has left on return, unless it waits for data to take along
+        (`Connection.opens_early`, `Options.tfo`).
 
         Raises OSError: ENETUNREACH for a destination that no connection can have or that no
         address of the stack can reach, EADDRNOTAVAIL for a `local` that is not the stack's or
@@ -83,6 +85,10 @@ class PacketStack(Engine):
         conn.on_state = self.on_state
         self._enter(conn)
         self.counters.connections_opened += 1
+        if conn.options.tfo in ("client", "on"):
+            known = self.fast_opens.usable(key[:-2], now)
+            if known is not None:
+                conn.fast_open = Asking(self.fast_opens, key[:-2], known, now)
         conn.open_active()
         self._finish(conn, now)
         return conn

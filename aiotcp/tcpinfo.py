@@ -63,6 +63,8 @@ class TcpOptions(IntFlag):
     SACK = 2
     WSCALE = 4
     ECN = 8
+    SYN_DATA = 32
+    """Data on the SYN was taken (RFC 7413)."""
 
 
 NO_OPTIONS = TcpOptions(0)
@@ -243,6 +245,8 @@ def tcp_info(conn: Connection, now: float) -> TcpInfo:
         options |= TcpOptions.WSCALE
     if ecn is not None:
         options |= TcpOptions.ECN
+    if conn.fast_open_data:
+        options |= TcpOptions.SYN_DATA
     state = _CA_STATES[recovery.phase]
     if state is CaState.OPEN and recovery.transmits_limited(board.sacked_bytes):
         state = CaState.DISORDER

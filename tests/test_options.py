@@ -50,6 +50,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "challenge_ack_rate": (1, 2**24),
     "rst_rate": (1, 2**24),
     "icmp_rate": (1, 2**24),
+    "tfo_queue": (1, 65535),
+    "max_tfo_servers": (1, 2**20),
 }
 
 

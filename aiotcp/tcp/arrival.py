@@ -32,6 +32,7 @@ from aiotcp.errors import refused, reset
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp import ecn_setup
 from aiotcp.tcp.buffers import tune_receive_buffer
+from aiotcp.tcp.fastopen_setup import on_syn_again
 from aiotcp.tcp.opening import arrive_syn_sent, syn_acknowledged
 from aiotcp.tcp.recovery import acknowledged
 from aiotcp.tcp.seq import unwrap
@@ -75,6 +76,10 @@ def arrive(conn: Connection, segment: Segment, now: float) -> Drop | None:
             segment.seq += 1
             ecn_setup.trim_syn(conn, segment)
             segment.window >>= conn.snd_wscale
+        if conn.fast_open is not None:
+            dropped = on_syn_again(conn, segment)
+            if dropped is not None:
+                return dropped
         if conn.ts_enabled and not segment.flags & (RST | SYN):
             dropped = _check_timestamp(conn, segment, now)
             if dropped is not None:
@@ -222,8 +227,10 @@ def _check_reset(conn: Connection, segment: Segment, now: float) -> Drop | None:
         # a closing state begins with the call, so data may still be on its way; then it is.
         conn.delete()
         return None
-    # MUST-11: this SYN-RECEIVED came from an active open; a passive one is a half-open entry.
-    conn.fail(refused() if conn.state is State.SYN_RECEIVED else reset())
+    # MUST-11: this SYN-RECEIVED came from an active open; a passive one is a half-open entry,
+    # unless by Fast Open, and then its program is at work.
+    crossing = conn.state is State.SYN_RECEIVED and conn.fast_open is None
+    conn.fail(refused() if crossing else reset())
     return None
 
 
@@ -245,7 +252,8 @@ def _challenge(conn: Connection, now: float, dropped: Drop) -> Drop:
 
 def _check_ack(conn: Connection, segment: Segment, now: float) -> Drop | None:
     ack = segment.ack
-    if conn.state is State.SYN_RECEIVED:
+    opening = conn.state is State.SYN_RECEIVED
+    if opening:
         # ST-12: "If the segment acknowledgment is not acceptable, form a reset segment"
         if not conn.iss < ack <= conn.snd_max:
             conn.answer_with_reset(ack)
@@ -268,7 +276,7 @@ def _check_ack(conn: Connection, segment: Segment, now: float) -> Drop | None:
         ecn_setup.on_ack(conn, segment, now)
     if ack > conn.snd_una or (
         ack == conn.snd_una
-        and (conn.scoreboard or segment.sack or conn.recovery.tlp_end is not None)
+        and ((conn.scoreboard and not opening) or segment.sack or conn.recovery.tlp_end is not None)
     ):
         acknowledged(conn, segment, now)
     _update_window(conn, segment, now)

@@ -23,12 +23,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiotcp.errors import aborted, broken_pipe, reset
 from aiotcp.options import Options
 from aiotcp.reasons import Drop, Event, Why
-from aiotcp.tcp import arrival, opening, output, timeouts
+from aiotcp.tcp import arrival, fastopen_setup, opening, output, timeouts
 from aiotcp.tcp.buffers import send_limit
 from aiotcp.tcp.congestion import CongestionControl, Start, initial_window
 from aiotcp.tcp.controls import congestion_control
@@ -42,6 +42,10 @@ from aiotcp.tcp.tcb import Endpoint, Milestone, Path, State, Tcb
 from aiotcp.tcp.tuning import tune
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.tcp import HeaderTemplate, Segment
+
+if TYPE_CHECKING:
+    from aiotcp.tcp.listener import Listener
+    from aiotcp.tcp.opening import Offer
 
 _SMALL_BYTES = 1024
 """Received chunks below this size are joined with what follows."""
@@ -270,18 +274,27 @@ class Connection(Tcb):
         self._begin(State.SYN_SENT)
 
     def open_passive(
-        self, offer: opening.Offer, irs: int, now: float, *, syn_sent_at: float, lost: bool
+        self, offer: Offer, irs: int, now: float, *, syn_sent_at: float, lost: bool
     ) -> None:
         """A half-open entry got the segment that completes its handshake; `arrive` follows.
-
         `lost`: its SYN+ACK was sent more than once. `syn_sent_at`: when; minus infinity if nobody
-        knows, because the entry was made of a cookie.
-        """
+        knows, because the entry was made of a cookie."""
         self.snd_nxt = self.snd_max = self.iss + 1
         self.syn_sent_at = syn_sent_at
         self.retransmissions = int(lost)
         opening.settle(self, offer, irs, now)
         self._begin(State.SYN_RECEIVED)
+
+    def open_fast(self, listener: Listener, offer: Offer, segment: Segment, now: float) -> None:
+        """A SYN brought a valid cookie (RFC 7413): its user need not wait for the handshake."""
+        opening.settle(self, offer, segment.seq, now)
+        fastopen_setup.accept(self, listener, offer, segment)
+        self._begin(State.SYN_RECEIVED)
+
+    @property
+    def opens_early(self) -> bool:
+        """In SYN-SENT, and its user may read and write all the same: Fast Open (RFC 7413)."""
+        return fastopen_setup.opens_early(self)
 
     def start_congestion(self, mss: int, now: float) -> None:
         """The handshake settled the MSS (payload bytes, options taken off): open the window."""
@@ -446,7 +459,7 @@ class Connection(Tcb):
         """CLOSE (3.10.4) in the sense of a half-close: FIN after what is queued."""
         if self.fin_seq is not None or self.ended:
             return
-        if self.state is State.SYN_SENT:
+        if self.state is State.SYN_SENT and not self.opens_early:
             # "Delete the TCB and return "error: closing" responses to any queued SENDs"
             self.fail(aborted())
             return
@@ -475,9 +488,9 @@ class Connection(Tcb):
         if self.ended:
             self.close()
             return
-        if self.state is not State.SYN_SENT and (
-            discarded or self.received_bytes or self.reassembly or len(self.sending)
-        ):
+        if self.state is State.SYN_SENT:
+            self.fast_open = None
+        elif discarded or self.received_bytes or self.reassembly or len(self.sending):
             self.closed_by_user = True
             self.user = None
             self.received.clear()

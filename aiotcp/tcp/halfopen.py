@@ -97,6 +97,8 @@ class HalfOpen:
                 return Drop.HALF_OPEN_SYN
             if ecn != self.offer.ecn:
                 self.offer = self.offer._replace(ecn=ecn)
+            if segment.fast_open is None and self.offer.cookie:
+                self.offer = self.offer._replace(cookie=b"")
             self._repeat()  # our SYN+ACK was lost
             return Drop.HALF_OPEN_SYN_AGAIN
         if self.offer.tsval is not None and not flags & (RST | SYN):
@@ -202,6 +204,8 @@ class HalfOpen:
         if self.retransmissions > options.synack_retries:
             self.end()
             return
+        if self.offer.cookie:  # RFC 7413 4.2.1
+            self.offer = self.offer._replace(cookie=b"")
         if self.offer.ecn:
             ecn = ecn_setup.after_timeout(self.offer.ecn, self.retransmissions)
             self.offer = self.offer._replace(ecn=ecn)

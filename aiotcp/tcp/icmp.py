@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiotcp.reasons import Drop
+from aiotcp.tcp.fastopen_setup import on_failure
 from aiotcp.tcp.pathmtu import on_packet_too_big
 from aiotcp.tcp.seq import unwrap
 from aiotcp.tcp.tcb import State
@@ -37,6 +38,8 @@ def on_icmp(conn: Connection, news: IcmpNews, now: float) -> Drop | None:
     seq = unwrap(news.seq, conn.snd_una)
     if not conn.snd_una <= seq < conn.snd_max:
         return Drop.ICMP_SEQUENCE
+    if conn.fast_open is not None:
+        on_failure(conn, now)
     if news.mtu is not None:
         return on_packet_too_big(conn, seq, news.mtu, now)
     if news.hard and conn.state is State.SYN_SENT:

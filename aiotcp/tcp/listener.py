@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from aiotcp.options import Options
 from aiotcp.reasons import Drop
 from aiotcp.tcp.cookies import PERIOD_S
+from aiotcp.tcp.fastopen import PENALTY_S
 from aiotcp.tcp.halfopen import HalfOpen
 from aiotcp.tcp.tcb import Endpoint
 from aiotcp.wire.tcp import ACK, RST, SYN, Segment
@@ -26,6 +28,8 @@ class Listener:
         "_close",
         "backlog",
         "closed",
+        "fast_open_pending",
+        "fast_open_resets",
         "half_open",
         "local",
         "options",
@@ -50,6 +54,10 @@ class Listener:
         """Entries in SYN-RECEIVED."""
         self.overflowed_at = -math.inf
         """When a SYN was last answered by a cookie."""
+        self.fast_open_pending = 0
+        """RFC 7413 4.2, PendingFastOpenRequests: connections in SYN-RECEIVED."""
+        self.fast_open_resets: deque[float] = deque()
+        """Until when those that were reset in that state count as well."""
         self.closed = False
         self.promote = promote
         """Makes a connection of an entry; the segment is its first."""
@@ -83,6 +91,21 @@ class Listener:
         """Whether an ACK may complete a handshake that has no record: not unless cookies were sent
         in the lifetime of one, or guessing at them would be an attack that is always open."""
         return now - self.overflowed_at < 2 * PERIOD_S
+
+    def takes_fast_open(self, now: float) -> bool:
+        """RFC 7413 4.2: beyond the limit "the server MUST disable TFO for all new connection
+        requests"; 5.1: and count those "that have just been reset [...] until a timeout period has
+        passed", so that resets from forged addresses do not fuel a flood."""
+        resets = self.fast_open_resets
+        while resets and resets[0] <= now:
+            resets.popleft()
+        return self.fast_open_pending + len(resets) < self.options.tfo_queue
+
+    def fast_open_over(self, now: float, *, reset: bool) -> None:
+        """A connection has left SYN-RECEIVED."""
+        self.fast_open_pending -= 1
+        if reset:
+            self.fast_open_resets.append(now + PENALTY_S)
 
     def close(self) -> None:
         """Stop listening. Half-open entries are forgotten, connections live on. Idempotent."""

@@ -5,12 +5,13 @@ RFC 9293 3.5 and 3.10.7.3; options by RFC 7323 (2.2, 3.2), RFC 2018 (2) and RFC 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiotcp.errors import refused
 from aiotcp.options import Options
 from aiotcp.reasons import Drop, Why
-from aiotcp.tcp import ecn_setup, usertimeout
+from aiotcp.tcp import ecn_setup, fastopen_setup, usertimeout
 from aiotcp.tcp.buffers import (
     initial_receive_buffer,
     largest_receive_buffer,
@@ -21,7 +22,7 @@ from aiotcp.tcp.seq import unwrap
 from aiotcp.tcp.tcb import Milestone, Path, State
 from aiotcp.tcp.tuning import on_user_timeout
 from aiotcp.tcp.window import scale_for
-from aiotcp.wire.tcp import ACK, RST, SYN, Segment, pack_options
+from aiotcp.wire.tcp import ACK, MAX_OPTIONS_LENGTH, RST, SYN, Segment, pack_options
 
 if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
@@ -45,6 +46,8 @@ class Offer(NamedTuple):
     """What was agreed about ECN, in the terms of `ecn_setup`; 0: nothing."""
     user_timeout: int | None = None
     """What the sender advertises, seconds (RFC 5482); None: nothing."""
+    cookie: bytes = b""
+    """What the SYN+ACK is to bring (RFC 7413); empty: nothing."""
 
 
 def read_offer(segment: Segment, path: Path, options: Options) -> Offer:
@@ -66,24 +69,36 @@ def advertised_mss(path: Path, options: Options) -> int:
 
 
 def syn_options(
-    path: Path, options: Options, ts: tuple[int, int], answered: Offer | None = None
+    path: Path,
+    options: Options,
+    ts: tuple[int, int],
+    answered: Offer | None = None,
+    *,
+    cookie: bytes | None = None,
 ) -> bytes:
     """The options of a SYN, or with `answered` those of the SYN+ACK that answers that offer.
 
-    `ts` is TSval and TSecr. RFC 7323 2.2, 3.2 and RFC 2018 2: a SYN+ACK carries only what the
-    SYN had.
+    `ts` is TSval and TSecr, `cookie` that of a SYN. RFC 7323 2.2, 3.2 and RFC 2018 2: a SYN+ACK
+    carries only what the SYN had. Where there is no room for all, a cookie goes before what other
+    segments can tell as well: AccECN's counters, then the user timeout.
     """
     scaling = options.window_scaling and (answered is None or answered.wscale is not None)
     stamps = options.timestamps and (answered is None or answered.tsval is not None)
-    return pack_options(
+    pack = partial(
+        pack_options,
         mss=advertised_mss(path, options),
         wscale=scale_for(largest_receive_buffer(options)) if scaling else None,
         sack_permitted=options.sack and (answered is None or answered.sack),
         timestamps=ts if stamps else None,
-        accecn=ecn_setup.synack_option(answered.ecn) if answered is not None else b"",
-        # Advice, not an offer: a SYN+ACK has it whether the SYN had it or not (RFC 5482 3).
-        user_timeout=usertimeout.advertised(options.user_timeout_s) if options.uto else None,
+        fast_open=cookie if answered is None else answered.cookie or None,
     )
+    # Advice, not an offer: a SYN+ACK has it whether the SYN had it or not (RFC 5482 3).
+    timeout = usertimeout.advertised(options.user_timeout_s) if options.uto else None
+    accecn = ecn_setup.synack_option(answered.ecn) if answered is not None else b""
+    packed = pack(accecn=accecn, user_timeout=timeout)
+    if len(packed) > MAX_OPTIONS_LENGTH:
+        packed = pack(user_timeout=timeout)
+    return packed if len(packed) <= MAX_OPTIONS_LENGTH else pack()
 
 
 def syn_window(options: Options) -> int:
@@ -127,7 +142,8 @@ def syn_acknowledged(conn: Connection, segment: Segment, now: float) -> None:
         # implementation is using an RTO less than 3 seconds, the RTO MUST be re-initialized
         # to 3 seconds when data transmission begins".
         conn.rto.restart(3.0)
-    conn.snd_una = conn.snd_nxt = conn.iss + 1
+    conn.snd_una = conn.iss + 1
+    conn.snd_nxt = max(conn.snd_nxt, conn.snd_una)  # data may have followed a SYN+ACK (RFC 7413)
     conn.heard_at = now
     conn.retransmissions = 0
     conn.rexmt_at = conn.NEVER
@@ -150,7 +166,7 @@ def arrive_syn_sent(conn: Connection, segment: Segment, now: float) -> Drop | No
     # "First, check the ACK bit"
     if flags & ACK:
         segment.ack = unwrap(segment.ack, conn.snd_una)
-        acceptable = conn.iss < segment.ack <= conn.snd_nxt
+        acceptable = conn.iss < segment.ack <= conn.snd_max
         if not acceptable:
             if not flags & RST:
                 conn.answer_with_reset(segment.ack)
@@ -179,11 +195,14 @@ def arrive_syn_sent(conn: Connection, segment: Segment, now: float) -> Drop | No
         # Simultaneous open (MUST-10): our SYN crossed theirs. The SYN+ACK repeats our SYN's
         # sequence number and offers what both sides offered.
         conn.crossed_offer = offer
+        conn.fast_open = None
         conn.rexmt_at = conn.NEVER
         conn.snd_nxt = conn.iss
         conn.reach(Milestone.SYN_CROSSED)
         return None
     syn_acknowledged(conn, segment, now)
+    if conn.fast_open is not None:
+        fastopen_setup.on_synack(conn, segment, now)
     ecn_setup.on_synack(conn, segment, offer.ecn, now)
     conn.acks.at_once(Why.OPEN_ACK)
     return None
@@ -191,16 +210,21 @@ def arrive_syn_sent(conn: Connection, segment: Segment, now: float) -> Drop | No
 
 def output_syn(conn: Connection, now: float) -> None:
     """Send the SYN or, after a crossing, the SYN+ACK: the first time, or again."""
-    if conn.snd_nxt > conn.iss:
+    again = fastopen_setup.repeats_synack(conn)
+    if (conn.snd_nxt > conn.iss and not again) or fastopen_setup.waits(conn):
         return
     first = conn.snd_max == conn.iss
     crossed = conn.state is State.SYN_RECEIVED
     ts = (conn.clock(now), conn.timestamp if crossed else 0)
-    options = syn_options(conn.path, conn.options, ts, conn.crossed_offer if crossed else None)
+    cookie, room = fastopen_setup.syn_extras(conn, now)
+    offer = conn.crossed_offer if crossed else None
+    options = syn_options(conn.path, conn.options, ts, offer, cookie=cookie)
+    payload, length = fastopen_setup.syn_data(conn, room - len(options))
     if crossed:
         assert conn.crossed_offer is not None
         flags, ack = SYN | ACK | ecn_setup.synack_flags(conn.crossed_offer.ecn), conn.rcv_nxt
-        why = Why.OPEN_REPLY if conn.retransmissions == 0 else Why.OPEN_REPLY_RETRANSMIT
+        repeated = again or conn.retransmissions > 0
+        why = Why.OPEN_REPLY_RETRANSMIT if repeated else Why.OPEN_REPLY
     else:
         flags, ack = SYN | ecn_setup.ask(conn), 0
         why = Why.OPEN if first else Why.OPEN_RETRANSMIT
@@ -209,8 +233,10 @@ def output_syn(conn: Connection, now: float) -> None:
             conn.iss,
             ack,
             flags,
-            syn_window(conn.options),
+            min(conn.rcv_adv - conn.rcv_nxt, 0xFFFF) if crossed else syn_window(conn.options),
             options=options,
+            payload=payload,
+            payload_length=length,
             offload=conn.path.offload,
             reason=why,
         )
@@ -220,6 +246,7 @@ def output_syn(conn: Connection, now: float) -> None:
     if first:
         conn.syn_sent_at = now
         conn.stalled_since = now
-    conn.snd_nxt = conn.snd_max = conn.iss + 1
+    conn.snd_nxt = max(conn.snd_nxt, conn.iss + 1)
+    conn.snd_max = max(conn.snd_max, conn.snd_nxt + length)
     if conn.rexmt_at == conn.NEVER:
         conn.rexmt_at = now + conn.rto.rto

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from aiotcp.reasons import Why
 from aiotcp.tcp import transmit
 from aiotcp.tcp.buffers import receive_room
+from aiotcp.tcp.fastopen_setup import sends_early
 from aiotcp.tcp.opening import output_syn
 from aiotcp.tcp.segments import acknowledge, send_segment
 from aiotcp.tcp.tcb import State
@@ -36,9 +37,10 @@ def output(conn: Connection, now: float) -> None:
     state = conn.state
     if state in _UNSYNCHRONIZED:
         output_syn(conn, now)
-        if state is State.SYN_RECEIVED and conn.acks.due is not None:
-            acknowledge(conn, now)
-        return
+        if not sends_early(conn):
+            if state is State.SYN_RECEIVED and conn.acks.due is not None:
+                acknowledge(conn, now)
+            return
     if state is State.CLOSED:
         return
     if conn.acks.duplicates or conn.dsacks or _answers_handshake(conn):

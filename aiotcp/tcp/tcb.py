@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from aiotcp.tcp.congestion import CongestionControl
     from aiotcp.tcp.cork import Cork
     from aiotcp.tcp.ecn import ClassicEcn
+    from aiotcp.tcp.fastopen_setup import Accepted, Asking
     from aiotcp.tcp.opening import Offer
     from aiotcp.tcp.pathmtu import Discovery
     from aiotcp.tcp.pmtucache import PathMtuCache
@@ -122,6 +123,8 @@ class Tcb:
         "ecn",
         "ecn_asked",
         "error_news",
+        "fast_open",
+        "fast_open_data",
         "fin_reached",
         "fin_seq",
         "flow",
@@ -264,7 +267,11 @@ class Tcb:
         """When new data has to do with the path's MTU."""
         self.syn_sent_at = -math.inf
         self.crossed_offer: Offer | None = None
-        """Simultaneous open: what the peer's SYN offered."""
+        """Simultaneous open, and Fast Open's server: what the peer's SYN offered."""
+        self.fast_open: Asking | Accepted | None = None
+        """Until the handshake is complete: what RFC 7413 makes different."""
+        self.fast_open_data = False
+        """Data on the SYN, ours or theirs, was taken (RFC 7413), as TCPI_OPT_SYN_DATA has it."""
         self.sending = SendBuffer(iss + 1)
         self.scoreboard = Scoreboard()
         self.fin_seq: int | None = None

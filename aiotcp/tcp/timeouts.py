@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from aiotcp.errors import timed_out
 from aiotcp.reasons import Event, Why
-from aiotcp.tcp import pathmtu, recovery, tlp
+from aiotcp.tcp import fastopen_setup, pathmtu, recovery, tlp
 from aiotcp.tcp.tcb import State
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def next_deadline(conn: Connection) -> float:
         deadline = min(deadline, conn.keepalive.deadline(conn.heard_at))
     if conn.cork is not None:
         deadline = min(deadline, conn.cork.deadline)
+    if conn.fast_open is not None:
+        deadline = min(deadline, conn.fast_open.deadline)
     return deadline
 
 
@@ -62,6 +64,8 @@ def expire(conn: Connection, now: float) -> None:
         conn.acks.on_timer(now)
         if conn.cork is not None:
             conn.cork.on_timer(now)
+        if conn.fast_open is not None:
+            fastopen_setup.on_timer(conn, now)
         if conn.keepalive is not None and not _is_alive(conn, conn.keepalive, now):
             give_up(conn)
             return
@@ -90,6 +94,8 @@ def _send_timer(conn: Connection, now: float) -> None:
     conn.retransmissions += 1
     options = conn.options
     limit: float = options.syn_retries if opening else options.retries2
+    if isinstance(conn.fast_open, fastopen_setup.Accepted):
+        limit = options.synack_retries
     if options.user_timeout_s is not None and not opening:
         limit = conn.NEVER  # as in Linux it takes the place of R2, be it shorter or longer
     if conn.closed_by_user:  # nobody waits for it, and it must not stay for long (ST-29)
@@ -103,7 +109,8 @@ def _send_timer(conn: Connection, now: float) -> None:
         conn.error_news = True
     if opening:
         conn.rto.back_off()
-        conn.snd_nxt = conn.iss  # output sends the SYN again
+        if conn.fast_open is None or not fastopen_setup.on_timeout(conn, now):
+            conn.snd_nxt = conn.iss  # output sends the SYN again
     elif conn.send_edge <= conn.snd_una or not conn.scoreboard:
         _probe_timer(conn, now)
     else:

@@ -28,6 +28,7 @@ def schedule(conn: Connection, now: float) -> None:
         or board.sacked_bytes
         or recovery.tlp_end is not None
         or conn.rexmt_at == conn.NEVER
+        or conn.snd_una == conn.iss  # it is the SYN+ACK's turn (RFC 7413)
     ):
         conn.tlp_at = conn.NEVER
         return

@@ -1,4 +1,5 @@
-"""TCP options (RFC 9293 section 3.1, RFC 7323, RFC 2018, RFC 5482, RFC 9768).
+"""TCP options (RFC 9293 section 3.1, RFC 7323, RFC 2018, RFC 5482, RFC 7413,
+RFC 9768).
 
 `wire.tcp` hands on what others need of it.
 """
@@ -18,6 +19,7 @@ MAX_OPTIONS_LENGTH = 40
 
 EOL, NOP, MSS, WSCALE, SACK_PERMITTED, SACK, TIMESTAMPS = 0, 1, 2, 3, 4, 5, 8
 USER_TIMEOUT = 28
+FAST_OPEN = 34
 ACCECN0, ACCECN1 = 172, 174
 
 # RFC 7323 section 2.3: a larger shift count is received as this one.
@@ -25,6 +27,11 @@ MAX_WSCALE = 14
 
 # NOP, NOP, kind 8, length 10: the layout of RFC 7323 appendix A, which everybody sends.
 TIMESTAMPS_FIRST = 0x0101080A
+
+_SYN = 2
+_FAST_OPEN_LENGTHS = frozenset({2, *range(6, 19, 2)})
+"""RFC 7413 4.1.1: a cookie of 4 to 16 bytes, an even number, or none. "Options with invalid Length
+values or without the SYN flag set MUST be ignored"."""
 
 _u16 = struct.Struct("!H").unpack_from
 _two_u32 = struct.Struct("!II")
@@ -72,8 +79,11 @@ def parse_options(segment: Segment, options: memoryview) -> None:
                 segment.sack_permitted = True
         elif kind in (ACCECN0, ACCECN1):
             segment.accecn = _parse_accecn(kind, options[position + 2 : following])
-        elif kind == USER_TIMEOUT and length == 4:
-            segment.user_timeout = _seconds(_u16(options, position + 2)[0])
+        elif kind == USER_TIMEOUT:
+            if length == 4:
+                segment.user_timeout = _seconds(_u16(options, position + 2)[0])
+        elif kind == FAST_OPEN and segment.flags & _SYN and length in _FAST_OPEN_LENGTHS:
+            segment.fast_open = bytes(options[position + 2 : following])
         position = following
 
 
@@ -107,18 +117,21 @@ def pack_options(
     sack: Sequence[tuple[int, int]] = (),
     accecn: bytes = b"",
     user_timeout: float | None = None,
+    fast_open: bytes | None = None,
 ) -> bytes:
     """The options in Linux's layout: whole words, padded by leading NOPs; at most 40 bytes.
 
     `timestamps` is (TSval, TSecr). Of the `sack` blocks as many are sent, in order, as fit
     (RFC 2018 section 4) behind the others. `accecn` is what `pack_accecn` made, `user_timeout` in
-    seconds. Numbers of sequence space and of the timestamp clock may exceed 32 bits.
+    seconds, `fast_open` a cookie, or empty the request for one. Numbers of sequence space and of
+    the timestamp clock may exceed 32 bits. What does not fit the caller finds by the length.
     """
     if (
         mss is None
         and wscale is None
         and not (sack_permitted or sack or accecn)
         and user_timeout is None
+        and fast_open is None
     ):
         if timestamps is None:
             return b""
@@ -137,6 +150,9 @@ def pack_options(
         packed += struct.pack("!BBBB", NOP, WSCALE, 3, wscale)
     if user_timeout is not None:
         packed += struct.pack("!BBH", USER_TIMEOUT, 4, _user_timeout_field(user_timeout))
+    if fast_open is not None:
+        packed += bytes((NOP,)) * (-(2 + len(fast_open)) % 4)
+        packed += bytes((FAST_OPEN, 2 + len(fast_open))) + fast_open
     if accecn:
         packed += bytes((NOP,)) * (-len(accecn) % 4) + accecn
     blocks = sack[: (MAX_OPTIONS_LENGTH - len(packed) - 4) // 8]

@@ -16,6 +16,7 @@ from aiotcp.wire.options import (
     ACCECN0,
     ACCECN1,
     EOL,
+    FAST_OPEN,
     MAX_OPTIONS_LENGTH,
     MAX_WSCALE,
     MSS,
@@ -41,6 +42,7 @@ __all__ = [
     "CWR",
     "ECE",
     "EOL",
+    "FAST_OPEN",
     "FIN",
     "HEADER_LENGTH",
     "MAX_OPTIONS_LENGTH",
@@ -99,13 +101,15 @@ class Segment:
     of the IP header (RFC 3168 5: Not-ECT 0, ECT(1) 1, ECT(0) 2, CE 3), which the parser of the TCP
     header does not see. `accecn` holds the fields of an AccECN option: EE0B, ECEB and EE1B, None
     where the option leaves one out (RFC 9768 3.2.3). `user_timeout` is in seconds (RFC 5482); None
-    without that option.
+    without that option. `fast_open` is the cookie of RFC 7413, empty for the request for one, None
+    without that option or without SYN.
     """
 
     __slots__ = (
         "accecn",
         "ack",
         "ecn",
+        "fast_open",
         "flags",
         "gso_size",
         "mss",
@@ -154,6 +158,7 @@ class Segment:
         self.ecn = 0
         self.accecn: AccEcnFields | None = None
         self.user_timeout = user_timeout
+        self.fast_open: bytes | None = None
 
     @property
     def length(self) -> int:
@@ -179,6 +184,8 @@ class Segment:
             parts.append("sack=" + ",".join(f"{left}-{right}" for left, right in self.sack))
         if self.user_timeout is not None:
             parts.append(f"uto={self.user_timeout}")
+        if self.fast_open is not None:
+            parts.append(f"tfo={self.fast_open.hex() or 'request'}")
         if self.accecn is not None:
             parts.append("accecn=" + "/".join(map(str, self.accecn)))
         if self.ecn:

@@ -297,6 +297,7 @@ class Peer:
                 sack_permitted=fields.get("sack_permitted", False),
                 timestamps=ts,
                 sack=[(irs + left, irs + right) for left, right in fields.get("sack", ())],
+                fast_open=fields.get("fast_open"),
             )
         window = fields.get("window", self.window)
         if not flags & SYN:

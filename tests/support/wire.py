@@ -91,6 +91,8 @@ class Fields(TypedDict, total=False):
     ts: tuple[int, int] | Auto | None
     """TSval and TSecr; None: no timestamps; without it: as negotiated."""
     sack: Sequence[tuple[int, int]]
+    fast_open: bytes
+    """A cookie (RFC 7413), or empty: the request for one."""
     options: bytes
     """The raw bytes, whole words, instead of all of the above."""
     urgent: int

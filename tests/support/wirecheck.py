@@ -24,6 +24,7 @@ class Flow:
 
     def __init__(self, default_mss: int) -> None:
         self.default_mss = default_mss
+        """What the stack takes the peer's MSS for: more, if it knows that (RFC 7413 4.1.3)."""
         self.syn: Segment | None = None
         """The stack's."""
         self.offer: Segment | None = None
@@ -61,11 +62,13 @@ class Flow:
         """A segment on its way to the stack."""
         if segment.flags & (SYN | RST) != SYN:
             return
-        self.offers[segment.seq] = segment
+        before = self.offers.get(segment.seq)
+        if before is None or len(segment.payload) >= len(before.payload):
+            self.offers[segment.seq] = segment  # a repetition may leave out what RFC 7413 adds
         own = self.syn
         if own is None or own.flags & ACK or self.offer is not None or not segment.flags & ACK:
             return
-        if segment.ack == own.seq + 1 & 0xFFFF_FFFF:
+        if acknowledged(own, own.seq, segment.ack):
             self.offer = segment
 
     def sent(self, segment: Segment) -> Iterator[str]:
@@ -113,7 +116,9 @@ class Flow:
             if segment.tsecr:
                 yield "TSecr without ACK (RFC 7323 3.2)"
             return
-        self.offer = offer = self.offers.get(segment.ack - 1 & 0xFFFF_FFFF)
+        self.offer = offer = next(
+            (syn for seq, syn in self.offers.items() if acknowledged(syn, seq, segment.ack)), None
+        )
         if offer is None:
             yield "a SYN+ACK that answers no SYN"
             return
@@ -139,6 +144,11 @@ class Flow:
         if self.offer is None:
             return self.default_mss
         return self.default_mss if self.offer.mss is None else max(self.offer.mss, 48)
+
+
+def acknowledged(syn: Segment, seq: int, ack: int) -> bool:
+    """Whether `ack` is of the SYN with number `seq`, and perhaps of its data."""
+    return 0 < ack - seq & 0xFFFF_FFFF <= 1 + len(syn.payload)
 
 
 def ecn_faults(segment: Segment) -> Iterator[str]:

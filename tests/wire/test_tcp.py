@@ -345,3 +345,29 @@ def test_accecn_options_leave_room_for_sack_blocks_that_fit() -> None:
     assert len(packed) == 40
     assert segment(packed).sack == ((1, 2), (3, 4))
     assert segment(packed).accecn == (1, 2, None)
+
+
+@pytest.mark.req("7413-1")
+@pytest.mark.parametrize("size", range(19))
+def test_fast_open_cookies_there_and_back(size: int) -> None:
+    """RFC 7413 4.1.1: 4 to 16 bytes, an even number, or none."""
+    packed = tcp.pack_options(fast_open=bytes(range(size)))
+    assert len(packed) % 4 == 0
+    valid = size in (0, 4, 6, 8, 10, 12, 14, 16)
+    expected = bytes(range(size)) if valid else None
+    assert segment(packed, flags=SYN).fast_open == expected
+    assert segment(packed, flags=SYN | ACK).fast_open == expected
+    for flags in (0, ACK, RST, FIN | ACK):  # "without the SYN flag set MUST be ignored"
+        assert segment(packed, flags=flags).fast_open is None
+    assert segment(b"", flags=SYN).fast_open is None
+
+
+@pytest.mark.req("7413-1")
+def test_the_longest_fast_open_cookie_fits_beside_what_a_syn_offers() -> None:
+    packed = tcp.pack_options(
+        mss=1460, wscale=7, sack_permitted=True, timestamps=(1, 2), fast_open=bytes(16)
+    )
+    assert len(packed) == 40
+    read = segment(packed, flags=SYN)
+    assert (read.mss, read.wscale, read.sack_permitted) == (1460, 7, True)
+    assert (read.tsval, read.tsecr, read.fast_open) == (1, 2, bytes(16))
