@@ -91,6 +91,8 @@ class Ack(NamedTuple):
     does growing it have a meaning (RFC 9438 5.8, RFC 7661)."""
     ece: bool
     """It brought a congestion mark (ECN)."""
+    advanced: bool = True
+    """It is cumulative for some of that; False: all came out of order."""
 
 
 class Lost(NamedTuple):

@@ -64,7 +64,9 @@ class LossBased(CongestionControl):
         if rtt is not None:
             srtt = self._srtt
             self._srtt = srtt + (rtt - srtt) / 8 if srtt else rtt
-        if ack.phase is Phase.RECOVERY:
+        if ack.phase is Phase.RECOVERY or not ack.advanced:
+            # RFC 5681 3.1: a window grows for an ACK that "cumulatively acknowledges new data"; for
+            # those that tell of a hole it MUST NOT change (RFC 3042 2).
             return
         if self.cwnd < self.ssthresh:
             self._slow_start(ack)

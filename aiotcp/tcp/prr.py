@@ -34,8 +34,10 @@ class ProportionalRateReduction:
             if safe:
                 limit += mss
             count = min(self.ssthresh - in_flight, limit)
-        if not self._out and count < mss:
-            count = mss  # "Force a fast retransmit upon entering recovery"
+        if count < mss and not (self._out and in_flight):
+            # "Force a fast retransmit upon entering recovery"; and nothing that is in the network
+            # could ask for more later.
+            count = mss
         self.sndcnt = max(count, 0)
 
     def on_sent(self, size: int) -> None:

@@ -21,6 +21,7 @@ from aiotcp.tcp.newreno import NewReno, Verdict
 from aiotcp.tcp.prr import ProportionalRateReduction
 from aiotcp.tcp.rack import DUP_THRESH, Rack
 from aiotcp.tcp.repetitions import Repetitions
+from aiotcp.tcp.roundtrip import round_trip
 from aiotcp.tcp.scoreboard import Delivered
 from aiotcp.tcp.seq import unwrap
 from aiotcp.tcp.timeline import Sent
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
     from aiotcp.tcp.connection import Connection
     from aiotcp.wire.tcp import Segment
-
-_TICKS_S = 0.002
-"""How far the timestamp clock's whole milliseconds may be off for a difference of two."""
 
 
 class Recovery:
@@ -85,12 +83,16 @@ class Recovery:
         )
 
     def begins(self, phase: Phase, snd_nxt: int) -> None:
-        """A repair begins, by loss or by timeout."""
+        """A repair begins, by loss or by timeout; or goes on as another one. That is taken back
+        only if it was for nothing from the first: a report of what came twice does not tell."""
+        if self.phase is Phase.OPEN:
+            self.undo_ts = None
+            self.repetitions.begin()
+        else:
+            self.repetitions.settle()
         self.phase = phase
         self.recover = snd_nxt
         self.tlp_end = None
-        self.undo_ts = None
-        self.repetitions.begin()
 
 
 def window(conn: Connection) -> int:
@@ -114,7 +116,7 @@ def acknowledged(conn: Connection, segment: Segment, now: float) -> None:
     advanced = ack > prior_una
     oldest = board.oldest
     delivered = board.acknowledge(ack) if advanced else []
-    rtt = _round_trip(conn, segment, oldest, delivered, now) if advanced else None
+    rtt = round_trip(conn, segment, oldest, delivered, now) if advanced else None
     dsack = None
     if conn.sack_enabled:
         if segment.sack:
@@ -142,7 +144,8 @@ def acknowledged(conn: Connection, segment: Segment, now: float) -> None:
         _without_sack(conn, segment, ack - prior_una, now)
     if lost and recovery.phase is Phase.OPEN:
         # A repair that was just taken back has put into the network what it had thought lost.
-        _enter(conn, max(prior_flight, board.in_flight + lost), acked, now)
+        in_flight = max(prior_flight, board.in_flight + lost)
+        _enter(conn, conn.snd_nxt - prior_una, in_flight, acked, now)
     if recovery.tlp_end is not None and tlp.on_ack(
         conn, segment, advanced, dsack[1] if dsack is not None else None
     ):
@@ -167,9 +170,10 @@ def acknowledged(conn: Connection, segment: Segment, now: float) -> None:
                 recovery.phase if prior_phase is Phase.OPEN else prior_phase,
                 recovery.cwnd_limited,
                 conn.ecn is not None and conn.ecn.marked,
+                advanced,
             )
         )
-    if advanced and not spurious:
+    if (advanced or board.sacked_bytes) and not spurious:
         tlp.schedule(conn, now)
 
 
@@ -196,37 +200,6 @@ def _advance(conn: Connection, ack: int, rtt: float | None, now: float) -> None:
     conn.soft_error = None
 
 
-def _round_trip(
-    conn: Connection,
-    segment: Segment,
-    oldest: Sent | None,
-    delivered: Sequence[Delivered],
-    now: float,
-) -> float | None:
-    """The sample that an advancing acknowledgment gives, by Karn's rule (RFC 6298 3): none from
-    bytes that were sent more than once, unless timestamps tell which time it was."""
-    if not delivered:
-        return None
-    for record, _, _ in delivered:
-        if record.transmissions > 1:
-            if conn.ts_enabled and segment.tsecr and oldest is not None:
-                return _echoed_round_trip(conn, oldest, segment.tsecr, now)
-            return None
-    return now - delivered[-1].record.stamp.sent_at
-
-
-def _echoed_round_trip(conn: Connection, oldest: Sent, tsecr: int, now: float) -> float | None:
-    """RFC 7323 4.1, for an acknowledgment of repeated data; `oldest` was at the left edge.
-
-    Only if the echo is of its latest transmission. An earlier one reached the peer before, and
-    its acknowledgment was lost: the time since then holds our own back-off and not the path's
-    round trip, and as a sample it would feed on itself until the RTO is at its ceiling. Then
-    Karn's rule stands (RFC 6298 3), and the back-off with it (5.5, 5.7).
-    """
-    rtt = ((conn.clock(now) - tsecr) & 0xFFFF_FFFF) / 1000
-    return rtt if rtt <= now - oldest.stamp.sent_at + _TICKS_S else None
-
-
 # -- SACK ---------------------------------------------------------------------------------------
 
 
@@ -244,7 +217,7 @@ def _take_sack(
     # Nonsense is passed over: "SACK blocks must be within the window".
     fresh = [(left, right) for left, right in blocks[duplicate:] if una < left < right <= nxt]
     for left, right in sorted(fresh):
-        delivered += conn.scoreboard.sack(left, right, conn.mss // 2)
+        delivered += conn.scoreboard.sack(left, right, conn.mss // 2 + 1)
     if duplicate and first[0] < first[1]:
         conn.dsack_dups += 1
         conn.events[Event.DSACK_RECEIVED] += 1
@@ -297,7 +270,11 @@ def detect(conn: Connection, now: float) -> int:
         conn.reo_at = conn.NEVER
         return 0
     found, wait = board.overtaken(rack.xmit_ts, rack.end_seq, _patience(conn), now)
-    conn.reo_at = now + wait if wait else conn.NEVER
+    conn.reo_at = conn.NEVER
+    if wait:
+        # RFC 8985 8: "mutually exclusive"; a round trip with little variance has an RTO as short.
+        conn.reo_at = now + wait
+        conn.rexmt_at = max(conn.rexmt_at, conn.reo_at)
     if not found or (conn.pmtu.probing and mtuprobe.lost_alone(conn, found, now)):
         return 0
     return note_lost(conn, found, now)
@@ -359,12 +336,15 @@ def _without_sack(conn: Connection, segment: Segment, acked: int, now: float) ->
 # -- phases -------------------------------------------------------------------------------------
 
 
-def _enter(conn: Connection, flight: int, acked: int, now: float) -> None:
-    """Fast recovery begins with `flight` bytes in the network (RFC 6675 5 step 4)."""
+def _enter(conn: Connection, outstanding: int, in_flight: int, acked: int, now: float) -> None:
+    """Fast recovery begins (RFC 6675 5 step 4), with so many bytes sent and not acknowledged before
+    what began it, and so many of them in the network."""
     recovery, board = conn.recovery, conn.scoreboard
     recovery.begins(Phase.RECOVERY, conn.snd_nxt)
     conn.events[Event.SACK_RECOVERY] += 1
-    ecn_setup.on_loss(conn, flight, now)
+    # FlightSize is what is outstanding, less what limited transmit has added to it (RFC 5681 3.2
+    # step 2): that is what goes beyond the window.
+    ecn_setup.on_loss(conn, min(outstanding, max(conn.cc.cwnd, in_flight)), now)
     if not conn.cc.own_recovery:
         # RFC 9937 6: bytes acknowledged by what began it are still to be seen delivered; those
         # selectively acknowledged before are not.
@@ -377,12 +357,15 @@ def _enter(conn: Connection, flight: int, acked: int, now: float) -> None:
 
 def on_reordering_timer(conn: Connection, now: float) -> None:
     """RFC 8985 6.2 step 5: the window for what had been overtaken is over."""
+    in_flight = conn.scoreboard.in_flight
     conn.reo_at = conn.NEVER
-    flight = conn.scoreboard.in_flight
-    if detect(conn, now) and conn.recovery.phase is Phase.OPEN:
-        _enter(conn, flight, 0, now)
-        if conn.recovery.prr is not None:
-            conn.recovery.prr.on_ack(0, conn.scoreboard.in_flight, conn.mss, safe=False)
+    if not detect(conn, now):
+        return
+    if conn.recovery.phase is Phase.OPEN:
+        _enter(conn, conn.snd_nxt - conn.snd_una, in_flight, 0, now)
+    if conn.recovery.prr is not None:
+        conn.recovery.prr.on_ack(0, conn.scoreboard.in_flight, conn.mss, safe=False)
+    conn.rexmt_at = max(conn.rexmt_at, now + conn.rto.rto)
 
 
 def on_timeout(conn: Connection, now: float) -> None:
@@ -407,7 +390,9 @@ def on_timeout(conn: Connection, now: float) -> None:
     note_lost(conn, found, now)
     recovery.prr = None
     recovery.newreno.on_timeout(conn.snd_nxt)
-    if fresh:
+    if fresh or recovery.frto.holds_back:
+        # RFC 5682 3.1: "If the retransmission timer expires again during the execution of the [...]
+        # algorithm, the TCP sender MUST re-start the algorithm processing from step 1."
         recovery.frto.begin()
     else:
         recovery.frto.give_up()

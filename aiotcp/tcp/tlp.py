@@ -27,6 +27,7 @@ def schedule(conn: Connection, now: float) -> None:
         or recovery.phase is not Phase.OPEN
         or board.sacked_bytes
         or recovery.tlp_end is not None
+        or not recovery.tlp_rtt_taken  # it would only put off the retransmission timer
         or conn.rexmt_at == conn.NEVER
         or conn.snd_una == conn.iss  # it is the SYN+ACK's turn (RFC 7413)
     ):

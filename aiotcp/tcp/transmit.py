@@ -116,10 +116,16 @@ def _repeat(
     _send_range(conn, now, record.start, record.end, why, options, size)
     flight = board.in_flight - (0 if record.lost else length)
     board.repeated(record, conn.rates.on_sent(now, flight, length))
-    if conn.recovery.phase is not Phase.OPEN:
+    phase = conn.recovery.phase
+    if phase is not Phase.OPEN:
         first = conn.recovery.repetitions.repeated(record.start, record.end)
         if first and conn.ts_enabled:
             conn.recovery.undo_ts = conn.clock(now)
+    if phase is Phase.RECOVERY and record.start == conn.snd_una:
+        # RFC 6675 6: "a more careful variant that re-arms the RTO timer on each retransmission that
+        # is sent during recovery"; here of the first hole. Set when the flight left, it would
+        # expire before its repetition can be acknowledged where the round trip varies little.
+        conn.rexmt_at = now + conn.rto.rto
     _account(conn, length, now)
 
 
