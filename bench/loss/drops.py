@@ -7,6 +7,9 @@ aiotcp; down: aiotcp sends to the kernel; over one TUN device, with our own `Imp
 stack and the device. Beside them the kernel to the kernel, its packets dropped by the forwarder of
 make bench-loss. Seconds count from connect() until the receiver has every byte. Runs in turn, so
 that what else the machine does meets all alike.
+
+packets: of the MTU, without offload. frames: devices with offload, whose frames of up to 64 KiB are
+dropped whole, as the kernel's own filters (nftables) would see and drop them.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import socket
 import statistics
 import sys
@@ -26,9 +30,11 @@ import uvloop
 
 from aiotcp import Stack
 from aiotcp.link import network
+from aiotcp.link.base import Link, Receiver
 from aiotcp.link.impair import Impair, Netem
 from aiotcp.link.tun import Tun
 from aiotcp.options import CONGESTION_CONTROLS, Options
+from aiotcp.wire.frame import Frame
 from bench.loss.cells import MTU
 from bench.loss.endpoint import PORT
 from bench.loss.forward import enter_new_namespace
@@ -37,6 +43,42 @@ from bench.loss.live import obstacle, transfer
 HOST, STACK = "192.0.2.1/24", "192.0.2.2"
 TARGET = 0.5
 _GUARD_S = 120.0
+
+
+class _Dropper:
+    """A link that drops whole frames at random, both ways."""
+
+    def __init__(self, link: Tun, loss: float, seed: int) -> None:
+        self.link = link
+        self.mtu = link.mtu
+        self.gso_max_bytes = link.gso_max_bytes
+        self.checksum_offload = link.checksum_offload
+        self.counters: dict[str, int] = {"outbound_loss": 0, "inbound_loss": 0}
+        self._loss = loss
+        self._draw = random.Random(seed).random
+        self._receiver: Receiver | None = None
+
+    def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
+        self._receiver = receiver
+        self.flush = receiver.flush
+        self.link_lost = receiver.link_lost
+        self.link.attach(self, loop)
+
+    def send(self, frame: Frame) -> None:
+        if self._draw() < self._loss:
+            self.counters["outbound_loss"] += 1
+        else:
+            self.link.send(frame)
+
+    def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
+        if self._draw() < self._loss:
+            self.counters["inbound_loss"] += 1
+        else:
+            assert self._receiver is not None
+            self._receiver.receive(packet, vouched, gso_size)
+
+    def close(self) -> None:
+        self.link.close()
 
 
 class _Sink(asyncio.Protocol):
@@ -83,7 +125,10 @@ class _Source(asyncio.Protocol):
 async def _with_kernel(
     tun: Tun, direction: str, cc: str, loss: float, size: int, seed: int
 ) -> float:
-    link = Impair(tun, outbound=Netem(loss=loss), inbound=Netem(loss=loss), seed=seed, offload=True)
+    link: Link = _Dropper(tun, loss, seed)
+    if not tun.checksum_offload:
+        netem = Netem(loss=loss)
+        link = Impair(tun, outbound=netem, inbound=netem, seed=seed, offload=True)
     done: asyncio.Future[float] = asyncio.get_running_loop().create_future()
     options = Options(cc=cc)
     async with asyncio.timeout(_GUARD_S), Stack(link, addresses=[STACK], options=options) as stack:
@@ -100,9 +145,11 @@ async def _with_kernel(
         return (await done if direction == "up" else float(ended)) - float(began)
 
 
-def with_kernel(direction: str, cc: str, loss: float, size: int, seed: int) -> float:
+def with_kernel(
+    direction: str, cc: str, loss: float, size: int, seed: int, *, frames: bool
+) -> float:
     """Seconds of one transfer between aiotcp and the kernel; in a namespace of one's own."""
-    tun, _ = network.open_tun(host_addresses=[HOST], mtu=MTU, offload=False)
+    tun, _ = network.open_tun(host_addresses=[HOST], mtu=MTU, offload=frames)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_with_kernel(tun, direction, cc, loss, size, seed))
@@ -110,10 +157,10 @@ def with_kernel(direction: str, cc: str, loss: float, size: int, seed: int) -> f
         tun.close()
 
 
-def kernel_with_kernel(cc: str, loss: float, size: int, seed: int) -> float:
+def kernel_with_kernel(cc: str, loss: float, size: int, seed: int, *, frames: bool) -> float:
     """Seconds of one transfer from the kernel to the kernel."""
     way = {"loss": loss}
-    made = transfer("linux", cc, seed=seed, there=way, back=way, size=size)
+    made = transfer("linux", cc, seed=seed, there=way, back=way, size=size, offload=frames)
     return next(at for at, totals in made.received if sum(totals) >= size) - made.began
 
 
@@ -136,11 +183,12 @@ def _kernel(what: str, cc: str, size: int) -> None:
     print(json.dumps([began, ended]))
 
 
-def report(cc: str, found: dict[str, list[float]], size: int) -> list[dict[str, Any]]:
+def report(cc: str, unit: str, found: dict[str, list[float]], size: int) -> list[dict[str, Any]]:
     speed = {name: size / 1e6 / statistics.median(each) for name, each in found.items()}
     return [
         {
             "cc": cc,
+            "dropped": unit,
             "path": name,
             "mb_s": speed[name],
             "lowest_mb_s": size / 1e6 / max(each),
@@ -167,29 +215,38 @@ def main(words: Sequence[str]) -> int:
         return 1
     size = round(chosen.mib * (1 << 20))
     algorithms = [cc for cc in chosen.only.split(",") if cc in CONGESTION_CONTROLS]
-    found: dict[str, dict[str, list[float]]] = {
-        cc: {"kernel to kernel": [], "up": [], "down": []} for cc in algorithms
+    found: dict[tuple[str, str], dict[str, list[float]]] = {
+        (cc, unit): {"kernel to kernel": [], "up": [], "down": []}
+        for unit in ("packets", "frames")
+        for cc in algorithms
     }
     enter_new_namespace()
     for seed in range(chosen.runs):
-        for cc, by_path in found.items():
-            by_path["kernel to kernel"].append(kernel_with_kernel(cc, chosen.loss, size, seed))
+        for (cc, unit), by_path in found.items():
+            frames = unit == "frames"
+            by_path["kernel to kernel"].append(
+                kernel_with_kernel(cc, chosen.loss, size, seed, frames=frames)
+            )
             for direction in ("up", "down"):
-                by_path[direction].append(with_kernel(direction, cc, chosen.loss, size, seed))
-    rows = [each for cc, by_path in found.items() for each in report(cc, by_path, size)]
+                by_path[direction].append(
+                    with_kernel(direction, cc, chosen.loss, size, seed, frames=frames)
+                )
+    rows = [
+        each for (cc, unit), by_path in found.items() for each in report(cc, unit, by_path, size)
+    ]
     if chosen.json:
         print(json.dumps(rows, indent=2))
         return 0
     print(
         f"{chosen.mib:g} MiB, {chosen.loss:.1%} of packets dropped each way, {chosen.runs} runs\n\n"
-        f"{'':8}{'':20}{'MB/s':>8}{'lowest':>8}{'of kernel':>11}{'target':>9}"
+        f"{'':8}{'':10}{'':20}{'MB/s':>8}{'lowest':>8}{'of kernel':>11}{'target':>9}"
     )
     for row in rows:
         mine = row["path"] != "kernel to kernel"
         mark = "!" if mine and row["of_kernel"] < TARGET else " "
         goal = f">={TARGET:.2f}" if mine else ""
         print(
-            f"{row['cc']:8}{row['path']:20}{row['mb_s']:8.1f}{row['lowest_mb_s']:8.1f}"
+            f"{row['cc']:8}{row['dropped']:10}{row['path']:20}{row['mb_s']:8.1f}{row['lowest_mb_s']:8.1f}"
             f"{row['of_kernel']:10.2f}{mark}{goal:>9}"
         )
     return 0

@@ -46,8 +46,10 @@ def kernel_knows(algorithm: str) -> bool:
 class LivePath:
     """The forwarder's process; `stop` gives what it saw."""
 
-    def __init__(self, seed: int, there: dict[str, Any], back: dict[str, Any]) -> None:
-        keywords = json.dumps({"seed": seed, "there": there, "back": back})
+    def __init__(
+        self, seed: int, there: dict[str, Any], back: dict[str, Any], offload: bool = False
+    ) -> None:
+        keywords = json.dumps({"seed": seed, "there": there, "back": back, "offload": offload})
         self._process = _python("bench.loss.forward", keywords)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -111,9 +113,10 @@ def transfer(
     flows: int = 1,
     seconds: float = 0.0,
     size: int = 0,
+    offload: bool = False,
 ) -> Transfer:
     """One transfer for `seconds`, or of `size` bytes in each flow, over the path described."""
-    path = LivePath(seed, there, back)
+    path = LivePath(seed, there, back, offload)
     started: list[subprocess.Popen[str]] = []
     try:
         sink = path.start("far", "sink", str(flows))
