@@ -114,6 +114,63 @@ MUTATIONS: tuple[Mutation, ...] = (
         "            self.ended = True\n            return Drop.TIME_WAIT_RST",
         (f"{T}/test_timewait.py",),
     ),
+    # -- loss recovery ----------------------------------------------------------------------------
+    Mutation(
+        "6675",
+        "what is selectively acknowledged counts as in the network",
+        f"{TCP}/scoreboard.py",
+        "self.in_flight -= size\n                record.sacked = True",
+        "pass\n                record.sacked = True",
+        (f"{T}/test_scoreboard.py",),
+    ),
+    Mutation(
+        "6675",
+        "what has arrived is repeated all the same",
+        f"{TCP}/scoreboard.py",
+        "if record.lost:\n                    record.lost = False",
+        "if record.lost:\n                    pass",
+        (f"{T}/test_scoreboard.py",),
+    ),
+    Mutation(
+        "8985",
+        "reordering is never noticed",
+        f"{TCP}/rack.py",
+        "            self.reordering_seen = True\n",
+        "            pass\n",
+        (f"{T}/test_rack.py",),
+    ),
+    Mutation(
+        "8985",
+        "the reordering window does not grow with D-SACK",
+        f"{TCP}/rack.py",
+        "            self._mult += 1\n",
+        "",
+        (f"{T}/test_rack.py",),
+    ),
+    Mutation(
+        "9937",
+        "no proportion: recovery sends as much as arrives",
+        f"{TCP}/prr.py",
+        "target = -(-self._delivered * self.ssthresh // self._recover_fs)  # rounded up",
+        "target = self._delivered",
+        (f"{T}/test_prr.py",),
+    ),
+    Mutation(
+        "9937",
+        "no reduction bound",
+        f"{TCP}/prr.py",
+        "count = min(self.ssthresh - in_flight, limit)",
+        "count = self.ssthresh - in_flight",
+        (f"{T}/test_prr.py",),
+    ),
+    Mutation(
+        "5682",
+        "no timeout counts as spurious",
+        f"{TCP}/frto.py",
+        "return reached is not None and reached <= self._recovery_point",
+        "return False",
+        (f"{T}/test_frto.py",),
+    ),
     # -- congestion control -------------------------------------------------------------------
     Mutation(
         "9438",
@@ -218,7 +275,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         f"{TCP}/ecn.py",
         "            flags |= CWR\n",
         "",
-        (f"{T}/test_ecn.py",),
+        (f"{T}/test_ecn_sender.py",),
     ),
     Mutation(
         "3168",
@@ -226,7 +283,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         f"{TCP}/ecn.py",
         "        if ack <= self._recover:\n            return False\n",
         "",
-        (f"{T}/test_ecn.py",),
+        (f"{T}/test_ecn_sender.py",),
     ),
     # -- paths ------------------------------------------------------------------------------------
     Mutation(

@@ -377,3 +377,30 @@ async def test_a_report_that_is_late_bounds_the_search() -> None:
         await peer.sees_nothing()
         peer.sends(ACK, ack=seen[-1].end)
         assert sizes(await writes(peer, app)) == {1200}
+
+
+# -- reports that say little or too much ----------------------------------------------------------
+
+
+@pytest.mark.req("1191-1")
+async def test_a_router_that_does_not_tell_its_mtu_is_taken_for_the_next_plateau() -> None:
+    """RFC 1191 7.1: 1492 is what comes below 1500."""
+    async with Peer() as peer:
+        app = await peer.connects()
+        seen = await writes(peer, app)
+        too_big(peer, seen[0], 0)
+        again = await peer.sees_all()
+        assert again[0].segment.seq == seen[0].segment.seq
+        assert len(again[0].packet) == 1492
+        peer.sends(ACK, ack=seen[-1].end)
+
+
+async def test_an_ipv6_router_can_not_ask_for_less_than_1280() -> None:
+    """RFC 8201 4: such a report is discarded."""
+    async with Peer(ipv6=True) as peer:
+        app = await peer.connects()
+        seen = await writes(peer, app, size=1440)
+        too_big(peer, seen[0], 1279)
+        await peer.sees_nothing()
+        assert peer.stack.counters.dropped[Drop.ICMP_MTU] == 1
+        peer.sends(ACK, ack=seen[-1].end)
