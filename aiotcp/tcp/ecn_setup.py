@@ -200,6 +200,16 @@ def on_loss(conn: Connection, flight: int, now: float) -> None:
         ecn.reduced(conn.snd_nxt)
 
 
+def on_spurious(conn: Connection, now: float) -> None:
+    """The latest reduction was for nothing, and so to be taken back. "This is unless the acceptable
+    ACK signals congestion through the ECN-Echo flag" (RFC 4015 3.2, step 9)."""
+    flight = conn.scoreboard.in_flight
+    if conn.ecn is not None and conn.ecn.marked:
+        conn.cc.on_recovered(flight, now)
+    else:
+        conn.cc.undo(flight, now)
+
+
 def on_syn(conn: Connection, segment: Segment) -> None:
     """A SYN+ACK in a synchronized state: the ACK that we answered it with was lost."""
     if (

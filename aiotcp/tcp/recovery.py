@@ -476,4 +476,4 @@ def _undo(conn: Connection, now: float, event: Event) -> None:
     recovery.undo_ts = None
     recovery.spurious += 1
     conn.events[event] += 1
-    conn.cc.undo(conn.scoreboard.in_flight, now)
+    ecn_setup.on_spurious(conn, now)

@@ -48,6 +48,24 @@ async def test_an_echo_halves_the_window_once_and_is_answered_by_cwr() -> None:
         assert window(peer) == 2
 
 
+@pytest.mark.req("5682-2", "3168-4")
+@pytest.mark.parametrize("marked", [True, False])
+async def test_a_spurious_timeout_is_not_taken_back_against_a_mark(marked: bool) -> None:
+    """RFC 4015 3.2 step 9: with ECN-Echo in the acceptable ACK the sender "MUST refrain from
+    reversing congestion control state"."""
+    async with Peer() as peer:
+        await sending(peer, flight=10)
+        peer.sends(ACK, ack=at(1))
+        await peer.sees_all()
+        before = window(peer)
+        await peer.sees(ACK, seq=at(1), length=MSS, why="rto_retransmit", within=1)
+        peer.sends(ACK, ack=at(2))  # F-RTO: the originals were late
+        await peer.sees_all()
+        peer.sends(ACK | (ECE if marked else 0), ack=at(3))
+        await peer.sees_all()
+        assert (window(peer) < before // 2) == marked
+
+
 @pytest.mark.req("3168-4")
 async def test_cwr_goes_with_the_first_segment_of_a_frame() -> None:
     async with Peer(offload=True) as peer:
