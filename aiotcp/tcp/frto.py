@@ -33,10 +33,6 @@ class Frto:
         """Nothing but the first segment is to be repeated yet."""
         return self.step is not Step.OFF
 
-    @property
-    def wants_new(self) -> bool:
-        return self.step is Step.SENDING_NEW
-
     def sends_nothing(self, snd_nxt: int) -> bool:
         """Step 2b's "not able to transmit any previously unsent data"."""
         return self.step is Step.SENDING_NEW and snd_nxt <= self._recovery_point
