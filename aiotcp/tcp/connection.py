@@ -257,10 +257,10 @@ class Connection(Tcb):
         self._life = None
         self.ended = True
         self.error = error
-        self.rexmt_at = self.tlp_at = self.reo_at = self.pace_at = self.NEVER
-        self.orphan_until = self.NEVER
+        self.rexmt_at = self.tlp_at = self.reo_at = self.pace_at = self.orphan_until = self.NEVER
         self.sending.discard_to(self.sending.end)
         self.scoreboard = Scoreboard()
+        self.reassembly.clear()
 
     def _enter(self, state: State) -> None:
         before, self.state = self.state, state

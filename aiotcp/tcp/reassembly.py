@@ -130,6 +130,12 @@ class Reassembly:
             self._recent.clear()
         return rcv_nxt
 
+    def clear(self) -> None:
+        """Nothing held will have its turn any more."""
+        for items in (self._runs, self._starts, self._recent):
+            items.clear()
+        self.cost = self.held_bytes = 0
+
     def ranges(self) -> list[tuple[int, int]]:
         """The contiguous ranges held, in sequence order."""
         return [(run.start, run.end) for run in self._runs]

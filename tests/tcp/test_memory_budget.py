@@ -169,3 +169,15 @@ async def test_under_pressure_little_is_accepted_for_sending() -> None:
         assert second.conn.send_space == 256 * 1024 - LEAST_SEND_BYTES
         second.abort()
         await other.sees(RST | ACK)
+
+
+@pytest.mark.req("X-5")
+async def test_a_connection_that_was_reset_keeps_nothing_that_can_have_no_turn() -> None:
+    """A program may hold on to its transport, and so to the connection, for long."""
+    async with Peer() as peer:
+        app = await peer.connects()
+        peer.sends(ACK, data=bytes(1000), seq=5001)
+        await peer.sees(ACK, ack=1, why="ack_out_of_order")
+        peer.sends(RST, seq=1)
+        await peer.sees_nothing()
+        assert app.conn.reassembly.cost == 0
