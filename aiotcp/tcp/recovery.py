@@ -277,6 +277,9 @@ def detect(conn: Connection, now: float) -> int:
         conn.rexmt_at = max(conn.rexmt_at, conn.reo_at)
     if not found or (conn.pmtu.probing and mtuprobe.lost_alone(conn, found, now)):
         return 0
+    if board.oldest is found[0]:
+        # What F-RTO waits for has not arrived, and what left after it has: that loss was real.
+        conn.recovery.frto.give_up()
     return note_lost(conn, found, now)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from aiotcp.wire.tcp import ACK
+from aiotcp.wire.tcp import ACK, PSH
 from tests.support.conversation import Peer
-from tests.support.losses import MSS, RTT, acks, at, flight, row, sent
+from tests.support.losses import MSS, RTT, acks, at, flight, opened, row, sent
 
 FAST, RTO = "fast_retransmit", "rto_retransmit"
 
@@ -141,3 +141,21 @@ async def test_the_echo_of_the_first_transmission_takes_it_back(early: bool) -> 
         await peer.wait(0.01 if early else RTT)
         acks(peer, 10, ts=(peer.tsval, echo))
         assert (row(peer).ssthresh_bytes is None) == early
+
+
+@pytest.mark.req("5682-1", "8985-1")
+async def test_it_does_not_wait_for_a_repetition_that_is_lost() -> None:
+    """The network was broken. What is written after that arrives, and the repetition, which left
+    before, has not: it goes again at once and not with the next timeout."""
+    async with Peer() as peer:
+        app = await opened(peer)
+        app.write(b"first ")
+        for _ in range(4):
+            await peer.sees(ACK | PSH, seq=1, length=6, within=3)
+        await peer.wait(0.5)
+        app.write(b"second")
+        await peer.sees(ACK | PSH, seq=7, length=6, why="new_data")
+        await peer.wait(RTT)
+        peer.sends(ACK, ack=1, sack=[(7, 13)])
+        await peer.sees(ACK, seq=1, length=6, why=RTO, within=RTT / 4 + 0.001)
+        peer.sends(ACK, ack=13)
