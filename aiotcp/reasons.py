@@ -94,7 +94,6 @@ class Drop(StrEnum):
     TCP_NO_CONNECTION = "tcp_no_connection"
     TCP_RST_NO_CONNECTION = "tcp_rst_no_connection"
     TCP_RST_RATE_LIMIT = "tcp_rst_rate_limit"
-    TCP_SYN_BROADCAST = "tcp_syn_broadcast"
     # LISTEN and half-open.
     LISTEN_RST = "listen_rst"
     LISTEN_ACK = "listen_ack"

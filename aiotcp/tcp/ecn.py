@@ -75,6 +75,10 @@ class Reaction:
         what that brought about is answered, until more is acknowledged."""
         self._recover = snd_nxt
 
+    def unreduced(self, snd_una: int) -> None:
+        """The latest reduction was taken back: it answers nothing any more."""
+        self._recover = min(self._recover, snd_una)
+
     def answered_up_to(self, snd_una: int) -> bool:
         """Whether the window was reduced for what is outstanding from `snd_una` on."""
         return snd_una < self._recover

@@ -204,10 +204,13 @@ def on_spurious(conn: Connection, now: float) -> None:
     """The latest reduction was for nothing, and so to be taken back. "This is unless the acceptable
     ACK signals congestion through the ECN-Echo flag" (RFC 4015 3.2, step 9)."""
     flight = conn.scoreboard.in_flight
-    if conn.ecn is not None and conn.ecn.marked:
+    ecn = conn.ecn
+    if ecn is not None and ecn.marked:
         conn.cc.on_recovered(flight, now)
-    else:
-        conn.cc.undo(flight, now)
+        return
+    conn.cc.undo(flight, now)
+    if ecn is not None:
+        ecn.unreduced(conn.snd_una)
 
 
 def on_syn(conn: Connection, segment: Segment) -> None:

@@ -56,10 +56,10 @@ def output(conn: Connection, now: float) -> None:
         transmit.tail_loss_probe(conn, now)
     if conn.unsent > 0:
         transmit.send_new(conn, now)
-        if conn.cork is not None and conn.unsent <= 0:
-            conn.cork.emptied()
     else:
         transmit.note_app_limited(conn)
+    if conn.cork is not None and conn.unsent <= 0:
+        conn.cork.emptied()
     if conn.recovery.frto.sends_nothing(conn.snd_nxt):
         conn.recovery.frto.give_up()
         transmit.retransmit(conn, now)

@@ -46,6 +46,22 @@ def test_flushing_nothing_does_nothing() -> None:
 # -- cork --------------------------------------------------------------------------------------
 
 
+@pytest.mark.req("8985-7")
+async def test_a_loss_probe_that_takes_what_is_held_leaves_the_cork_in() -> None:
+    async with Peer() as peer:
+        app = await peer.connects(mss=MSS, sack=True)
+        app.write(bytes(2 * MSS))
+        assert len(await peer.sees_all()) == 2
+        cork(app)
+        app.write(b"held")
+        await peer.sees(ACK | PSH, data=b"held", why="tail_loss_probe", within=0.19)
+        peer.sends(ACK, ack=2 * MSS + 5)
+        await peer.sees_nothing(for_s=0.2)
+        app.write(b"held again")
+        await peer.sees_nothing(for_s=0.19)
+        await peer.sees(ACK | PSH, data=b"held again", after=0.01)
+
+
 async def test_pieces_wait_until_the_cork_is_out() -> None:
     async with Peer() as peer:
         app = await peer.connects(mss=MSS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aiotcp.options import Options
-from aiotcp.tcp.ecn import SUSPICIOUS_ROUNDS
+from aiotcp.tcp.ecn import SUSPICIOUS_ROUNDS, Reaction
 from aiotcp.wire.tcp import ACK, CWR, ECE
 from tests.support.conversation import App, Peer
 from tests.tcp.test_ecn import ECT_0, MSS, NOT_ECT, PASSIVE, agreed, at
@@ -64,6 +64,17 @@ async def test_a_spurious_timeout_is_not_taken_back_against_a_mark(marked: bool)
         peer.sends(ACK | (ECE if marked else 0), ack=at(3))
         await peer.sees_all()
         assert (window(peer) < before // 2) == marked
+
+
+@pytest.mark.req("3168-4")
+@pytest.mark.parametrize("taken_back", [True, False])
+def test_a_reduction_that_was_taken_back_answers_no_mark(taken_back: bool) -> None:
+    reaction = Reaction(0, ect=True)
+    assert not reaction.react(10, marked=False, acked=10)
+    reaction.reduced(100)
+    if taken_back:
+        reaction.unreduced(50)
+    assert reaction.react(60, marked=True, acked=10) == taken_back
 
 
 @pytest.mark.req("3168-4")
