@@ -94,7 +94,24 @@ async def test_losses_and_their_repair() -> None:
         assert counted(peer, before) == {
             **{"TcpInSegs": 2, "TcpOutSegs": 5, "TcpRetransSegs": 2},
             **{"TCPSackRecovery": 1, "TCPFastRetrans": 1, "TCPSlowStartRetrans": 1},
-            **{"TCPTimeouts": 1, "TCPDSACKRecv": 1, "TCPDSACKUndo": 1},
+            **{"TCPTimeouts": 1, "TCPDSACKRecv": 1},
+        }
+
+
+async def test_a_repair_that_was_for_nothing() -> None:
+    async with Peer() as peer:
+        app = await peer.connects(mss=1000, sack=True)
+        before = peer.stack.nstat()
+        app.write(b"y" * 3000)
+        for _ in range(3):
+            await peer.sees(ACK, length=1000)
+        peer.sends(ACK, ack=1, sack=[(1001, 3001)])
+        await peer.sees(ACK, seq=1, length=1000, why="fast_retransmit")
+        peer.sends(ACK, ack=3001, sack=[(1, 1001)])
+        assert counted(peer, before) == {
+            **{"TcpInSegs": 2, "TcpOutSegs": 4, "TcpRetransSegs": 1},
+            **{"TCPSackRecovery": 1, "TCPFastRetrans": 1},
+            **{"TCPDSACKRecv": 1, "TCPDSACKUndo": 1},
         }
 
 
