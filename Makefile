@@ -33,7 +33,7 @@ test: $(DEV)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 conformance: $(DEV)
-	$(BIN)/python -m pytest --conformance docs/conformance.md $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --conformance=docs/conformance.md $(PYTEST_ARGS)
 
 docs: $(RUN)
 	$(BIN)/python bin/options_doc.py docs/options.md

@@ -171,6 +171,30 @@ MUTATIONS: tuple[Mutation, ...] = (
         "return False",
         (f"{T}/test_frto.py",),
     ),
+    Mutation(
+        "4015",
+        "a spurious repair is not taken back",
+        f"{TCP}/ecn_setup.py",
+        "    conn.cc.undo(flight, now)\n",
+        "",
+        (f"{T}/test_undo.py",),
+    ),
+    Mutation(
+        "7413",
+        "a cookie opens whoever made it",
+        f"{TCP}/fastopen.py",
+        "if compare_digest(make(key, client, server), cookie):",
+        "if len(cookie) == COOKIE_BYTES:",
+        (f"{T}/test_fastopen.py", f"{T}/test_fastopen_trouble.py"),
+    ),
+    Mutation(
+        "9768",
+        "marks that the peer has counted are not seen",
+        f"{TCP}/accecn.py",
+        "marks = (ace - FIRST_CEP - self.delivered_ce) & 7",
+        "marks = 0",
+        (f"{T}/test_accecn.py", f"{T}/test_accecn_counters.py"),
+    ),
     # -- congestion control -------------------------------------------------------------------
     Mutation(
         "9438",
