@@ -20,6 +20,7 @@ from aiotcp.nstat import nstat
 from aiotcp.options import Options
 from aiotcp.reasons import Why
 from aiotcp.tcp.connection import Connection, Endpoint, State, User
+from aiotcp.tcp.controls import try_control
 from aiotcp.tcp.fastopen_setup import Asking
 from aiotcp.tcp.isn import initial_sequence_number
 from aiotcp.tcp.listener import Listener
@@ -64,7 +65,8 @@ class PacketStack(Engine):
         Raises OSError: ENETUNREACH for a destination that no connection can have or that no
         address of the stack can reach, EADDRNOTAVAIL for a `local` that is not the stack's or
         when no port is free, EADDRINUSE for a local port in use towards this destination or
-        by a listener; OverflowError for a port that there can't be.
+        by a listener; OverflowError for a port that there can't be; and what an `Options.cc` of
+        one's own raises when it is made.
         """
         self._check_open()
         destination = pack(remote.host)
@@ -75,6 +77,7 @@ class PacketStack(Engine):
             _check_port("bind", local.port)
         if not remote.port:
             raise address_not_available(str(remote))
+        try_control((options or self.options).cc, self.clock())
         source = self._source(destination, local)
         port = self._local_port(source, local.port if local else 0, destination, remote.port)
         key = flow_key(source, port, destination, remote.port)
@@ -133,10 +136,12 @@ class PacketStack(Engine):
         """Take connections to `local`; port 0 picks a free one, a wildcard host means all of its
         family. `accept` is called with each connection once it is established, outside the engine.
 
-        Raises OSError: EADDRINUSE, EADDRNOTAVAIL; OverflowError for a port that there can't be.
+        Raises OSError: EADDRINUSE, EADDRNOTAVAIL; OverflowError for a port that there can't be; and
+        what an `Options.cc` of one's own raises when it is made.
         """
         self._check_open()
         _check_port("bind", local.port)
+        try_control((options or self.options).cc, self.clock())
         address = pack(local.host)
         if any(address):
             self.addresses.require(address)

@@ -103,3 +103,21 @@ async def test_what_is_wrong_is_said_before_anything_is_sent(
         await pair.here.start_server(lambda reader, writer: None, HERE, 80, options=options)
     assert pair.here.counters.packets_sent == 0
     assert not pair.here.connections()
+
+
+async def test_a_control_that_cannot_be_made_is_told_to_who_chose_it(pair: Pair) -> None:
+    """Not to the link, when the handshake is complete and nobody can catch it."""
+
+    def broken(start: object) -> None:
+        raise RuntimeError("no such thing")
+
+    def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        pass
+
+    await pair.there.start_server(hold, THERE, 7)
+    with pytest.raises(RuntimeError, match="no such thing"):
+        await pair.here.open_connection(THERE, 7, options={"cc": broken})
+    with pytest.raises(TypeError, match="no CongestionControl"):
+        await pair.here.open_connection(THERE, 7, options={"cc": lambda start: 10})
+    with pytest.raises(RuntimeError, match="no such thing"):
+        await pair.there.start_server(hold, THERE, 8, options={"cc": broken})

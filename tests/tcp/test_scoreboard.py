@@ -80,6 +80,19 @@ def test_what_was_sacked_is_not_delivered_twice() -> None:
     assert (scoreboard.in_flight, scoreboard.sacked_bytes) == (0, 0)
 
 
+@pytest.mark.req("6675-7")
+def test_what_arrived_after_all_is_not_repeated() -> None:
+    scoreboard = board(0, 100, 200, 300)
+    scoreboard.mark_lost(200)
+    scoreboard.sack(0, 100)
+    first = scoreboard.first_lost()
+    assert first is not None
+    assert first.start == 100
+    scoreboard.sack(100, 200)
+    assert scoreboard.first_lost() is None
+    assert scoreboard.lost_bytes == 0
+
+
 @pytest.mark.req("2018-6")
 def test_what_a_peer_has_thrown_away_is_in_the_network_again() -> None:
     scoreboard = board(0, 100, 200, 300)
