@@ -87,6 +87,7 @@ async def stack_on_tun(side: Side, mtu: int, offload: bool) -> AsyncIterator[tup
         yield stack, tun
 
 
+@pytest.mark.req("X-6")
 @both_versions
 @with_and_without_offload
 @pytest.mark.parametrize("mtu", [1500, 9000])

@@ -24,6 +24,7 @@ async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     writer.close()
 
 
+@pytest.mark.req("X-6")
 @both_versions
 async def test_open_passive(side: Side) -> None:
     async with world(side) as w:
@@ -44,6 +45,7 @@ async def test_open_passive(side: Side) -> None:
         assert (info.local.host, info.local.port) == (side.stack, 7)
 
 
+@pytest.mark.req("X-6")
 @both_versions
 async def test_open_active(side: Side) -> None:
     async with world(side) as w:

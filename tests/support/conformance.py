@@ -1,6 +1,6 @@
 """docs/conformance.md: each requirement, the tests that carry its id, and how they ended.
 
-    pytest --conformance docs/conformance.md
+    pytest --conformance=docs/conformance.md
 
 The requirements are those of docs/requirements.toml; a test claims one by
 `@pytest.mark.req("MUST-13")`. An id that no requirement has is an error.
@@ -27,7 +27,8 @@ test carries are not claimed, whatever the code does.
 
 
 def requirements() -> list[dict[str, str]]:
-    """Tables of id, section, priority and text, in the order of the file."""
+    """Tables of id, section, priority, text and, where nothing shows it, the reason for that; in the
+    order of the file."""
     with REQUIREMENTS.open("rb") as file:
         rows: list[dict[str, str]] = tomllib.load(file)["requirement"]
     return rows
@@ -89,9 +90,11 @@ class Conformance:
             tests = "<br>".join(
                 f"`{name.removeprefix('tests/')}`" for name in sorted(self._tests[row["id"]])
             )
+            status = self._status(row["id"])
+            if status == "no test" and "reason" in row:
+                status += f": {row['reason']}"
             lines.append(
-                f"| {row['id']} | {row['priority']} | {row['text']} | {tests} |"
-                f" {self._status(row['id'])} |"
+                f"| {row['id']} | {row['priority']} | {row['text']} | {tests} | {status} |"
             )
         return "\n".join(lines) + "\n"
 
