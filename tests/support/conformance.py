@@ -27,8 +27,8 @@ test carries are not claimed, whatever the code does.
 
 
 def requirements() -> list[dict[str, str]]:
-    """Tables of id, section, priority, text and, where nothing shows it, the reason for that; in the
-    order of the file."""
+    """Tables of id, section, priority, text and, where nothing shows one, the reason for that; in
+    the order of the file."""
     with REQUIREMENTS.open("rb") as file:
         rows: list[dict[str, str]] = tomllib.load(file)["requirement"]
     return rows
