@@ -61,9 +61,9 @@ def test_both_ways_at_five_percent_loss(seed: int) -> None:
     for talker in (client, server):
         # Four losses in a row, each of the segment sent at the timeout before, and a few more.
         assert talker.longest_silence_s < 10
-        # Seven percent on the average. Beside what was lost: what a repetition has overtaken, which
-        # PAWS drops for its older timestamp (RFC 7323 5.3).
-        assert talker.connection.total_retransmitted < size // 4
+        # Seven percent on the average, 18 the most of 50 seeds. Beside what was lost: what a
+        # repetition has overtaken, which PAWS drops for its older timestamp (RFC 7323 5.3).
+        assert talker.connection.total_retransmitted < size // 5
 
 
 @pytest.mark.req("X-3", "MUST-2", "MUST-3", "SHLD-14", "MUST-16", "MUST-61", "MUST-65")
