@@ -6,8 +6,6 @@ the repetition was for nothing.
 
 from __future__ import annotations
 
-from collections import deque
-
 _REMEMBERED = 256
 """Repetitions: with more than so many in one repair, it is not taken back."""
 
@@ -18,7 +16,7 @@ class Repetitions:
     __slots__ = ("_fresh", "_open", "_ranges", "_repair", "_spoiled")
 
     def __init__(self) -> None:
-        self._ranges: deque[tuple[int, int, int]] = deque()  # start, end, repair
+        self._ranges: list[tuple[int, int, int]] = []  # start, end, repair
         self._repair = 0
         self._open = 0  # how many of the latest repair were not reported as duplicates
         self._spoiled = True  # nothing is to be concluded
@@ -42,12 +40,12 @@ class Repetitions:
 
     def _forget(self) -> None:
         while len(self._ranges) > _REMEMBERED:
-            if self._ranges.popleft()[2] == self._repair:
+            if self._ranges.pop(0)[2] == self._repair:
                 self._spoiled = True
 
     def got_twice(self, left: int, right: int) -> bool:
         """A D-SACK of [left, right): whether it is of anything that was repeated."""
-        kept: deque[tuple[int, int, int]] = deque()
+        kept: list[tuple[int, int, int]] = []
         found = False
         for start, end, repair in self._ranges:
             if start < right and left < end:
