@@ -1,5 +1,6 @@
 # make demo   a web page on our own TCP, fetched by curl through a TUN device
 # make test   the tests; those that need a TUN device are skipped where there is none to have
+# make test-integration   uvicorn, aiohttp, Redis and others, unmodified, over a TUN device
 # make conformance   the same, and writes docs/conformance.md from what they show
 # make docs   docs/options.md and docs/counters.md, from the code
 # make soak   two stacks over a bad network, 100 MiB each way in each of 50 seeds (half an hour of CPU)
@@ -22,8 +23,9 @@ LOSS_ARGS ?=
 BIN := .venv/bin
 RUN := .venv/.installed
 DEV := .venv/.installed-dev
+INTEGRATION := .venv/.installed-integration
 
-.PHONY: demo test conformance docs soak random-links mutations lint bench bench-loss bench-live-loss bench-memory bench-synflood venv clean
+.PHONY: demo test test-integration conformance docs soak random-links mutations lint bench bench-loss bench-live-loss bench-memory bench-synflood venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUN)
@@ -31,6 +33,9 @@ demo: $(RUN)
 
 test: $(DEV)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-integration: $(INTEGRATION)
+	$(BIN)/python -m pytest -m integration tests/integration $(PYTEST_ARGS)
 
 conformance: $(DEV)
 	$(BIN)/python -m pytest --conformance=docs/conformance.md $(PYTEST_ARGS)
@@ -88,3 +93,7 @@ $(RUN): pyproject.toml .venv/pyvenv.cfg
 $(DEV): pyproject.toml .venv/pyvenv.cfg
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(RUN)
+
+$(INTEGRATION): pyproject.toml .venv/pyvenv.cfg
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,integration]'
+	@touch $@ $(DEV) $(RUN)

@@ -1,8 +1,8 @@
 """What every test stands on: a loop on virtual time, and nothing left behind.
 
 A coroutine test runs on :class:`aiotcp.sim.VirtualLoop`. Tests that need real file descriptors run
-once on asyncio's loop and once on uvloop: everything below tests/live, and whatever carries
-``@pytest.mark.real_loop``. A test chooses exactly with pytest-asyncio's own
+once on asyncio's loop and once on uvloop: everything below tests/live and tests/integration, and
+whatever carries ``@pytest.mark.real_loop``. A test chooses exactly with pytest-asyncio's own
 ``@pytest.mark.asyncio(loop_factories=["uvloop"])``. A test that is not a coroutine takes the
 fixture ``loop_factory`` (both real loops).
 
@@ -74,8 +74,8 @@ def pytest_asyncio_loop_factories(
     chosen = item.get_closest_marker("asyncio")
     if chosen is not None and chosen.kwargs.get("loop_factories"):
         return VIRTUAL | REAL
-    live = config.rootpath / "tests" / "live"
-    if item.get_closest_marker("real_loop") is not None or live in item.path.parents:
+    real = [config.rootpath / "tests" / name for name in ("live", "integration")]
+    if item.get_closest_marker("real_loop") or any(map(item.path.is_relative_to, real)):
         return REAL
     return VIRTUAL
 

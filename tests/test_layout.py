@@ -38,6 +38,7 @@ for part in ON_TOP:
     MAY_IMPORT[part] = MAY_IMPORT["transport"] | ON_TOP
 MAY_IMPORT["sim"] = MAY_IMPORT["streams"]
 MAY_IMPORT["serve"] = MAY_IMPORT["streams"]
+MAY_IMPORT["contrib"] = MAY_IMPORT["streams"]
 MAY_IMPORT["__init__"] = MAY_IMPORT["streams"]
 
 # The core's algorithms take numbers and return numbers; they know each other, and nothing else of
@@ -127,6 +128,21 @@ def test_algorithms_stand_alone_and_are_short(path: Path) -> None:
     assert not {name.rpartition(".")[2] for name in others} - ALGORITHMS - STRUCTURES
     lines = len(path.read_text().splitlines())
     assert lines <= (200 if path.stem in ALGORITHMS else 300)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if part_of(dotted(path)) == "contrib"], ids=dotted
+)
+def test_adapters_are_short(path: Path) -> None:
+    """Under 40 lines, without imports, docstrings and what is empty."""
+    text = path.read_text()
+    lines = {number for number, line in enumerate(text.splitlines(), 1) if line.strip()}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import | ast.ImportFrom) or (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        ):
+            lines.difference_update(range(node.lineno, (node.end_lineno or 0) + 1))
+    assert len(lines) < 40
 
 
 @pytest.mark.parametrize("path", MODULES, ids=dotted)
