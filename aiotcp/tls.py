@@ -2,15 +2,21 @@
 
 The stack knows nothing of TLS. `SSLProtocol` is an ordinary buffered protocol below, which it feeds
 from its buffer, and gives the application a transport above.
+
+The environment variable SSLKEYLOGFILE is honoured as by `ssl.create_default_context()`, for every
+context: one that has no `keylog_filename` yet gets it at its first use here, and keeps it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl as ssl_module
+import sys
 from asyncio import sslproto
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
+from warnings import warn
 
 from aiotcp import client, server
 
@@ -61,6 +67,7 @@ async def create_connection(
         if not host:
             raise ValueError("You must set server_hostname when using ssl without a host")
         server_hostname = host.decode("idna") if isinstance(host, bytes) else host
+    log_keys(ssl)
     waiter = stack.loop.create_future()
     made: list[tuple[asyncio.Transport, _ProtocolT]] = []
 
@@ -104,6 +111,7 @@ async def create_server(
     )
     if ssl is None:
         return await server.create_server(stack, protocol_factory, host, port, **kwds)
+    log_keys(ssl)
 
     def factory() -> asyncio.BufferedProtocol:
         tls: asyncio.BufferedProtocol = SSLProtocol(
@@ -141,6 +149,7 @@ async def start_tls(
         )
     if not getattr(transport, "_start_tls_compatible", False):
         raise TypeError(f"transport {transport!r} is not supported by start_tls()")
+    log_keys(sslcontext)
     waiter = loop.create_future()
     tls = SSLProtocol(
         loop,
@@ -165,6 +174,20 @@ async def start_tls(
         resumed.cancel()
         raise
     return upper
+
+
+def log_keys(context: object) -> None:
+    """Let `context` write its connections' secrets where SSLKEYLOGFILE says, if it does not yet.
+
+    A file that can't be opened is a RuntimeWarning: the connection works without.
+    """
+    path = None if sys.flags.ignore_environment else os.environ.get("SSLKEYLOGFILE")
+    if path and getattr(context, "keylog_filename", path) is None:
+        assert isinstance(context, ssl_module.SSLContext)
+        try:
+            context.keylog_filename = path
+        except OSError as exc:
+            warn(f"SSLKEYLOGFILE {path}: {exc.strerror}", RuntimeWarning, stacklevel=3)
 
 
 def _upper(tls: Any) -> asyncio.Transport:

@@ -9,6 +9,10 @@ to 64 KiB, and checksums that hold the pseudo-header sum only, as in captures ta
 own interfaces: leave checksum validation off (the default of Wireshark) or turn offload off.
 Received packets are written before anything judges them, sent ones even if the link drops them.
 
+With a TLS key log the secrets go into the file, too, each before the packets that it decrypts: one
+file opens decrypted, even for a program that reads it once from front to back. Who has the file can
+read what the connections said.
+
 The file format: draft-ietf-opsawg-pcapng, section numbers below.
 """
 
@@ -21,12 +25,16 @@ import time
 from typing import BinaryIO
 
 from aiotcp.link.base import Link, Receiver, receive_queue_packets
+from aiotcp.link.keylog import KeyLog
 from aiotcp.wire.frame import Frame
 
 FLUSH_AFTER_S = 1.0
 """Seconds that a captured packet may wait in memory before it is in the file."""
 
 _BUFFER_BYTES = 1 << 18
+_HELD_BYTES = 1 << 18
+_HELD_BYTES_IN_BATCH = 1 << 23
+_TLS_KEY_LOG = 0x544C534B  # "TLSK"
 _LINKTYPE_RAW = 101  # packets begin with their IPv4 or IPv6 header
 _INBOUND, _OUTBOUND = 1, 2
 
@@ -38,6 +46,9 @@ class Capture:
     file: a path, which is created or overwritten, or a binary file open for writing, which is
         flushed but not closed.
     interface: name of the interface in the file.
+    keylog: path of the TLS key log, for example what the environment variable SSLKEYLOGFILE says.
+        Lines added to it from now on go into the capture. The file may appear later, and be written
+        by other processes.
     epoch_s: wall-clock time, in seconds since 1970, at which the loop's clock showed 0. None: each
         packet has the time of the system's clock, right for a loop on real time. Under virtual
         time give 0.0, or any other fixed time, and the file is the same each time.
@@ -46,7 +57,12 @@ class Capture:
     within a second of each packet. If the file cannot be written (a full disk), capturing ends,
     `capture_failed` is 1, and the packets pass on as if nothing had happened.
 
-    Counters: `captured_inbound`, `captured_outbound` (packets), `capture_failed`.
+    With a key log, packets wait in memory, at least until the stack has dealt with them: as a
+    client, a connection's secrets come from the packet that holds the first record which needs
+    them. They wait a half to one second; at most 256 KiB of them, or 8 MiB of one batch.
+
+    Counters: `captured_inbound`, `captured_outbound` (packets), `capture_failed`; with a key log
+    those of `KeyLog`, and `captured_early` packets that could not wait for the end of their batch.
     """
 
     def __init__(
@@ -55,6 +71,7 @@ class Capture:
         file: str | os.PathLike[str] | BinaryIO,
         *,
         interface: str = "aiotcp",
+        keylog: str | os.PathLike[str] | None = None,
         epoch_s: float | None = None,
     ) -> None:
         self.link = link
@@ -72,6 +89,14 @@ class Capture:
         self._receiver: Receiver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._flush_timer: asyncio.TimerHandle | None = None
+        self._keylog: KeyLog | None = None
+        if keylog is not None:
+            self.counters["captured_early"] = 0
+            self._keylog = KeyLog(keylog, self.counters)
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._ripe = 0
+        self._in_batch = False
         self._file.write(section_header() + interface_description(interface))
 
     @property
@@ -105,6 +130,7 @@ class Capture:
     def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
         if self._file is not None:
             self.counters["captured_inbound"] += 1
+            self._in_batch = True
             self._record(packet, _INBOUND, "")
         assert self._receiver is not None
         self._receiver.receive(packet, vouched, gso_size)
@@ -112,6 +138,9 @@ class Capture:
     def flush(self) -> None:
         assert self._receiver is not None
         self._receiver.flush()
+        self._in_batch = False
+        if self._held_bytes >= _HELD_BYTES:
+            self._release(len(self._held))
 
     def link_lost(self, exc: OSError) -> None:
         assert self._receiver is not None
@@ -126,31 +155,76 @@ class Capture:
             now_ns = time.time_ns()  # not the loop's time, which may be in whole milliseconds
         else:
             now_ns = self._epoch_ns + round(self._loop.time() * 1e9)
-        try:
-            self._file.write(enhanced_packet(now_ns, packet, direction, comment))
-        except OSError:
-            self._fail()
-            return
-        if self._flush_timer is None:
-            self._flush_timer = self._loop.call_later(FLUSH_AFTER_S, self._flush_file)
+        block = enhanced_packet(now_ns, packet, direction, comment)
+        if self._keylog is None:
+            self._write(block)
+            wait_s = FLUSH_AFTER_S
+        else:
+            self._hold(block)
+            wait_s = FLUSH_AFTER_S / 2
+        if self._flush_timer is None and self._file is not None:
+            self._flush_timer = self._loop.call_later(wait_s, self._flush_file)
 
-    def _flush_file(self) -> None:
-        self._flush_timer = None
+    def _hold(self, block: bytes) -> None:
+        self._held.append(block)
+        self._held_bytes += len(block)
+        if self._held_bytes >= _HELD_BYTES:
+            if not self._in_batch:
+                self._release(len(self._held))
+            elif self._held_bytes >= _HELD_BYTES_IN_BATCH:
+                self.counters["captured_early"] += len(self._held)
+                self._release(len(self._held))
+
+    def _release(self, count: int) -> None:
+        """Write the secrets that are known by now, and then the `count` oldest packets."""
+        assert self._keylog is not None
+        secrets = self._keylog.read()
+        if secrets:
+            self._write(decryption_secrets(secrets))
+        released, self._held = self._held[:count], self._held[count:]
+        self._held_bytes = sum(map(len, self._held))
+        self._ripe = 0
+        for block in released:
+            self._write(block)
+
+    def _write(self, block: bytes) -> None:
         if self._file is not None:
             try:
-                self._file.flush()
+                self._file.write(block)
             except OSError:
                 self._fail()
 
+    def _flush_file(self) -> None:
+        self._flush_timer = None
+        if self._file is None:
+            return
+        assert self._loop is not None
+        if self._keylog is not None:
+            # Those that were here half a period ago: a handshake may take several packets.
+            self._release(self._ripe)
+            self._ripe = len(self._held)
+            if self._held:
+                self._flush_timer = self._loop.call_later(FLUSH_AFTER_S / 2, self._flush_file)
+        try:
+            if self._file is not None:
+                self._file.flush()
+        except OSError:
+            self._fail()
+
     def _fail(self) -> None:
         self.counters["capture_failed"] = 1
+        self._held.clear()
         self._end()
 
     def _end(self) -> None:
+        if self._held:
+            self._release(len(self._held))
         file, self._file = self._file, None
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None
+        if self._keylog is not None:
+            self._keylog.close()
         if file is None:
             return
         try:
@@ -185,6 +259,12 @@ def enhanced_packet(
     options = _option(1, comment.encode()) if comment else b""
     options += _option(2, struct.pack("=I", direction)) + _option(0, b"")  # epb_flags
     return _block(6, b"".join((head, packet, bytes(-length % 4), options)))
+
+
+def decryption_secrets(lines: bytes) -> bytes:
+    """Lines of a TLS key log (section 4.7): they hold for the packets that follow."""
+    head = struct.pack("=II", _TLS_KEY_LOG, len(lines))
+    return _block(0x0A, b"".join((head, lines, bytes(-len(lines) % 4))))
 
 
 def _block(kind: int, body: bytes) -> bytes:
