@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from zlib import crc32
 
@@ -11,11 +12,19 @@ from aiotcp.tcp.listener import Listener
 _Accept = Callable[[Connection], None]
 
 
+_ByPort = dict[int, dict[bytes, list[Listener]]]
+
+
 class Listeners:
-    """Listeners by address and port. An address of zeros stands for all of its family."""
+    """Listeners by address and port. An address of zeros stands for all of its family.
+
+    Some only hold their port: as after bind(2) and before listen(2), nobody else can have it, and
+    nobody takes a SYN.
+    """
 
     def __init__(self) -> None:
-        self._by_port: dict[int, dict[bytes, list[Listener]]] = {}
+        self._by_port: _ByPort = {}
+        self._held: _ByPort = {}
         self._shared: set[Listener] = set()
         self._accept: dict[Listener, _Accept] = {}
 
@@ -34,7 +43,8 @@ class Listeners:
 
     def clashes(self, address: bytes, port: int, *, sharing: bool = False) -> bool:
         """Whether a new listener there is refused: as bind(2) does, wildcard against all."""
-        for other, listeners in self._by_port.get(port, {}).items():
+        bound = self._by_port.get(port, {}), self._held.get(port, {})
+        for other, listeners in itertools.chain(*(each.items() for each in bound)):
             if len(other) != len(address) or not (
                 other == address or not any(other) or not any(address)
             ):
@@ -44,24 +54,49 @@ class Listeners:
         return False
 
     def add(
-        self, listener: Listener, address: bytes, port: int, accept: _Accept, *, shared: bool
+        self,
+        listener: Listener,
+        address: bytes,
+        port: int,
+        accept: _Accept,
+        *,
+        shared: bool,
+        held: bool,
     ) -> None:
-        self._by_port.setdefault(port, {}).setdefault(address, []).append(listener)
+        """With `held`, until `start`, it only holds its port."""
+        bound = self._held if held else self._by_port
+        bound.setdefault(port, {}).setdefault(address, []).append(listener)
         self._accept[listener] = accept
         if shared:
             self._shared.add(listener)
 
+    def start(self, listener: Listener) -> None:
+        """It held its port, and takes SYNs from now on. Idempotent."""
+        address = _take_out(self._held, listener)
+        if address is not None:
+            bound = self._by_port.setdefault(listener.local.port, {})
+            bound.setdefault(address, []).append(listener)
+
     def remove(self, listener: Listener) -> None:
-        bound = self._by_port[listener.local.port]
-        for address, listeners in list(bound.items()):
-            if listener in listeners:
-                listeners.remove(listener)
-                if not listeners:
-                    del bound[address]
-        if not bound:
-            del self._by_port[listener.local.port]
+        if _take_out(self._by_port, listener) is None:
+            _take_out(self._held, listener)
         self._shared.discard(listener)
         del self._accept[listener]
 
     def accept(self, listener: Listener, conn: Connection) -> None:
         self._accept[listener](conn)
+
+
+def _take_out(by_port: _ByPort, listener: Listener) -> bytes | None:
+    """Its address; None if it is not there."""
+    port = listener.local.port
+    bound = by_port.get(port, {})
+    for address, listeners in bound.items():
+        if listener in listeners:
+            listeners.remove(listener)
+            if not listeners:
+                del bound[address]
+            if not bound:
+                del by_port[port]
+            return address
+    return None

@@ -63,13 +63,13 @@ class Server(asyncio.AbstractServer):
     # Listening
 
     def _bind(self, targets: Iterable[Resolved], options: Options) -> None:
-        """Listen on each address. Addresses that are not the stack's are passed over, unless none
-        remains. Raises OSError, and then listens on none."""
+        """Take the port of each address. Addresses that are not the stack's are passed over, unless
+        none remains. Raises OSError, and then holds none."""
         targets = list(targets)
         try:
             for target in targets:
                 try:
-                    self._listen(target.endpoint, options)
+                    self._hold(target.endpoint, options)
                 except OSError as exc:
                     if exc.errno != errno.EADDRNOTAVAIL:
                         raise bind_error(exc, target.address) from None
@@ -86,16 +86,16 @@ class Server(asyncio.AbstractServer):
         )
         self._stack.closers[self.close] = None
 
-    def _listen(self, local: Endpoint, options: Options) -> Listener:
+    def _hold(self, local: Endpoint, options: Options) -> None:
         listener = self._stack.listen(
             local,
             self._accept,
             backlog=self._backlog,
             reuse_port=self._reuse_port,
             options=options,
+            held=True,
         )
         self._listeners.append(listener)
-        return listener
 
     def _stop_listening(self) -> None:
         listeners, self._listeners = self._listeners, []
@@ -134,18 +134,14 @@ class Server(asyncio.AbstractServer):
     def _start_serving(self) -> None:
         if self._serving or self._closed:
             return
-        if not self._listeners:
-            try:
-                for sock in self._sockets:
-                    local = Endpoint(*sock.getsockname()[:2])
-                    sock.speak_for(self._listen(local, sock.options))
-            except BaseException:
-                self._stop_listening()
-                raise
+        for listener in self._listeners:
+            self._stack.start_listening(listener)
         self._serving = True
 
     async def start_serving(self) -> None:
         """Accept connections from now on; harmless when repeated."""
+        if self._closed:
+            raise RuntimeError(f"server {self!r} is closed")
         self._start_serving()
         await asyncio.sleep(0)
 
@@ -175,7 +171,9 @@ class Server(asyncio.AbstractServer):
         self._closed = True
         self._stack.closers.pop(self.close, None)
         self._serving = False
-        self._sockets = ()
+        sockets, self._sockets = self._sockets, ()
+        for sock in sockets:
+            sock.invalidate()
         self._stop_listening()
         if self._serving_forever is not None:
             self._serving_forever.cancel()
@@ -221,7 +219,8 @@ async def create_server(
     backlog: how many handshakes may be under way at once.
     keep_alive: if true, connections have keep-alive on (`Options.keepalive`).
     reuse_address: no effect; a listener is never kept out by old connections.
-    start_serving: if false, ports are picked now, but listening begins with `start_serving()`.
+    start_serving: if false, the ports are taken now, but refuse connections until
+        `start_serving()`.
     options: `Options` for the connections, or a mapping of changes to those of the stack, as in
         options={"cc": "bbr"} (see `Options.variant`).
 
@@ -252,8 +251,6 @@ async def create_server(
     if start_serving:
         server._start_serving()
         await asyncio.sleep(0)
-    else:
-        server._stop_listening()
     return server
 
 

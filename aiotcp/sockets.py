@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
+from operator import index
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, overload
 
 from aiotcp.errors import os_error
 from aiotcp.sockopts import (
+    FLAGS,
     INT,
     LINGER,
     REMEMBERED,
@@ -21,15 +22,21 @@ from aiotcp.sockopts import (
     Detached,
     Key,
     Target,
+    Value,
     acting,
+    key_arguments,
+    length_argument,
+    value_argument,
 )
+from aiotcp.tcp.tcb import State
 
 if TYPE_CHECKING:
-    from aiotcp.options import Options
     from aiotcp.stack import Connection, Endpoint, Listener, PacketStack
 
 Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 """(host, port), and flow information and scope for IPv6."""
+
+_PROTOCOLS = (socket.IPPROTO_TCP, socket.IPPROTO_IP, socket.IPPROTO_IPV6)
 
 
 def family_of(host: str) -> socket.AddressFamily:
@@ -59,9 +66,11 @@ class StackSocket:
     no data is lost. Other common options are accepted, remembered and given back without effect,
     since programs set them as a matter of habit. Any other raises OSError with ENOPROTOOPT, as does
     the kernel.
+
+    Once its transport is lost, or its server closed, it is as a closed socket: OSError with EBADF.
     """
 
-    __slots__ = ("_connection", "_local", "_remembered", "_remote", "_stack", "_target")
+    __slots__ = ("_closed", "_connection", "_local", "_remembered", "_remote", "_stack", "_target")
 
     def __init__(
         self,
@@ -77,14 +86,17 @@ class StackSocket:
         self._connection = connection
         self._target: Target = connection or listener or Detached()
         self._remembered: dict[Key, bytes] = {}
+        self._closed = False
 
     def __repr__(self) -> str:
-        names = f"laddr={self.getsockname()}"
-        if self._remote is not None:
-            names += f", raddr={self.getpeername()}"
+        names = ""
+        if not self._closed:
+            names += f", laddr={self.getsockname()}"
+            if self._remote is not None:
+                names += f", raddr={address_of(self._remote)}"
         return (
             f"<aiotcp.StackSocket fd=-1, family={self.family!s}, type={self.type!s}, "
-            f"proto={self.proto}, {names}>"
+            f"proto={self.proto}{names}>"
         )
 
     def __getstate__(self) -> NoReturn:
@@ -109,13 +121,16 @@ class StackSocket:
         raise os_error(errno.EBADF)
 
     def get_inheritable(self) -> bool:
+        self._check_open()
         return False
 
     def getsockname(self) -> Address:
+        self._check_open()
         return address_of(self._local)
 
     def getpeername(self) -> Address:
-        if self._remote is None:
+        self._check_open()
+        if self._remote is None or self._is_reset():
             raise os_error(errno.ENOTCONN)
         return address_of(self._remote)
 
@@ -132,9 +147,11 @@ class StackSocket:
 
     def shutdown(self, how: int) -> None:
         """End the sending half (SHUT_WR, SHUT_RDWR). SHUT_RD says nothing to the peer."""
+        how = index(how)
+        self._check_open()
         if how not in (socket.SHUT_RD, socket.SHUT_WR, socket.SHUT_RDWR):
             raise os_error(errno.EINVAL)
-        if self._connection is None or self._stack is None:
+        if self._connection is None or self._stack is None or self._is_reset():
             raise os_error(errno.ENOTCONN)
         if how != socket.SHUT_RD:
             self._connection.shutdown()
@@ -145,7 +162,13 @@ class StackSocket:
     @overload
     def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes: ...
     def getsockopt(self, level: int, optname: int, buflen: int = 0, /) -> int | bytes:
-        key = (level, optname)
+        """As of a socket: an int, or with `buflen`, 1 to 1024, so many bytes at most.
+
+        Raises OSError: ENOPROTOOPT for an option that there is not, EBADF.
+        """
+        key = key_arguments(level, optname)
+        buflen = length_argument(buflen)
+        self._check_open()
         structured = STRUCTURED.get(key)
         if structured is not None:
             now = self._stack.clock() if self._stack is not None else 0.0
@@ -155,21 +178,29 @@ class StackSocket:
         value = INT.pack(option.get(self._target)) if option else self._plain(key)
         return value[:buflen] if buflen else _int(value)
 
-    def setsockopt(
-        self, level: int, optname: int, value: int | bytes | None, optlen: int | None = None, /
-    ) -> None:
-        key = (level, optname)
+    @overload
+    def setsockopt(self, level: int, optname: int, value: Value, /) -> None: ...
+    @overload
+    def setsockopt(self, level: int, optname: int, value: None, optlen: int, /) -> None: ...
+    def setsockopt(self, level: int, optname: int, value: Value | None, /, *optlen: int) -> None:
+        """As of a socket: an int, or bytes that hold at least what the option needs.
+
+        Raises OSError: ENOPROTOOPT for an option that there is not, EINVAL for a value that it can
+        not have, EFAULT for no value, EBADF; TypeError for what is neither int nor bytes.
+        """
+        key = key_arguments(level, optname)
+        raw = value_argument(value, optlen)
+        self._check_open()
         structured = STRUCTURED.get(key)
         option = None
         if structured is None:
             option = acting(self._supported(key), self._target, self.family)
         if option is None and key not in REMEMBERED and (structured is None or not structured.set):
             raise os_error(errno.ENOPROTOOPT)
-        try:
-            raw = INT.pack(value) if isinstance(value, int) else value
-        except struct.error:
-            raise OverflowError("Python int too large to convert to C int") from None
-        if raw is None or len(raw) < len(REMEMBERED.get(key, b"." if structured else ZERO)):
+        needed = len(REMEMBERED.get(key, b"." if structured else ZERO))
+        if raw is None:
+            raise os_error(errno.EINVAL if optlen[0] < needed else errno.EFAULT)
+        if len(raw) < needed:
             raise os_error(errno.EINVAL)
         try:
             if structured is not None and structured.set is not None:
@@ -177,12 +208,20 @@ class StackSocket:
             elif option is not None:
                 option.set(self._target, INT.unpack_from(raw)[0])
             else:
-                self._remembered[key] = raw
+                self._remembered[key] = INT.pack(any(raw)) if key in FLAGS else raw
                 return
         except ValueError as exc:
             raise os_error(errno.EINVAL, str(exc)) from None
         if self._connection is not None and self._stack is not None:
             self._stack.push(self._connection)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise os_error(errno.EBADF)
+
+    def _is_reset(self) -> bool:
+        """Its connection is over, and not by closing on both sides."""
+        return self._connection is not None and self._connection.state is State.CLOSED
 
     def _supported(self, key: Key) -> Key:
         """`key`, unless it is one of IPv6's and this is IPv4."""
@@ -205,7 +244,8 @@ class StackSocket:
         }
         level, optname = key
         if level != socket.SOL_SOCKET or optname not in fixed:
-            raise os_error(errno.ENOPROTOOPT)
+            known = level in (socket.SOL_SOCKET, *_PROTOCOLS)
+            raise os_error(errno.ENOPROTOOPT if known else errno.EOPNOTSUPP)
         return INT.pack(fixed[optname])
 
     @property
@@ -214,13 +254,8 @@ class StackSocket:
         on, seconds = LINGER.unpack_from(self._plain((socket.SOL_SOCKET, socket.SO_LINGER)))
         return bool(on) and seconds == 0
 
-    # What servers do with the sockets of their listeners
+    # What transports and servers do with the sockets that they gave out
 
-    @property
-    def options(self) -> Options:
-        """Those in force."""
-        return self._target.options
-
-    def speak_for(self, listener: Listener) -> None:
-        """From now on it is the socket of `listener`, which has taken the place of another."""
-        self._target = listener
+    def invalidate(self) -> None:
+        """It is the socket of nobody any more."""
+        self._closed = True

@@ -11,6 +11,7 @@ import errno
 import socket
 import struct
 from collections.abc import Callable
+from operator import index
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from aiotcp.options import CONGESTION_CONTROLS, Options
@@ -22,6 +23,9 @@ from aiotcp.tcpinfo import TcpInfo, TcpState, control_name, listener_info, tcp_i
 Key: TypeAlias = tuple[int, int]
 """Level and name."""
 
+Value: TypeAlias = int | bytes | bytearray | memoryview
+"""Of an option; any other buffer does as well."""
+
 INT = struct.Struct("@i")
 LINGER = struct.Struct("@ii")
 ZERO = INT.pack(0)
@@ -31,6 +35,9 @@ _U32 = struct.Struct("=I")
 _U32_MAX = 2**32 - 1
 _BBR_INFO = struct.Struct("=5I")
 _CA_NAME_MAX = 16
+_INT_MAX = 2**31 - 1
+_BUFFER_MAX = 2**30
+_SHORT_FIN_TIMEOUT_S = 0.1
 
 # Linux's numbers, which Python's socket module does not have, or not in every version.
 _SO_MAX_PACING_RATE = 47
@@ -55,6 +62,50 @@ class Detached:
 
     def configure(self, **changes: Any) -> None:
         self.options = self.options.replace(**changes)
+
+
+# Arguments, with the errors of Python's socket module
+
+
+def _c_int(value: int) -> int:
+    number = index(value)
+    if number > _INT_MAX:
+        raise OverflowError("signed integer is greater than maximum")
+    if number < -_INT_MAX - 1:
+        raise OverflowError("signed integer is less than minimum")
+    return number
+
+
+def key_arguments(level: int, optname: int) -> Key:
+    """Raises TypeError, OverflowError."""
+    return _c_int(level), _c_int(optname)
+
+
+def length_argument(buflen: int) -> int:
+    """The third argument of getsockopt(). Raises TypeError, OverflowError, OSError."""
+    length = _c_int(buflen)
+    if not 0 <= length <= 1024:
+        raise OSError("getsockopt buflen out of range")
+    return length
+
+
+def value_argument(value: Value | None, optlen: tuple[int, ...]) -> bytes | None:
+    """The third argument of setsockopt() as bytes; None if that is None, and a fourth follows.
+    Raises TypeError."""
+    if value is None and len(optlen) == 1:
+        _c_int(optlen[0])
+        return None
+    if optlen:
+        raise TypeError(f"setsockopt() takes exactly 3 arguments ({3 + len(optlen)} given)")
+    if hasattr(value, "__index__"):
+        number = index(value)  # type: ignore[arg-type]  # it has __index__
+        if -_INT_MAX - 1 <= number <= _INT_MAX:
+            return INT.pack(number)
+    try:
+        return bytes(memoryview(value))  # type: ignore[arg-type]  # what is none raises
+    except TypeError:
+        kind = type(value).__name__
+        raise TypeError(f"a bytes-like object is required, not {kind!r}") from None
 
 
 class Option(NamedTuple):
@@ -144,9 +195,16 @@ def _get_sndbuf(target: Target) -> int:
     return initial_send_buffer(target.options)
 
 
+def _buffer_size(value: int, least: int) -> int:
+    """As Linux, which takes what it can have instead of a value out of range, and a negative one
+    for a very large one."""
+    return max(value, least) if 0 <= value <= _BUFFER_MAX else _BUFFER_MAX
+
+
 def _set_sndbuf(target: Target, value: int) -> None:
-    """From now on it is what the program says. Linux doubles it, for its own overhead."""
-    target.configure(send_buffer=value)
+    """From now on it is what the program says. Linux doubles it, and tells so, for its own overhead
+    in the same memory; what counts here are bytes of payload."""
+    target.configure(send_buffer=_buffer_size(value, 2304))
 
 
 def _get_rcvbuf(target: Target) -> int:
@@ -157,16 +215,21 @@ def _get_rcvbuf(target: Target) -> int:
 
 def _set_rcvbuf(target: Target, value: int) -> None:
     """As SO_SNDBUF. On a connection the window scale of its SYN is the limit."""
-    target.configure(receive_buffer=value)
+    target.configure(receive_buffer=_buffer_size(value, 1152))
+
+
+def _get_linger2(target: Target) -> int:
+    seconds = target.options.fin_timeout_s
+    return -1 if seconds <= _SHORT_FIN_TIMEOUT_S else max(round(seconds), 1)
 
 
 def _set_linger2(target: Target, seconds: int) -> None:
     """How long an orphan stays in FIN-WAIT-2. 0 is the default, less than that as short as can
-    be (there Linux resets at once)."""
+    be (there Linux resets at once), and 2 minutes are the most, as there."""
     if seconds == 0:
         target.configure(fin_timeout_s=Options().fin_timeout_s)
     else:
-        target.configure(fin_timeout_s=max(seconds, 0.1))
+        target.configure(fin_timeout_s=min(max(seconds, _SHORT_FIN_TIMEOUT_S), 120))
 
 
 def _get_congestion(target: Target, now: float, size: int) -> bytes:
@@ -277,9 +340,7 @@ ACTING: dict[Key, Option] = {
         lambda target: round((target.options.user_timeout_s or 0) * 1000), _set_user_timeout
     ),
     (socket.IPPROTO_TCP, socket.TCP_MAXSEG): Option(_get_maxseg, _set_maxseg),
-    (socket.IPPROTO_TCP, socket.TCP_LINGER2): Option(
-        lambda target: round(target.options.fin_timeout_s), _set_linger2
-    ),
+    (socket.IPPROTO_TCP, socket.TCP_LINGER2): Option(_get_linger2, _set_linger2),
     (socket.IPPROTO_TCP, socket.TCP_FASTOPEN): Option(_get_fastopen, _set_fastopen),
     (socket.IPPROTO_TCP, _TCP_FASTOPEN_CONNECT): Option(
         _get_fastopen_connect, _set_fastopen_connect
@@ -303,16 +364,28 @@ REMEMBERED: dict[Key, bytes] = {
     (socket.SOL_SOCKET, socket.SO_LINGER): LINGER.pack(0, 0),
     (socket.SOL_SOCKET, socket.SO_REUSEADDR): INT.pack(1),
     (socket.SOL_SOCKET, socket.SO_REUSEPORT): ZERO,
+    (socket.SOL_SOCKET, socket.SO_BROADCAST): ZERO,
+    (socket.SOL_SOCKET, socket.SO_PRIORITY): ZERO,
     (socket.IPPROTO_TCP, socket.TCP_NODELAY): INT.pack(1),
     (socket.IPPROTO_TCP, socket.TCP_CORK): ZERO,
     (socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT): ZERO,
-    (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT): INT.pack(-1),
+    (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT): ZERO,
     (socket.IPPROTO_IP, socket.IP_TOS): ZERO,
     (socket.IPPROTO_IP, socket.IP_TTL): INT.pack(Options().hop_limit),
     (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY): INT.pack(1),
 }
 """Options that can be set to no effect (IPv4's on an IPv6 connection among them), and what they
 read as until then: Linux's defaults."""
+
+FLAGS: frozenset[Key] = frozenset(
+    {
+        (socket.SOL_SOCKET, socket.SO_REUSEADDR),
+        (socket.SOL_SOCKET, socket.SO_REUSEPORT),
+        (socket.SOL_SOCKET, socket.SO_BROADCAST),
+        (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY),
+    }
+)
+"""Those of them that read as 0 or 1."""
 
 
 def acting(key: Key, target: Target, family: socket.AddressFamily) -> Option | None:

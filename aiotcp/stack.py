@@ -108,10 +108,9 @@ class PacketStack(Engine):
 
     def _local_port(self, source: bytes, port: int, destination: bytes, remote_port: int) -> int:
         def is_free(candidate: int) -> bool:
-            return (
-                flow_key(source, candidate, destination, remote_port) not in self._table
-                and self._listeners.find(source, candidate, b"") is None
-            )
+            return flow_key(
+                source, candidate, destination, remote_port
+            ) not in self._table and not self._listeners.clashes(source, candidate)
 
         if port:
             if flow_key(
@@ -132,9 +131,11 @@ class PacketStack(Engine):
         backlog: int = 100,
         reuse_port: bool = False,
         options: Options | None = None,
+        held: bool = False,
     ) -> Listener:
         """Take connections to `local`; port 0 picks a free one, a wildcard host means all of its
         family. `accept` is called with each connection once it is established, outside the engine.
+        With `held` only the port is taken, as by bind(2), until `start_listening`.
 
         Raises OSError: EADDRINUSE, EADDRNOTAVAIL; OverflowError for a port that there can't be; and
         what an `Options.cc` of one's own raises when it is made.
@@ -164,8 +165,12 @@ class PacketStack(Engine):
             promote=self._promote,
             close=self._listeners.remove,
         )
-        self._listeners.add(listener, address, port, accept, shared=reuse_port)
+        self._listeners.add(listener, address, port, accept, shared=reuse_port, held=held)
         return listener
+
+    def start_listening(self, listener: Listener) -> None:
+        """Take connections from now on, where `listen` only held the port. Idempotent."""
+        self._listeners.start(listener)
 
     def _check_open(self) -> None:
         if self.closed:

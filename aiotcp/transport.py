@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from warnings import warn
 
 from aiotcp.errors import broken_pipe
-from aiotcp.sockets import StackSocket
+from aiotcp.sockets import StackSocket, address_of
 from aiotcp.tcpinfo import tcp_info
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ class Transport(transports._FlowControlMixin):
         super().__init__(
             {
                 "socket": sock,
-                "sockname": sock.getsockname(),
-                "peername": sock.getpeername(),
+                "sockname": address_of(connection.local),
+                "peername": address_of(connection.remote),
                 "connection": connection,
             },
             loop,
@@ -462,6 +462,7 @@ class Transport(transports._FlowControlMixin):
             else:
                 connection.close()
             self._stack.push(connection)
+            self._extra["socket"].invalidate()
             # Cut the cycles: a protocol holds its transport, and often much else.
             self._protocol = self._owner = None
             self._loop = None  # type: ignore[assignment]

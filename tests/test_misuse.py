@@ -72,16 +72,25 @@ async def test_a_cancelled_protocol_factory_costs_its_connection_only(
     assert there.connections() == []
 
 
-async def test_serving_that_can_not_begin_has_not(stacks: tuple[Stack, Stack]) -> None:
+async def test_a_closed_server_does_not_start(stacks: tuple[Stack, Stack]) -> None:
     _, there = stacks
     server = await there.create_server(asyncio.Protocol, THERE, 80, start_serving=False)
-    other = there.listen(Endpoint(THERE, 80), lambda _: None)
-    with pytest.raises(OSError, match="in use"):
+    server.close()
+    with pytest.raises(RuntimeError, match="is closed"):
         await server.start_serving()
     assert not server.is_serving()
-    other.close()
-    await server.start_serving()
-    assert server.is_serving()
+
+
+async def test_a_port_that_waits_for_its_listener_is_taken(stacks: tuple[Stack, Stack]) -> None:
+    _, there = stacks
+    server = await there.create_server(asyncio.Protocol, THERE, 80, start_serving=False)
+    for local in (Endpoint(THERE, 80), Endpoint("0.0.0.0", 80)):
+        with pytest.raises(OSError, match="in use"):
+            there.listen(local, lambda _: None)
+    with pytest.raises(OSError, match="in use"):  # twice with reuse_address: not even Linux's way
+        await there.create_server(asyncio.Protocol, THERE, 80, start_serving=False)
+    server.close()
+    there.listen(Endpoint(THERE, 80), lambda _: None).close()
 
 
 @pytest.mark.parametrize("port", [-1, 65536])

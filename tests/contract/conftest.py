@@ -65,7 +65,7 @@ async def net() -> AsyncIterator[Net]:
     loop = asyncio.get_running_loop()
     if isinstance(loop, OnKernel):
         side = KernelSide(loop)
-        network = Net(loop, side, side, "127.0.0.1")
+        network = Net(loop, side, side, "127.0.0.1", "127.0.0.1")
         yield network
         await network.close()
     else:
@@ -74,7 +74,7 @@ async def net() -> AsyncIterator[Net]:
             Stack(left, addresses=[CLIENT], seed=b"client") as client,
             Stack(right, addresses=[SERVER], seed=b"server") as server,
         ):
-            network = Net(loop, client, server, SERVER)
+            network = Net(loop, client, server, SERVER, CLIENT)
             yield network
             await network.close()
     assert not network.reports

@@ -63,12 +63,19 @@ class Net:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, client: Side, server: Side, host: str
+        self,
+        loop: asyncio.AbstractEventLoop,
+        client: Side,
+        server: Side,
+        host: str,
+        client_host: str,
     ) -> None:
         self.loop = loop
         self.client: Any = client
         self.server: Any = server
         self.host = host
+        """The server's address."""
+        self.client_host = client_host
         self.kernel = isinstance(loop, OnKernel)
         self.kernel_uvloop = isinstance(loop, KernelUvloop)
         self.early_asyncio = self.kernel and _EARLY

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.substrate import Net, Recorder
+from tests.contract.substrate import MANY, PATTERN, Net, Recorder
 
 
 class Accepted:
@@ -73,6 +73,39 @@ async def test_serving_can_begin_later(net: Net) -> None:
     await server.wait_closed()
 
 
+async def test_a_port_is_taken_before_serving_begins(net: Net) -> None:
+    server = await net.server.create_server(
+        Recorder, net.host, 0, start_serving=False, reuse_address=False
+    )
+    (sock,) = server.sockets
+    _, port = sock.getsockname()
+    with pytest.raises(OSError, match="ddress already in use") as caught:
+        await net.server.create_server(Recorder, net.host, port)
+    assert caught.value.errno == errno.EADDRINUSE
+    with pytest.raises(OSError, match="ddress") as caught:
+        await net.server.create_connection(
+            Recorder, net.client_host, 9, local_addr=(net.host, port)
+        )
+    if not net.kernel_uvloop:  # which binds with SO_REUSEADDR, and fails to connect
+        assert caught.value.errno == errno.EADDRINUSE
+    await server.start_serving()
+    assert server.sockets[0].getsockname() == (net.host, port)
+    transport, protocol = await connect(net, server)
+    transport.close()
+    await protocol.lost
+    server.close()
+    await server.wait_closed()
+
+
+async def test_a_server_that_never_served_gives_its_port_back(net: Net) -> None:
+    first = await net.server.create_server(Recorder, net.host, 0, start_serving=False)
+    port = first.sockets[0].getsockname()[1]
+    first.close()
+    await first.wait_closed()
+    async with await net.server.create_server(Recorder, net.host, port):
+        pass
+
+
 async def test_serve_forever(net: Net) -> None:
     server = await net.server.create_server(Recorder, net.host, 0, start_serving=False)
     forever = asyncio.ensure_future(server.serve_forever())
@@ -98,6 +131,32 @@ async def test_close_ends_serve_forever(net: Net) -> None:
     server.close()
     with pytest.raises(asyncio.CancelledError):
         await forever
+
+
+async def test_cancelled_serve_forever_waits_for_connections(net: Net) -> None:
+    if not as_in_3_13(net):
+        pytest.skip("servers learned this in 3.12.1")
+    accepted = Accepted()
+    server = await net.server.create_server(accepted, net.host, 0)
+    transport, _ = await connect(net, server)
+    await net.turns(5)
+    forever = asyncio.ensure_future(server.serve_forever())
+    await net.turns(5)
+    forever.cancel()
+    await net.turns()
+    assert not server.is_serving()
+    assert not forever.done()
+    transport.close()
+    with pytest.raises(asyncio.CancelledError):
+        await forever
+    assert accepted.protocols[0].calls[-1] == "connection_lost"
+
+
+async def test_a_block_that_fails_closes_its_server(net: Net) -> None:
+    with pytest.raises(KeyError):
+        async with await net.server.create_server(Recorder, net.host, 0) as server:
+            raise KeyError("a bug in the program")
+    assert not server.is_serving()
 
 
 async def test_a_block_closes_its_server(net: Net) -> None:
@@ -152,6 +211,44 @@ async def test_ending_all_connections(net: Net, method: str) -> None:
         assert protocol.calls[-1] == "connection_lost"
     for client in clients:
         await client.lost
+
+
+async def test_closing_clients_waits_for_what_is_written_and_aborting_does_not(net: Net) -> None:
+    if not as_in_3_13(net) or (net.kernel and sys.version_info < (3, 13)):
+        pytest.skip("servers learned this in 3.13")
+    accepted = Accepted()
+    server = await net.server.create_server(accepted, net.host, 0)
+    transport, client = await connect(net, server)
+    transport.pause_reading()
+    await net.turns(5)
+    (theirs,) = accepted.protocols
+    theirs.transport.write(PATTERN[:MANY])
+    await net.turns()
+    server.close()
+    server.close_clients()
+    await net.turns()
+    assert theirs.transport.is_closing()
+    assert "connection_lost" not in theirs.calls
+    server.abort_clients()
+    await server.wait_closed()
+    assert theirs.calls[-1] == "connection_lost"
+    assert theirs.exception is None
+    transport.resume_reading()
+    await client.lost
+    assert len(client.data) < MANY
+
+
+async def test_a_server_forgets_connections_that_are_lost(net: Net) -> None:
+    accepted = Accepted()
+    server = await net.server.create_server(accepted, net.host, 0)
+    for _ in range(3):
+        transport, protocol = await connect(net, server)
+        transport.close()
+        await protocol.lost
+    await net.turns()
+    server.close()
+    await server.wait_closed()
+    assert all(each.lost.done() for each in accepted.protocols)
 
 
 @pytest.mark.stack_only  # asyncio leaves the connection to the garbage collector
