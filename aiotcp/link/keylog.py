@@ -71,11 +71,15 @@ class KeyLog:
         return b"".join(line + b"\n" for line in known)
 
     def _unread(self) -> bytes:
+        data = b""
         try:
             found = os.stat(self.path)
         except FileNotFoundError:  # who has it open may write to it still
             found = None
-        data = b""
+        except PermissionError:  # privileges were given up
+            if self._fd < 0:
+                raise
+            found = None
         if found is not None and (found.st_dev, found.st_ino) == self._identity:
             if found.st_size == self._position:
                 return b""

@@ -97,7 +97,8 @@ _OPTIONS = (
         "--capture",
         type=click.Path(dir_okay=False),
         metavar="FILE",
-        help="Write all packets to a pcapng file, each with the reason why it was sent.",
+        help="Write all packets to a pcapng file, each with the reason why it was sent; with "
+        "--certfile and SSLKEYLOGFILE set, TLS secrets, too.",
     ),
     click.option(
         "-o",
@@ -106,6 +107,17 @@ _OPTIONS = (
         callback=_tunables,
         metavar="NAME=VALUE",
         help="Set an option of the TCP, as in -o cc=bbr; repeat for more. -o help lists them.",
+    ),
+    # Spelled as by SSLContext.load_cert_chain(), gunicorn and hypercorn.
+    click.option(
+        "--certfile",
+        metavar="FILE",
+        help="Speak TLS, with the certificate chain in this file (PEM). It is read before --user.",
+    ),
+    click.option(
+        "--keyfile",
+        metavar="FILE",
+        help="The certificate's private key, without a passphrase. [default: in --certfile]",
     ),
     click.option("--user", metavar="NAME", help="Become this user once the device is open."),
     click.option(
@@ -167,6 +179,15 @@ def _port(default: int) -> Callable[[_Command], _Command]:
     )
 
 
+def _web_port(command: _Command) -> _Command:
+    return click.option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        help="TCP port of the stack, needs no privilege; 0 picks one. "
+        "[default: 80; 443 with --certfile]",
+    )(command)
+
+
 def _shared(command: _Command) -> _Command:
     for option in reversed(_OPTIONS):
         command = option(command)
@@ -181,7 +202,7 @@ def echo(port: int, **options: Any) -> None:
     settings = _settings(**options)
     from aiotcp.serve.echo import Echo
 
-    _run(settings, lambda hosts: Echo(hosts, port))
+    _run(settings, lambda hosts: Echo(hosts, port, settings.certificate))
 
 
 @cli.command()
@@ -192,15 +213,16 @@ def echo(port: int, **options: Any) -> None:
     help="Serve the files below this directory. Without it: a page with the live connections, "
     "and the same as /connections.json.",
 )
-@_port(80)
+@_web_port
 @_shared
-def http(root: str | None, port: int, **options: Any) -> None:
+def http(root: str | None, port: int | None, **options: Any) -> None:
     """Serve files, or a page that shows the stack's live connections."""
     settings = _settings(**options)
     from aiotcp.serve import pages, privileges
     from aiotcp.serve.web import Web, preload
 
     preload()
+    port = _chosen(port, settings)
     if root is None:
         _run(
             settings,
@@ -211,6 +233,7 @@ def http(root: str | None, port: int, **options: Any) -> None:
                 port,
                 lifespan="off",
                 grace=settings.grace,
+                certificate=settings.certificate,
             ),
         )
         return
@@ -232,6 +255,7 @@ def http(root: str | None, port: int, **options: Any) -> None:
             port,
             lifespan="off",
             grace=settings.grace,
+            certificate=settings.certificate,
         )
 
     _run(settings, files)
@@ -239,9 +263,9 @@ def http(root: str | None, port: int, **options: Any) -> None:
 
 @cli.command()
 @click.argument("application", metavar="MODULE:APP")
-@_port(80)
+@_web_port
 @_shared
-def asgi(application: str, port: int, **options: Any) -> None:
+def asgi(application: str, port: int | None, **options: Any) -> None:
     """Serve the ASGI application APP of the Python module MODULE."""
     settings = _settings(**options)
     if not all(application.partition(":")):
@@ -249,10 +273,18 @@ def asgi(application: str, port: int, **options: Any) -> None:
     from aiotcp.serve.web import Web, load, preload
 
     preload()
+    port = _chosen(port, settings)
 
     def loaded(hosts: Sequence[str]) -> Web:
         app = load(application)
-        return Web(application, lambda _: app, hosts, port, grace=settings.grace)
+        return Web(
+            application,
+            lambda _: app,
+            hosts,
+            port,
+            grace=settings.grace,
+            certificate=settings.certificate,
+        )
 
     _run(settings, loaded)
 
@@ -268,6 +300,8 @@ def _settings(
     configure: bool,
     ready_fd: int | None,
     tunables: tuple[str, ...],
+    certfile: str | None,
+    keyfile: str | None,
     **others: Any,
 ) -> Settings:
     if fd is not None and fd == ready_fd:
@@ -279,6 +313,13 @@ def _settings(
     configure = configure and fd is None
     checked, hosts = checked_addresses(addresses, host_addresses, configure)
     options = read_options(tunables)
+    if keyfile is not None and certfile is None:
+        raise click.UsageError("--keyfile needs --certfile: the certificate that it belongs to")
+    certificate = None
+    if certfile is not None:
+        from aiotcp.serve.certificate import load
+
+        certificate = load(certfile, keyfile)
     from aiotcp import log
 
     log.configure(log_format, log_level)
@@ -290,8 +331,15 @@ def _settings(
         configure=configure,
         ready_fd=ready_fd,
         options=options,
+        certificate=certificate,
         **others,
     )
+
+
+def _chosen(port: int | None, settings: Settings) -> int:
+    if port is not None:
+        return port
+    return 80 if settings.certificate is None else 443
 
 
 def _run(settings: Settings, new_service: Callable[[Sequence[str]], Any]) -> None:

@@ -20,6 +20,7 @@ from aiotcp.link.base import Link
 from aiotcp.link.pcapng import Capture
 from aiotcp.options import Options
 from aiotcp.serve import privileges
+from aiotcp.serve.certificate import log_keys
 from aiotcp.serve.device import Device, open_device
 from aiotcp.serve.problems import BadOptions, PortTaken, Problem
 from aiotcp.serve.service import Listening, Service, joined
@@ -44,10 +45,13 @@ def run(settings: Settings, new_service: Callable[[Sequence[str]], Service]) -> 
     device = open_device(settings)
     link: Link = device.tun
     capture: BinaryIO | None = None
+    keylog: str | None = None
     try:
+        if settings.certificate is not None:
+            keylog = log_keys(settings.certificate, user)
         if settings.capture is not None:
             capture = _open_capture(settings.capture, user)
-            link = Capture(link, capture, interface=device.tun.name)
+            link = Capture(link, capture, interface=device.tun.name, keylog=keylog)
         if user is not None:
             privileges.become(user)
         service = new_service(device.addresses)
@@ -89,6 +93,8 @@ def _close_capture(file: BinaryIO, link: Link) -> None:
         failed, why = True, exc.strerror or str(exc)
     if failed:
         _logger.warning("capture incomplete", file=file.name, error=why)
+    if link.counters.get("keylog_failed"):
+        _logger.warning("capture lacks TLS secrets: the key log can't be read", file=file.name)
 
 
 class _ServedStack(Stack):

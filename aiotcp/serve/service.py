@@ -11,6 +11,9 @@ Listening = Callable[[Sequence[tuple[str, int]]], None]
 """Called by a service with the addresses and ports at which it accepts connections now."""
 
 
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
 class Service(Protocol):
     """Something served on a stack."""
 
@@ -38,8 +41,7 @@ def joined(host: str, port: int) -> str:
 def curl(scheme: str, host: str, port: int) -> str:
     """The command that fetches from there; quoted where a shell would read brackets its own way."""
     at = joined(host, port)
-    if (scheme, port) == ("http", 80):
-        at = at.removesuffix(":80") + "/"
-    elif scheme == "http":
+    if scheme in _DEFAULT_PORTS:
+        at = at.removesuffix(f":{_DEFAULT_PORTS[scheme]}") if port == _DEFAULT_PORTS[scheme] else at
         at += "/"
     return f"curl '{scheme}://{at}'" if ":" in host else f"curl {scheme}://{at}"

@@ -5,11 +5,15 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from aiotcp.link.network import HOST_ADDRESSES
 from aiotcp.options import Options
 from aiotcp.serve.problems import BadOptions
 from aiotcp.stack import DEFAULT_ADDRESSES
+
+if TYPE_CHECKING:
+    from aiotcp.serve.certificate import Certificate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +22,7 @@ class Settings:
 
     addresses: of the stack, without prefix length; host_addresses: of this machine on the device,
     with it. mtu in bytes, None: 1500 for a device of our own, else what the device has. grace in
-    seconds. fd, ready_fd: file descriptors. options: the stack's.
+    seconds. fd, ready_fd: file descriptors. options: the stack's. certificate: of --certfile.
     """
 
     device: str = "aiotcp%d"
@@ -33,6 +37,7 @@ class Settings:
     ready_fd: int | None = None
     grace: float = 5.0
     options: Options = field(default_factory=Options)
+    certificate: Certificate | None = None
 
 
 def checked_addresses(

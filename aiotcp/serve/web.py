@@ -23,6 +23,8 @@ from aiotcp.streams import Stack
 if TYPE_CHECKING:
     import socket
 
+    from aiotcp.serve.certificate import Certificate
+
 
 class Web:
     """Serves an ASGI application on `port` of each address in `hosts` until stopped.
@@ -31,6 +33,7 @@ class Web:
     lifespan: "off" for applications that have no start-up and shutdown, "auto" for any.
     grace: seconds for requests in hand when stopped. Then whoever has stopped us resets their
         connections, and a second later the tasks that ignore it are cancelled.
+    certificate: to serve over TLS.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Web:
         *,
         lifespan: Any = "auto",
         grace: float,
+        certificate: Certificate | None = None,
     ) -> None:
         self.what = what
         self._application = application
@@ -49,9 +53,12 @@ class Web:
         self._port = port
         self._lifespan = lifespan
         self._grace = grace
+        self._certificate = certificate
         self._server: _Server | None = None
 
     def commands(self, host: str, port: int) -> list[str]:
+        if self._certificate is not None:
+            return [self._certificate.curl(host, port)]
         return [curl("http", host, port)]
 
     async def run(self, stack: Stack, listening: Listening) -> None:
@@ -65,7 +72,7 @@ class Web:
         if not logging.getLogger("aiotcp").isEnabledFor(logging.DEBUG):
             logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # we say that we serve
         logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
-        self._server = _Server(config, stack, self._hosts, self._port, listening)
+        self._server = _Server(config, stack, self._hosts, self._port, listening, self._certificate)
         await self._server.serve()
 
     def stop(self) -> None:
@@ -88,12 +95,14 @@ class _Server(uvicorn.Server):
         hosts: Sequence[str],
         port: int,
         listening: Listening,
+        certificate: Certificate | None,
     ) -> None:
         super().__init__(config)
         self._stack = stack
         self._hosts = hosts
         self._port = port
         self._listening = listening
+        self._certificate = certificate
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self.lifespan.startup()
@@ -110,7 +119,11 @@ class _Server(uvicorn.Server):
             return made
 
         server: Any = await self._stack.create_server(
-            new_protocol, self._hosts, self._port, backlog=self.config.backlog
+            new_protocol,
+            self._hosts,
+            self._port,
+            backlog=self.config.backlog,
+            ssl=None if self._certificate is None else self._certificate.context,
         )
         self.servers = [server]
         self.started = True
