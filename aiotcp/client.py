@@ -98,6 +98,8 @@ async def create_connection(
     interleave: int | None = None,
     all_errors: bool = False,
     options: Options | Mapping[str, Any] | None = None,
+    targets: Sequence[Resolved] | None = None,
+    opened: Connection | None = None,
 ) -> tuple[Transport, _ProtocolT]:
     """Open a connection and give it to a protocol, as `loop.create_connection()` does without ssl.
 
@@ -109,6 +111,8 @@ async def create_connection(
 
     options: `Options` for this connection, or a mapping of changes to those of the stack, as in
         options={"cc": "bbr"} (see `Options.variant`).
+    targets: the addresses that `host` stands for, for a caller who has looked them up.
+    opened: a connection of the stack that is open already; then nothing is connected.
 
     Raises ValueError for arguments that do not go together, socket.gaierror for a bad name, and
     the OSError of the attempt: ConnectionRefusedError, TimeoutError, …; if several attempts failed
@@ -118,29 +122,36 @@ async def create_connection(
         if host is not None or port is not None:
             raise ValueError("host/port and sock can not be specified at the same time")
         raise ValueError("a stack can not use a kernel socket: give host and port, not sock")
-    if host is None and port is None:
-        raise ValueError("host and port was not specified and no sock specified")
-    chosen = stack.options.variant(options)
     loop = stack.loop
-    targets = await resolve(loop, host, port, family=family, proto=proto, flags=flags)
-    sources = None
-    if local_addr is not None:
-        sources = await resolve(loop, *local_addr, family=family, proto=proto, flags=flags)
-    if happy_eyeballs_delay is not None and interleave is None:
-        interleave = 1
-    if interleave:
-        targets = _interleaved(targets, interleave)
-    connection = await _connect_any(
-        stack, targets, sources, all_errors, happy_eyeballs_delay, chosen
-    )
+    if opened is None:
+        if host is None and port is None:
+            raise ValueError("host and port was not specified and no sock specified")
+        chosen = stack.options.variant(options)
+        if targets is None:
+            targets = await resolve(loop, host, port, family=family, proto=proto, flags=flags)
+        sources = None
+        if local_addr is not None:
+            sources = await resolve(loop, *local_addr, family=family, proto=proto, flags=flags)
+        if happy_eyeballs_delay is not None and interleave is None:
+            interleave = 1
+        if interleave:
+            targets = _interleaved(targets, interleave)
+        opened = await connect(
+            stack,
+            targets,
+            options=chosen,
+            sources=sources,
+            delay=happy_eyeballs_delay,
+            all_errors=all_errors,
+        )
     try:
         protocol = protocol_factory()
     except BaseException:
-        connection.close()
-        stack.push(connection)
+        opened.close()
+        stack.push(opened)
         raise
     waiter = loop.create_future()
-    transport = Transport(stack, connection, protocol, context=copy_context(), waiter=waiter)
+    transport = Transport(stack, opened, protocol, context=copy_context(), waiter=waiter)
     try:
         await waiter
     except BaseException:
@@ -163,13 +174,14 @@ def _interleaved(targets: Sequence[Resolved], first_family_count: int) -> list[R
 # Attempts
 
 
-async def _connect_any(
+async def connect(
     stack: PacketStack,
     targets: Sequence[Resolved],
-    sources: Sequence[Resolved] | None,
-    all_errors: bool,
-    delay: float | None,
+    *,
     options: Options,
+    sources: Sequence[Resolved] | None = None,
+    delay: float | None = None,
+    all_errors: bool = False,
 ) -> Connection:
     """The first connection that opens; the addresses have their turn in order.
 
@@ -195,7 +207,7 @@ async def _connect_any(
                 continue
             if not race.attempts or (not waiting and race.is_hopeless(targets[-1])):
                 errors += [attempt.failure() for attempt in race.attempts]
-                raise _combined(errors, all_errors)
+                raise combined(errors, all_errors)
             await race.news(delay if waiting else None)
             for attempt in list(race.attempts):
                 connection = attempt.connection
@@ -210,7 +222,8 @@ async def _connect_any(
         errors.clear()  # each holds a traceback, and so the frames that hold this list
 
 
-def _combined(errors: list[OSError], all_errors: bool) -> Exception:
+def combined(errors: list[OSError], all_errors: bool) -> Exception:
+    """What to raise when every attempt has failed, as asyncio does."""
     if all_errors:
         return ExceptionGroup("create_connection failed", errors)
     if all(str(exc) == str(errors[0]) for exc in errors):

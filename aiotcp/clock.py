@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 
 def clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
@@ -17,3 +18,10 @@ def clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
     if any(base.__module__.partition(".")[0] == "uvloop" for base in type(loop).__mro__):
         return time.monotonic
     return loop.time
+
+
+class NotYet:
+    """Stands where a stack's loop and clock will be once it has them."""
+
+    def __get__(self, stack: object, owner: type | None = None) -> NoReturn:
+        raise RuntimeError("the stack lives on no event loop yet: use aiotcp.run() or async with")

@@ -19,7 +19,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from aiotcp.addresses import LocalAddresses, endpoints, is_unicast, split_flow
-from aiotcp.clock import clock_of
+from aiotcp.clock import NotYet, clock_of
 from aiotcp.counters import Counters
 from aiotcp.errors import timed_out
 from aiotcp.icmp import IcmpHost, flow_of, news_of
@@ -53,10 +53,11 @@ Entry = Connection | HalfOpen | TimeWait
 
 
 class Engine(PassiveOpens):
-    """The table of connections on one link, and what arrives for them.
+    """The table of connections on one link, and what arrives for them."""
 
-    Made in a running event loop, which it uses from then on.
-    """
+    loop: asyncio.AbstractEventLoop = NotYet()  # type: ignore[assignment]
+    clock: Callable[[], float] = NotYet()  # type: ignore[assignment]
+    _timers: TimerQueue
 
     def __init__(
         self,
@@ -69,8 +70,6 @@ class Engine(PassiveOpens):
     ) -> None:
         if isinstance(addresses, str):
             raise TypeError(f"addresses must be a list of strings, not the string {addresses!r}")
-        self.loop = asyncio.get_running_loop()
-        self.clock = clock_of(self.loop)
         self.link = link
         self.options = options if options is not None else Options()
         self.addresses = LocalAddresses(list(addresses))
@@ -93,7 +92,6 @@ class Engine(PassiveOpens):
         self._table: dict[bytes, Entry] = {}
         self._time_waits = TimeWaits()  # those of the table
         self._listeners = Listeners()
-        self._timers = TimerQueue(self.loop, self._on_due, self.clock)
         self._resets = self._bucket(self.options.rst_rate)
         self._icmp = IcmpHost(
             self.addresses, self.options.hop_limit, self._bucket(self.options.icmp_rate)
@@ -116,9 +114,25 @@ class Engine(PassiveOpens):
         self._transitions: list[Transition] = []
         self._connections = 0  # how many of the table's entries are connections
         self._drained: asyncio.Event | None = None
-        link.attach(self, self.loop)
-        queue = receive_queue_packets(link)
+        self.bound = False
+        """Whether it lives on an event loop, `loop`."""
+        running = asyncio._get_running_loop()
+        if running is not None:
+            self.bind(running)
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Live on `loop` from now on. Raises RuntimeError if that is another one already."""
+        if self.bound:
+            if self.loop is not loop:
+                raise RuntimeError("the stack lives on another event loop")
+            return
+        self.loop = loop
+        self.clock = clock_of(loop)
+        self._timers = TimerQueue(loop, self._on_due, self.clock)
+        self.link.attach(self, loop)
+        queue = receive_queue_packets(self.link)
         self._receive_queue = ReceiveQueue(queue) if queue is not None else None
+        self.bound = True
 
     # -- packets in ---------------------------------------------------------------------------
 

@@ -34,7 +34,8 @@ DEFAULT_ADDRESSES = ("192.0.2.2", "fd61:696f:7463:70::2")
 class PacketStack(Engine):
     """TCP on one link, without the asyncio surface that `aiotcp.Stack` adds.
 
-    Made in a running event loop, which it uses from then on.
+    Made in a running event loop it lives on that. Made outside of one it waits until it is given to
+    one: by `aiotcp.run()`, `async with` or `bind()`.
     """
 
     def __init__(
@@ -200,6 +201,9 @@ class PacketStack(Engine):
 
         Idempotent; a second call with a shorter grace, or a cancellation, cuts the first short.
         """
+        if not self.bound:
+            self.abort()
+            return
         if not self.closed:
             self.closed = True
             self._drained = asyncio.Event()
@@ -212,7 +216,7 @@ class PacketStack(Engine):
         except TimeoutError:
             pass
         finally:
-            self._reset_all()
+            self.abort()
         await asyncio.sleep(0)  # protocols hear of it on the next turn of the loop
 
     def _close_all(self) -> None:
@@ -224,7 +228,12 @@ class PacketStack(Engine):
                 conn.close()
                 self.push(conn)
 
-    def _reset_all(self) -> None:
+    def abort(self) -> None:
+        """Reset what is open and close the link, without waiting for anything. Idempotent."""
+        if not self.closed:
+            self.closed = True
+            self._drained = asyncio.Event()
+            self._stop_listening()
         for conn in self._live():
             conn.terminate(Why.RST_ABORT, aborted())
             if conn.user is not None:
@@ -232,7 +241,8 @@ class PacketStack(Engine):
             self.push(conn)
         for entry in list(self._table.values()):
             self._forget(entry)
-        self._timers.close()
+        if self.bound:
+            self._timers.close()
         self.link.close()
 
 

@@ -89,6 +89,7 @@ class Stack(PacketStack):
     _outer: Stack | None = None
 
     async def __aenter__(self) -> Self:
+        self.bind(asyncio.get_running_loop())
         self._check_open()
         self._outer = _current.get()
         _current.set(self)
@@ -173,11 +174,21 @@ def _finish(writer: asyncio.StreamWriter, task: asyncio.Task[None]) -> None:
         writer.close()
 
 
+def current_stack_or_none() -> Stack | None:
+    """The stack whose `async with` block the caller is in."""
+    return _current.get()
+
+
 def current_stack() -> Stack:
-    """The stack whose `async with` block the caller is in. Raises RuntimeError outside of any."""
+    """The stack whose `async with` block the caller is in, or else that of the running loop, if it
+    has one (`aiotcp.EventLoop`). Raises RuntimeError without any."""
     stack = _current.get()
     if stack is None:
-        raise RuntimeError("no current stack: pass stack=, or be inside 'async with Stack(...)'")
+        stack = getattr(asyncio._get_running_loop(), "stack", None)
+    if stack is None:
+        raise RuntimeError(
+            "no current stack: pass stack=, be inside 'async with Stack(...)', or use aiotcp.run"
+        )
     return stack
 
 

@@ -16,8 +16,8 @@ STACK = {
     *("stack", "engine", "clock", "addresses", "counters", "icmp", "info", "limits", "listeners"),
     *("passive", "ports", "nstat", "tcpinfo", "timers", "timewaits"),
 }
-TRANSPORTS = {"transport", "server", "sockets", "sockopts", "client"}
-ON_TOP = {"streams", "tls", "eventloop"}
+TRANSPORTS = {"transport", "server", "sockets", "sockopts", "client", "opened"}
+ON_TOP = {"streams", "tls", "routes", "routing", "jointserver", "eventloop"}
 
 # What each part of the package may import of the others: the parts below it, never those above.
 MAY_IMPORT: dict[str, set[str]] = {

@@ -82,7 +82,7 @@ async def test_functions_of_the_module_use_the_current_stack_or_the_one_given(
 
 
 async def test_blocks_nest() -> None:
-    with pytest.raises(RuntimeError, match="pass stack=, or be inside 'async with Stack"):
+    with pytest.raises(RuntimeError, match="pass stack=, be inside 'async with Stack"):
         aiotcp.current_stack()
     left, right = memory.pair()
     async with Stack(left) as outer:

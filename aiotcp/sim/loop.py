@@ -27,6 +27,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple
 
+from aiotcp.routing import StackLoop
+
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
 
@@ -58,12 +60,23 @@ class Deadlock(RuntimeError):
         )
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
+class _NoKernel(asyncio.SelectorEventLoop):
+    """A loop without sockets, pipes, processes, signals and threads."""
+
+    def __init__(self) -> None:
+        super().__init__(_NoDescriptors(self._wake))
+
+    def _wake(self, idle: bool) -> None:
+        raise NotImplementedError
+
+
+class VirtualLoop(StackLoop, _NoKernel):
     """An event loop whose ``time()`` is virtual and starts at ``start`` (seconds).
 
     ``run_forever()`` and ``run_until_complete()`` raise :class:`Deadlock` when nothing can happen
-    any more. Whatever needs a real file descriptor, thread, process or signal raises
-    ``RuntimeError``. Numeric addresses resolve; names raise ``socket.gaierror``, as there is no
+    any more. Connections and servers are those of the stack whose ``async with`` block the caller
+    is in. Whatever needs a real file descriptor, thread, process or signal raises ``RuntimeError``.
+    Numeric addresses resolve; names raise ``socket.gaierror``, as there is no
     name service.
     """
 
@@ -75,7 +88,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._timers_set = 0
         self._born: weakref.WeakKeyDictionary[asyncio.Task[Any], None] = weakref.WeakKeyDictionary()
         self._thread = threading.get_ident()
-        super().__init__(_NoDescriptors(self._wake))
+        super().__init__()
 
     # The clock
 
@@ -156,7 +169,7 @@ def _refused(name: str) -> Callable[..., NoReturn]:
 
 
 for _name in _OUT_OF_REACH:
-    setattr(VirtualLoop, _name, _refused(_name))
+    setattr(_NoKernel, _name, _refused(_name))
 
 
 class _NoDescriptors(selectors.BaseSelector):

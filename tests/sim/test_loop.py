@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -164,8 +164,13 @@ async def test_numeric_addresses_resolve_and_names_do_not() -> None:
     ],
 )
 async def test_what_would_need_real_time_is_refused_by_name(call: Callable[[Any], object]) -> None:
+    async def attempt() -> None:
+        outcome = call(asyncio.get_running_loop())
+        assert isinstance(outcome, Awaitable)
+        await outcome
+
     with pytest.raises(RuntimeError, match="out of reach in virtual time"):
-        call(asyncio.get_running_loop())
+        await attempt()
 
 
 async def test_threads_are_refused_but_the_own_thread_may_call_threadsafe() -> None:

@@ -1,0 +1,74 @@
+"""One server for the user over several: on stacks, and on the kernel's sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+
+class JointServer(asyncio.AbstractServer):
+    """Servers that are started, closed and waited for as one."""
+
+    def __init__(self, servers: Sequence[Any]) -> None:
+        self._servers = tuple(servers)
+        self._closed = False
+        self._serving_forever: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} sockets={self.sockets!r}>"
+
+    @property
+    def sockets(self) -> tuple[Any, ...]:
+        """Those of all; none once the server is closed."""
+        return tuple(sock for server in self._servers for sock in server.sockets)
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        loop: asyncio.AbstractEventLoop = self._servers[0].get_loop()
+        return loop
+
+    def is_serving(self) -> bool:
+        return any(server.is_serving() for server in self._servers)
+
+    async def start_serving(self) -> None:
+        for server in self._servers:
+            if not server.is_serving() and not self._closed:
+                await server.start_serving()
+
+    async def serve_forever(self) -> None:
+        """Accept connections until cancelled, then close and wait for those that are open."""
+        if self._serving_forever is not None:
+            raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
+        if self._closed:
+            raise RuntimeError(f"server {self!r} is closed")
+        self._serving_forever = self.get_loop().create_future()
+        try:
+            await self.start_serving()
+            await self._serving_forever
+        except asyncio.CancelledError:
+            try:
+                self.close()
+                await self.wait_closed()
+            finally:
+                raise
+        finally:
+            self._serving_forever = None
+
+    def close(self) -> None:
+        self._closed = True
+        for server in self._servers:
+            server.close()
+        if self._serving_forever is not None:
+            self._serving_forever.cancel()
+
+    def close_clients(self) -> None:
+        for server in self._servers:
+            server.close_clients()
+
+    def abort_clients(self) -> None:
+        for server in self._servers:
+            server.abort_clients()
+
+    async def wait_closed(self) -> None:
+        for server in self._servers:
+            await server.wait_closed()
