@@ -9,6 +9,11 @@ import errno
 import os
 
 
+def numbers(*names: str) -> frozenset[int]:
+    """The numbers of these errors; names that this system does not have are left out."""
+    return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
+
+
 def os_error(number: int, detail: str = "") -> OSError:
     """The OSError subclass that Python maps `number` to, with the system's own words.
 

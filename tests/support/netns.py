@@ -100,3 +100,14 @@ def netns() -> Iterator[None]:
         pytest.skip(obstacle())
     with private_network():
         yield
+
+
+@pytest.fixture(scope="module")
+def loopback() -> Iterator[None]:
+    """127.0.0.1 for the tests of one module: that of a private network, or without privilege the
+    machine's own."""
+    try:
+        with private_network():
+            yield
+    except PermissionError:
+        yield
