@@ -103,6 +103,7 @@ async def test_the_thirty_lines_are_a_link() -> None:
     }
     exec(example, names)
     loop = asyncio.get_running_loop()
+    right: Any = None
     left = names["CallbackLink"](lambda packet: loop.call_soon(right.deliver, [packet]))
     right = names["CallbackLink"](lambda packet: loop.call_soon(left.deliver, [packet]))
     await transfer(left, right, 6, 500_000)
