@@ -43,10 +43,12 @@ async def resolve(
     family: int = 0,
     proto: int = 0,
     flags: int = 0,
+    told: str = "",
 ) -> list[Resolved]:
     """The addresses of `host`, best first. A literal address asks no resolver and costs no turn.
 
-    Raises socket.gaierror, or OSError if there are none.
+    Raises socket.gaierror, or OSError if there are none, which says of whom as asyncio does in the
+    place: `told`.
     """
     literal = _literal(host, port, family)
     if literal is not None:
@@ -55,7 +57,7 @@ async def resolve(
         host, port, family=family, type=socket.SOCK_STREAM, proto=proto, flags=flags
     )
     if not infos:
-        raise OSError(f"getaddrinfo({host!r}) returned empty list")
+        raise OSError(f"getaddrinfo({told}) returned empty list")
     return [Resolved(family, cast(Address, address)) for family, *_, address in infos]
 
 

@@ -259,7 +259,7 @@ async def _passive(
 ) -> list[Resolved]:
     """What to listen on for `host`: for None the wildcard of each family that the stack has."""
     if host is not None:
-        return await resolve(stack.loop, host, port, family=family, flags=flags)
+        return await resolve(stack.loop, host, port, family=family, flags=flags, told=repr(host))
     families = {family_of(address) for address in stack.addresses}
     found = []
     for known, wildcard in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):

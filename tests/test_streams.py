@@ -446,26 +446,6 @@ async def test_a_protocol_is_told_of_urgent_data(stacks: tuple[Stack, Stack]) ->
     assert told == [9]
 
 
-# What loops do with transports
-
-
-@pytest.mark.asyncio(loop_factories=["asyncio"])
-async def test_sendfile_falls_back_to_writing(stacks: tuple[Stack, Stack]) -> None:
-    here, there = stacks
-    received = there.loop.create_future()
-
-    async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        received.set_result(await reader.read())
-        writer.close()
-
-    async with await there.start_server(receive, THERE, 80):
-        transport, _ = await here.create_connection(asyncio.Protocol, THERE, 80)
-        content = bytes(range(256)) * 5000
-        assert await here.loop.sendfile(transport, io.BytesIO(content)) == len(content)
-        transport.close()
-        assert await received == content
-
-
 async def test_closing_the_stack_ends_a_server_that_serves_for_ever() -> None:
     left, _ = memory.pair()
     stack = Stack(left, addresses=["192.0.2.1"])

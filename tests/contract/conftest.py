@@ -26,21 +26,28 @@ SIOCGIFFLAGS = 0x8913
 IFF_UP = 1
 
 
+SUBSTRATES: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "kernel-asyncio": KernelAsyncio,
+    "kernel-uvloop": KernelUvloop,
+    "aiotcp-virtual": VirtualLoop,
+    "aiotcp-asyncio": asyncio.SelectorEventLoop,
+    "aiotcp-uvloop": uvloop.new_event_loop,
+}
+
+
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    stacks: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-        "aiotcp-virtual": VirtualLoop,
-        "aiotcp-asyncio": asyncio.SelectorEventLoop,
-        "aiotcp-uvloop": uvloop.new_event_loop,
-    }
+    chosen = item.get_closest_marker("substrates")
+    names = SUBSTRATES if chosen is None else chosen.args
     if item.get_closest_marker("stack_only") is not None:
-        return stacks
-    return {"kernel-asyncio": KernelAsyncio, "kernel-uvloop": KernelUvloop, **stacks}
+        names = [name for name in names if not name.startswith("kernel")]
+    return {name: SUBSTRATES[name] for name in names}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "stack_only: says nothing about kernel sockets")
+    config.addinivalue_line("markers", "substrates(*names): runs on these alone")
 
 
 def loopback_is_up() -> bool:
