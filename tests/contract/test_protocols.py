@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import weakref
 from contextvars import ContextVar
 from typing import Any
@@ -198,3 +199,160 @@ async def test_a_lost_transport_lets_go_of_its_protocol(net: Net) -> None:
     await net.turns()
     gc.collect()
     assert gone() is None
+
+
+async def test_a_buffered_protocol_may_give_way_in_buffer_updated(net: Net) -> None:
+    class Downgrading(BufferedRecorder):
+        def buffer_updated(self, nbytes: int) -> None:
+            super().buffer_updated(nbytes)
+            self.transport.set_protocol(second)
+
+    first, second = Downgrading(1000), Recorder()
+    second.calls.append("set_protocol")
+    left, _ = await net.pair(Recorder(), first)
+    left.write(PATTERN[:MANY])
+    left.close()
+    await second.lost
+    assert first.data == PATTERN[:1000]
+    assert first.data + second.data == PATTERN[:MANY]
+
+
+@pytest.mark.parametrize("method", ["connection_made", "connection_lost"])
+async def test_failing_when_a_connection_begins_or_ends_is_reported(net: Net, method: str) -> None:
+    def fail(*args: Any) -> None:
+        Recorder.__dict__.get(method, getattr(Recorder, method))(client, *args)
+        raise RuntimeError("a bug in the protocol")
+
+    client, server = Recorder(), Recorder()
+    setattr(client, method, fail)
+    left, _ = await net.pair(client, server)
+    left.write(b"still open")
+    assert await server.until(10) == b"still open"
+    left.close()
+    await client.lost
+    await server.lost
+    await net.turns(5)
+    assert server.exception is None
+    assert str(net.reports.pop()["exception"]) == "a bug in the protocol"
+    assert not net.reports
+
+
+@pytest.mark.parametrize("method", ["pause_writing", "resume_writing"])
+async def test_failing_to_pause_is_reported_and_survived(net: Net, method: str) -> None:
+    def fail() -> None:
+        raise RuntimeError("a bug in the protocol")
+
+    client, server = Recorder(), Recorder()
+    setattr(client, method, fail)
+    left, right = await net.pair(client, server)
+    right.pause_reading()
+    left.write(PATTERN[:MANY])
+    await net.turns()
+    right.resume_reading()
+    assert await server.until(MANY) == PATTERN[:MANY]
+    assert not left.is_closing()
+    report = net.reports.pop()
+    assert str(report["exception"]) == "a bug in the protocol"
+    if not net.kernel_uvloop:
+        assert report["message"] == f"protocol.{method}() failed"
+    assert not net.reports
+
+
+async def test_a_failure_in_connection_lost_does_not_keep_a_server_waiting(net: Net) -> None:
+    def fail(exc: BaseException | None) -> None:
+        raise RuntimeError("a bug in the protocol")
+
+    theirs = Recorder()
+    theirs.connection_lost = fail  # type: ignore[method-assign]
+    async with await net.server.create_server(lambda: theirs, net.host, 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        left, client = await net.client.create_connection(Recorder, net.host, port)
+        await theirs.made
+        left.close()
+        await client.lost
+        await net.turns()
+    assert str(net.reports.pop()["exception"]) == "a bug in the protocol"
+
+
+async def test_each_accepted_connection_has_a_context_of_its_own(net: Net) -> None:
+    who: ContextVar[str] = ContextVar("who", default="nobody")
+    who.set("the caller of create_server")
+    seen: list[str] = []
+
+    class Marking(Recorder):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            seen.append(who.get())
+            who.set(f"connection {len(seen)}")
+
+    async with await net.server.create_server(Marking, net.host, 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        for _ in range(2):
+            left, client = await net.client.create_connection(Recorder, net.host, port)
+            left.close()
+            await client.lost
+            await net.turns()
+    if net.kernel_uvloop:  # one for all of them
+        assert seen == ["the caller of create_server", "connection 1"]
+    else:
+        assert seen == ["the caller of create_server"] * 2
+    assert who.get() == "the caller of create_server"
+
+
+async def test_a_lost_transport_is_freed_without_the_garbage_collector(net: Net) -> None:
+    client, server = Recorder(), Recorder()
+    left, right = await net.pair(client, server)
+    left.write(PATTERN[:MANY])
+    await server.until(MANY)
+    freed = [weakref.ref(each) for each in (client, server)]
+    if not net.kernel:  # where they have none (uvloop), or cycles of their own (asyncio)
+        freed += [weakref.ref(left), weakref.ref(right)]
+    gc.collect()
+    gc.disable()
+    try:
+        left.close()
+        await client.lost
+        await server.lost
+        del client, server, left, right
+        await net.turns()
+        assert [each() for each in freed] == [None] * len(freed)
+    finally:
+        gc.enable()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python learned this in 3.12")
+@pytest.mark.substrates("kernel-asyncio", "aiotcp-virtual", "aiotcp-asyncio")
+async def test_eager_tasks(net: Net) -> None:  # uvloop 0.22 makes none
+    """Their first step runs inside of connection_made()."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello ")
+        writer.write(await reader.read())
+        writer.close()
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async def ask(port: int) -> bytes:
+        reader, writer = await net.client.open_connection(net.host, port)
+        writer.write(b"world")
+        writer.write_eof()
+        data = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return data
+
+    net.loop.set_task_factory(asyncio.eager_task_factory)
+    try:
+        for callback, answer in ((echo, b"hello world"), (hang_up, b"")):
+            async with await net.server.start_server(callback, net.host, 0) as server:
+                port = server.sockets[0].getsockname()[1]
+                if callback is hang_up:
+                    reader, writer = await net.client.open_connection(net.host, port)
+                    assert await reader.read() == answer
+                    writer.close()
+                else:
+                    answers = await asyncio.gather(*(ask(port) for _ in range(5)))
+                    assert answers == [answer] * 5
+    finally:
+        net.loop.set_task_factory(None)

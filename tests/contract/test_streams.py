@@ -66,6 +66,24 @@ async def test_conversation(net: Net) -> None:
         await writer.wait_closed()
 
 
+async def test_two_readers_at_once(net: Net) -> None:
+    async with Accepting(net) as accepting:
+        (reader, _), (_, their_writer) = await accepting.connect()
+        reading = asyncio.ensure_future(reader.read(5))
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match=r"read\(\) called while another coroutine is"):
+            await reader.read(5)
+        their_writer.write(b"hello")
+        assert await reading == b"hello"
+
+
+async def test_repr(net: Net) -> None:
+    async with Accepting(net) as accepting:
+        (reader, writer), _ = await accepting.connect()
+        assert repr(writer).startswith("<StreamWriter transport=<")
+        assert "transport=<" in repr(reader)
+
+
 async def test_big_echo(net: Net) -> None:
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(100_000):

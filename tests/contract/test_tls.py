@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
+import weakref
 from pathlib import Path
 
 import pytest
@@ -119,3 +121,25 @@ async def test_a_handshake_that_takes_too_long(net: Net, client_context: ssl.SSL
         )
     server.close()
     await server.wait_closed()
+
+
+async def test_a_lost_connection_lets_go_of_its_context(
+    net: Net, server_context: ssl.SSLContext
+) -> None:
+    context = ssl.create_default_context(cafile=PEM)
+    freed = weakref.ref(context)
+    async with await net.server.create_server(Recorder, net.host, 0, ssl=server_context) as server:
+        port = server.sockets[0].getsockname()[1]
+        transport, protocol = await net.client.create_connection(
+            Recorder, net.host, port, ssl=context, server_hostname=NAME
+        )
+        transport.close()
+        await protocol.lost
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await net.client.create_connection(
+                Recorder, net.host, port, ssl=context, server_hostname="other.test"
+            )
+    del context, transport, protocol
+    await net.turns()
+    gc.collect()
+    assert freed() is None
