@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
-import io
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
