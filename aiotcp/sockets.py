@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Callable
 from operator import index
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, overload
 
@@ -26,6 +27,7 @@ from aiotcp.sockopts import (
     acting,
     key_arguments,
     length_argument,
+    numbered,
     value_argument,
 )
 from aiotcp.tcp.tcb import State
@@ -235,18 +237,11 @@ class StackSocket:
             return self._remembered[key]
         if key in REMEMBERED:
             return REMEMBERED[key]
-        fixed = {
-            socket.SO_TYPE: self.type,
-            socket.SO_DOMAIN: self.family,
-            socket.SO_PROTOCOL: self.proto,
-            socket.SO_ACCEPTCONN: self._remote is None,
-            socket.SO_ERROR: 0,
-        }
-        level, optname = key
-        if level != socket.SOL_SOCKET or optname not in fixed:
-            known = level in (socket.SOL_SOCKET, *_PROTOCOLS)
+        fixed = _FIXED.get(key)
+        if fixed is None:
+            known = key[0] in (socket.SOL_SOCKET, *_PROTOCOLS)
             raise os_error(errno.ENOPROTOOPT if known else errno.EOPNOTSUPP)
-        return INT.pack(fixed[optname])
+        return INT.pack(fixed(self))
 
     @property
     def lingers_zero(self) -> bool:
@@ -259,3 +254,15 @@ class StackSocket:
     def invalidate(self) -> None:
         """It is the socket of nobody any more."""
         self._closed = True
+
+
+_FIXED: dict[Key, Callable[[StackSocket], int]] = numbered(
+    {
+        ("SOL_SOCKET", "SO_TYPE"): lambda sock: sock.type,
+        ("SOL_SOCKET", "SO_DOMAIN"): lambda sock: sock.family,
+        ("SOL_SOCKET", "SO_PROTOCOL"): lambda sock: sock.proto,
+        ("SOL_SOCKET", "SO_ACCEPTCONN"): lambda sock: sock._remote is None,
+        ("SOL_SOCKET", "SO_ERROR"): lambda _: 0,
+    }
+)
+"""What can be asked and not be set."""

@@ -10,15 +10,18 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from operator import index
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from aiotcp.options import CONGESTION_CONTROLS, Options
 from aiotcp.tcp.buffers import initial_receive_buffer, initial_send_buffer, send_limit
 from aiotcp.tcp.connection import Connection
 from aiotcp.tcp.listener import Listener
 from aiotcp.tcpinfo import TcpInfo, TcpState, control_name, listener_info, tcp_info
+
+_T = TypeVar("_T")
 
 Key: TypeAlias = tuple[int, int]
 """Level and name."""
@@ -39,10 +42,28 @@ _INT_MAX = 2**31 - 1
 _BUFFER_MAX = 2**30
 _SHORT_FIN_TIMEOUT_S = 0.1
 
-# Linux's numbers, which Python's socket module does not have, or not in every version.
-_SO_MAX_PACING_RATE = 47
-_TCP_CC_INFO = 26
-_TCP_FASTOPEN_CONNECT = 30
+_UNNAMED = {"SO_MAX_PACING_RATE": 47, "TCP_CC_INFO": 26, "TCP_FASTOPEN_CONNECT": 30}
+"""Linux's numbers that Python's socket module does not have, or not in every version."""
+
+
+def _number_of(name: str) -> int | None:
+    of_linux = _UNNAMED.get(name) if sys.platform == "linux" else None
+    number: int | None = getattr(socket, name, of_linux)
+    return number
+
+
+def numbered(table: Mapping[tuple[str, str], _T]) -> dict[Key, _T]:
+    """The table with this system's numbers for the names of levels and options.
+
+    Options that the system has no name for are left out: no program can ask for them there, and
+    the number that another system gives them stands for something else.
+    """
+    return {
+        (level, number): value
+        for (level_name, name), value in table.items()
+        if (level := _number_of(level_name)) is not None
+        and (number := _number_of(name)) is not None
+    }
 
 
 class Target(Protocol):
@@ -318,72 +339,83 @@ def _set_fastopen_connect(target: Target, value: int) -> None:
 
 _hop_limit = _number("hop_limit", default=Options().hop_limit)
 
-ACTING: dict[Key, Option] = {
-    (socket.SOL_SOCKET, socket.SO_SNDBUF): Option(_get_sndbuf, _set_sndbuf),
-    (socket.SOL_SOCKET, socket.SO_RCVBUF): Option(_get_rcvbuf, _set_rcvbuf),
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE): _flag("keepalive"),
-    # Urgent data stays in its place in the stream, where RFC 6093 6 wants it: there is no other.
-    (socket.SOL_SOCKET, socket.SO_OOBINLINE): Option(lambda _: 1, lambda _, __: None),
-    # asyncio sets it on every connection, whatever the listener had.
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY): Option(
-        lambda target: int(target.options.nodelay), _set_nodelay, inherited=False
-    ),
-    (socket.IPPROTO_TCP, socket.TCP_CORK): Option(_get_cork, _set_cork, inherited=False),
-    # On Linux it lapses after some segments, and reads 1 until that happens for the first time.
-    # Here it stays as it is set; programs that repeat it, as they must there, lose nothing.
-    (socket.IPPROTO_TCP, socket.TCP_QUICKACK): _flag("quickack"),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE): _number("keepalive_idle_s"),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL): _number("keepalive_interval_s"),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT): _number("keepalive_probes"),
-    (socket.IPPROTO_TCP, socket.TCP_SYNCNT): _number("syn_retries"),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT): Option(
-        lambda target: round((target.options.user_timeout_s or 0) * 1000), _set_user_timeout
-    ),
-    (socket.IPPROTO_TCP, socket.TCP_MAXSEG): Option(_get_maxseg, _set_maxseg),
-    (socket.IPPROTO_TCP, socket.TCP_LINGER2): Option(_get_linger2, _set_linger2),
-    (socket.IPPROTO_TCP, socket.TCP_FASTOPEN): Option(_get_fastopen, _set_fastopen),
-    (socket.IPPROTO_TCP, _TCP_FASTOPEN_CONNECT): Option(
-        _get_fastopen_connect, _set_fastopen_connect
-    ),
-    (socket.IPPROTO_IP, socket.IP_TOS): _traffic_class(),
-    (socket.IPPROTO_IP, socket.IP_TTL): _hop_limit,
-    (socket.IPPROTO_IPV6, socket.IPV6_TCLASS): _traffic_class(),
-    (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS): _hop_limit,
-}
+ACTING: dict[Key, Option] = numbered(
+    {
+        ("SOL_SOCKET", "SO_SNDBUF"): Option(_get_sndbuf, _set_sndbuf),
+        ("SOL_SOCKET", "SO_RCVBUF"): Option(_get_rcvbuf, _set_rcvbuf),
+        ("SOL_SOCKET", "SO_KEEPALIVE"): _flag("keepalive"),
+        # Urgent data stays in its place in the stream, as RFC 6093 6 wants: there is no other.
+        ("SOL_SOCKET", "SO_OOBINLINE"): Option(lambda _: 1, lambda _, __: None),
+        # asyncio sets it on every connection, whatever the listener had.
+        ("IPPROTO_TCP", "TCP_NODELAY"): Option(
+            lambda target: int(target.options.nodelay), _set_nodelay, inherited=False
+        ),
+        ("IPPROTO_TCP", "TCP_CORK"): Option(_get_cork, _set_cork, inherited=False),
+        # On Linux it lapses after some segments, and reads 1 until that happens for the first time.
+        # Here it stays as it is set; programs that repeat it, as they must there, lose nothing.
+        ("IPPROTO_TCP", "TCP_QUICKACK"): _flag("quickack"),
+        ("IPPROTO_TCP", "TCP_KEEPIDLE"): _number("keepalive_idle_s"),
+        ("IPPROTO_TCP", "TCP_KEEPALIVE"): _number("keepalive_idle_s"),  # macOS' name for it
+        ("IPPROTO_TCP", "TCP_KEEPINTVL"): _number("keepalive_interval_s"),
+        ("IPPROTO_TCP", "TCP_KEEPCNT"): _number("keepalive_probes"),
+        ("IPPROTO_TCP", "TCP_SYNCNT"): _number("syn_retries"),
+        ("IPPROTO_TCP", "TCP_USER_TIMEOUT"): Option(
+            lambda target: round((target.options.user_timeout_s or 0) * 1000), _set_user_timeout
+        ),
+        ("IPPROTO_TCP", "TCP_MAXSEG"): Option(_get_maxseg, _set_maxseg),
+        ("IPPROTO_TCP", "TCP_LINGER2"): Option(_get_linger2, _set_linger2),
+        ("IPPROTO_TCP", "TCP_FASTOPEN"): Option(_get_fastopen, _set_fastopen),
+        ("IPPROTO_TCP", "TCP_FASTOPEN_CONNECT"): Option(
+            _get_fastopen_connect, _set_fastopen_connect
+        ),
+        ("IPPROTO_IP", "IP_TOS"): _traffic_class(),
+        ("IPPROTO_IP", "IP_TTL"): _hop_limit,
+        ("IPPROTO_IPV6", "IPV6_TCLASS"): _traffic_class(),
+        ("IPPROTO_IPV6", "IPV6_UNICAST_HOPS"): _hop_limit,
+    }
+)
 
-STRUCTURED: dict[Key, BytesOption] = {
-    (socket.SOL_SOCKET, _SO_MAX_PACING_RATE): BytesOption(
-        _get_max_pacing_rate, _set_max_pacing_rate
-    ),
-    (socket.IPPROTO_TCP, socket.TCP_CONGESTION): BytesOption(_get_congestion, _set_congestion),
-    (socket.IPPROTO_TCP, socket.TCP_INFO): BytesOption(_get_tcp_info),
-    (socket.IPPROTO_TCP, _TCP_CC_INFO): BytesOption(_get_cc_info),
-}
+STRUCTURED: dict[Key, BytesOption] = numbered(
+    {
+        ("SOL_SOCKET", "SO_MAX_PACING_RATE"): BytesOption(
+            _get_max_pacing_rate, _set_max_pacing_rate
+        ),
+        ("IPPROTO_TCP", "TCP_CONGESTION"): BytesOption(_get_congestion, _set_congestion),
+        ("IPPROTO_TCP", "TCP_INFO"): BytesOption(_get_tcp_info),
+        ("IPPROTO_TCP", "TCP_CC_INFO"): BytesOption(_get_cc_info),
+    }
+)
 
-REMEMBERED: dict[Key, bytes] = {
-    (socket.SOL_SOCKET, socket.SO_LINGER): LINGER.pack(0, 0),
-    (socket.SOL_SOCKET, socket.SO_REUSEADDR): INT.pack(1),
-    (socket.SOL_SOCKET, socket.SO_REUSEPORT): ZERO,
-    (socket.SOL_SOCKET, socket.SO_BROADCAST): ZERO,
-    (socket.SOL_SOCKET, socket.SO_PRIORITY): ZERO,
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY): INT.pack(1),
-    (socket.IPPROTO_TCP, socket.TCP_CORK): ZERO,
-    (socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT): ZERO,
-    (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT): ZERO,
-    (socket.IPPROTO_IP, socket.IP_TOS): ZERO,
-    (socket.IPPROTO_IP, socket.IP_TTL): INT.pack(Options().hop_limit),
-    (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY): INT.pack(1),
-}
+REMEMBERED: dict[Key, bytes] = numbered(
+    {
+        ("SOL_SOCKET", "SO_LINGER"): LINGER.pack(0, 0),
+        ("SOL_SOCKET", "SO_REUSEADDR"): INT.pack(1),
+        ("SOL_SOCKET", "SO_REUSEPORT"): ZERO,
+        ("SOL_SOCKET", "SO_BROADCAST"): ZERO,
+        ("SOL_SOCKET", "SO_PRIORITY"): ZERO,
+        ("IPPROTO_TCP", "TCP_NODELAY"): INT.pack(1),
+        ("IPPROTO_TCP", "TCP_CORK"): ZERO,
+        ("IPPROTO_TCP", "TCP_DEFER_ACCEPT"): ZERO,
+        ("IPPROTO_TCP", "TCP_NOTSENT_LOWAT"): ZERO,
+        ("IPPROTO_IP", "IP_TOS"): ZERO,
+        ("IPPROTO_IP", "IP_TTL"): INT.pack(Options().hop_limit),
+        ("IPPROTO_IPV6", "IPV6_V6ONLY"): INT.pack(1),
+    }
+)
 """Options that can be set to no effect (IPv4's on an IPv6 connection among them), and what they
 read as until then: Linux's defaults."""
 
 FLAGS: frozenset[Key] = frozenset(
-    {
-        (socket.SOL_SOCKET, socket.SO_REUSEADDR),
-        (socket.SOL_SOCKET, socket.SO_REUSEPORT),
-        (socket.SOL_SOCKET, socket.SO_BROADCAST),
-        (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY),
-    }
+    numbered(
+        dict.fromkeys(
+            (
+                ("SOL_SOCKET", "SO_REUSEADDR"),
+                ("SOL_SOCKET", "SO_REUSEPORT"),
+                ("SOL_SOCKET", "SO_BROADCAST"),
+                ("IPPROTO_IPV6", "IPV6_V6ONLY"),
+            )
+        )
+    )
 )
 """Those of them that read as 0 or 1."""
 

@@ -17,6 +17,7 @@ import io
 import os
 import socket
 import stat
+import sys
 from typing import Literal
 
 from aiotcp.errors import numbers, os_error
@@ -63,7 +64,7 @@ class Fd(DescriptorLink):
     def __init__(
         self, fd: int | socket.socket, *, mtu: int = 1500, prefix: Prefix = "none"
     ) -> None:
-        if os.name == "nt":
+        if sys.platform == "win32":
             raise NotImplementedError("Windows has no descriptors that keep packet boundaries")
         if prefix not in _PREFIXES:
             raise ValueError(f"prefix must be one of {', '.join(_PREFIXES)}, not {prefix!r}")

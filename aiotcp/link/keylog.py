@@ -14,6 +14,11 @@ from contextlib import suppress
 _READ_BYTES = 1 << 20
 """At most per look: the secrets of more than a thousand connections."""
 
+# Not inherited; a FIFO does not hold us up; and what Windows calls binary, it does not translate.
+_OPEN_FLAGS = os.O_RDONLY
+for _name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOINHERIT", "O_BINARY"):
+    _OPEN_FLAGS |= getattr(os, _name, 0)
+
 _LINE_BYTES = 1024
 """No line of a key log is longer."""
 
@@ -95,13 +100,14 @@ class KeyLog:
         return data
 
     def _read_on(self) -> bytes:
-        data = os.pread(self._fd, _READ_BYTES, self._position)
+        os.lseek(self._fd, self._position, os.SEEK_SET)
+        data = os.read(self._fd, _READ_BYTES)
         self._position += len(data)
         return data
 
     def _open(self) -> int:
         """Open what is there now; returns its size."""
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = os.open(self.path, _OPEN_FLAGS)
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             os.close(fd)
