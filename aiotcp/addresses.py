@@ -11,6 +11,11 @@ from aiotcp.tcp.tcb import Endpoint
 _UNSPECIFIED = bytes(16)
 _LOOPBACK = bytes(15) + b"\1"
 
+LOOPED = b"\0"
+"""Ends the key of a connection between two addresses of one stack (`loopback`). So nothing that is
+cut out of a packet of the link is ever equal to it, and a stranger's packet that claims to come
+from one of our own addresses finds no connection."""
+
 
 def pack(host: str) -> bytes:
     """4 or 16 bytes. Raises ValueError for what is no literal address."""
@@ -47,12 +52,18 @@ def flow_key(local: bytes, local_port: int, remote: bytes, remote_port: int) -> 
 def split_flow(flow: bytes) -> tuple[bytes, int, bytes, int]:
     """(local, local port, remote, remote port) of a key."""
     width = (len(flow) - 4) // 2
+    ports = 2 * width
     return (
-        flow[width : 2 * width],
-        int.from_bytes(flow[-2:], "big"),
+        flow[width:ports],
+        int.from_bytes(flow[ports + 2 : ports + 4], "big"),
         flow[:width],
-        int.from_bytes(flow[-4:-2], "big"),
+        int.from_bytes(flow[ports : ports + 2], "big"),
     )
+
+
+def is_looped(flow: bytes) -> bool:
+    """Whether a key has the mark `LOOPED`."""
+    return len(flow) & 1 == 1
 
 
 def endpoints(flow: bytes) -> tuple[Endpoint, Endpoint]:
@@ -80,7 +91,10 @@ class LocalAddresses:
         return map(unpack, self._packed)
 
     def source_for(self, remote: bytes) -> bytes | None:
-        """MUST-44: the address that a connection to `remote` uses; None without one."""
+        """MUST-44: the address that a connection to `remote` uses; None without one. To one of
+        these it comes from there, as on Linux."""
+        if remote in self._packed:
+            return remote
         return next((own for own in self._packed if len(own) == len(remote)), None)
 
     def require(self, address: bytes) -> bytes:

@@ -18,7 +18,13 @@ import os
 import random
 from collections.abc import Callable, Sequence
 
-from aiotcp.addresses import LocalAddresses, endpoints, is_unicast, split_flow
+from aiotcp.addresses import (
+    LOOPED,
+    LocalAddresses,
+    endpoints,
+    is_looped,
+    split_flow,
+)
 from aiotcp.clock import NotYet, clock_of
 from aiotcp.counters import Counters
 from aiotcp.errors import timed_out
@@ -27,12 +33,12 @@ from aiotcp.info import Transition
 from aiotcp.limits import TokenBucket
 from aiotcp.link.base import Link, receive_queue_packets
 from aiotcp.listeners import Listeners
+from aiotcp.loopback import Loopback
 from aiotcp.options import Options
 from aiotcp.passive import PassiveOpens
 from aiotcp.ports import EphemeralPorts
 from aiotcp.reasons import Drop, Event, Why
 from aiotcp.tcp.challenge import SharedLimit
-from aiotcp.tcp.closed import reset_for
 from aiotcp.tcp.connection import Connection, Path, State
 from aiotcp.tcp.fastopen import CookieCache
 from aiotcp.tcp.halfopen import HalfOpen
@@ -110,8 +116,9 @@ class Engine(PassiveOpens):
         self._in_batch = False
         self._touched: list[Entry] = []
         self._accepted: list[tuple[Listener, Connection]] = []
-        self._replies: list[Frame] = []
+        self._replies: list[tuple[Callable[[Frame], None], Frame]] = []
         self._transitions: list[Transition] = []
+        self._loopback = Loopback(self)
         self._connections = 0  # how many of the table's entries are connections
         self._drained: asyncio.Event | None = None
         self.bound = False
@@ -178,13 +185,17 @@ class Engine(PassiveOpens):
         else:  # IP options or extension headers stand between
             key = bytes(packet[addresses]) + bytes(packet[offset : offset + 4])
         entry = self._table.get(key)
-        if entry is not None and entry.ended:
-            # Earlier in this batch. Its last words go out with the others; the table is for who
-            # comes next.
-            self._retire(entry, self._now)
-            entry = self._table.get(key)
-        if entry is None:
-            return self._unmatched(key, segment)
+        if entry is None or entry.ended:
+            if entry is None and self._loopback.delivering:
+                key += LOOPED
+                entry = self._table.get(key)
+            if entry is not None and entry.ended:
+                # Earlier in this batch. Its last words go out with the others; the table is for
+                # who comes next.
+                self._retire(entry, self._now)
+                entry = self._table.get(key)
+            if entry is None:
+                return self._unmatched(key, segment)
         if type(entry) is not Connection:
             if type(entry) is TimeWait and entry.accepts(segment) and self._reopen(entry, segment):
                 return None
@@ -203,7 +214,7 @@ class Engine(PassiveOpens):
         if isinstance(answer, IcmpError):
             return self._icmp_error(answer)
         if answer.reply is not None:
-            self._replies.append(answer.reply)
+            self._replies.append((self._shared_transmit, answer.reply))
         return answer.dropped
 
     def _icmp_error(self, message: IcmpError) -> Drop | None:
@@ -220,40 +231,6 @@ class Engine(PassiveOpens):
         if not entry.touched:
             entry.touched = True
             self._touched.append(entry)
-
-    def _unmatched(self, key: bytes, segment: tcp.Segment) -> Drop | None:
-        """A segment for no connection: LISTEN or CLOSED (RFC 9293 3.10.7.1, 3.10.7.2)."""
-        local, local_port, remote, remote_port = split_flow(key)
-        if local not in self.addresses:
-            return Drop.IP_NOT_FOR_US  # MUST-57: broadcast and multicast are not answered
-        if not is_unicast(remote) or remote in self.addresses:
-            return Drop.IP_BAD_SOURCE  # MUST-63
-        if not local_port or not remote_port:
-            return Drop.TCP_PORT_ZERO
-        listener = self._listeners.find(local, local_port, key)
-        if listener is not None:
-            return self._listen(listener, key, segment)
-        return self._reset(key, segment, Why.RST_NO_CONNECTION) or Drop.TCP_NO_CONNECTION
-
-    def _reset(self, key: bytes, segment: tcp.Segment, why: Why) -> Drop | None:
-        """Answer with a RST. The reason if that may not be."""
-        reset = reset_for(segment)
-        if reset is None:
-            return Drop.TCP_RST_NO_CONNECTION
-        if not self._resets.take(self._now):
-            return Drop.TCP_RST_RATE_LIMIT
-        template = self._template(key, self.options)
-        self._replies.append(
-            template.frame(
-                reset.seq,
-                reset.ack,
-                reset.flags,
-                0,
-                offload=self.link.checksum_offload,
-                reason=why,
-            )
-        )
-        return None
 
     # -- after a batch ------------------------------------------------------------------------
 
@@ -278,8 +255,8 @@ class Engine(PassiveOpens):
                     entry.settle_batch()
             # The clock anew: what users did may have taken its time, and timers start here.
             self._finish(entry, self.clock())
-        for frame in replies:
-            self._transmit(frame)
+        for transmit, frame in replies:
+            transmit(frame)
 
     def _call_user(self, function: Callable[..., None], *args: object) -> None:
         """What one user raises is reported; it must not cost the others their turn."""
@@ -302,7 +279,8 @@ class Engine(PassiveOpens):
             if entry.closed_by_user and entry.flow not in self._orphans and not entry.ended:
                 self._adopt(entry, now)
         elif entry.due is not None or (type(entry) is HalfOpen and entry.resets):
-            entry.output(now, self._template(entry.flow, entry.options), self._transmit)
+            template = self._template(entry.flow, entry.options)
+            entry.output(now, template, self._way(entry.flow))
         if entry.ended:
             if type(entry) is Connection:
                 record = self._table.get(entry.flow)
@@ -400,6 +378,7 @@ class Engine(PassiveOpens):
     def link_lost(self, exc: OSError) -> None:
         """The device is gone: every connection ends with the error, and no new one begins."""
         self.lost = exc
+        self._loopback.close()
         self._stop_listening()
         for entry in list(self._table.values()):
             if type(entry) is Connection:
@@ -424,11 +403,15 @@ class Engine(PassiveOpens):
         counters.sent[frame.reason] += 1
         self.link.send(frame)
 
+    def _way(self, key: bytes) -> Callable[[Frame], None]:
+        """Who carries what is sent on this 4-tuple."""
+        return self._loopback.send if is_looped(key) else self._shared_transmit
+
     def _path(self, key: bytes) -> Path:
-        link = self.link
+        link = self._loopback if is_looped(key) else self.link
         return Path(
             mtu=link.mtu,
-            ip_header=20 if len(key) == 12 else 40,
+            ip_header=20 if len(key) < 36 else 40,
             gso_max_bytes=link.gso_max_bytes,
             offload=link.checksum_offload,
         )
@@ -466,12 +449,12 @@ class Engine(PassiveOpens):
             now=now,
             random=self._chance,
             paths=self.paths,
-            transmit=self._shared_transmit,
+            transmit=self._way(key),
             memory=self.memory,
             events=self.counters.events,
         )
         conn.challenges.shared = self._challenges
-        if self._receive_queue is not None:
+        if self._receive_queue is not None and not is_looped(key):
             conn.queue_share = QueueShare(self._receive_queue)
         return conn
 

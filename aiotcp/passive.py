@@ -1,12 +1,14 @@
-"""Passive opens: from a SYN for a listener to a connection (RFC 9293 3.10.7.2, RFC 4987)."""
+"""What comes for no connection: resets (RFC 9293 3.10.7.1), and passive opens, from a SYN for a
+listener to a connection (3.10.7.2, RFC 4987)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiotcp.addresses import split_flow
+from aiotcp.addresses import is_looped, is_unicast, split_flow
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp import fastopen, stateless
+from aiotcp.tcp.closed import reset_for
 from aiotcp.tcp.fastopen import own_keys
 from aiotcp.tcp.fastopen_setup import Accepted
 from aiotcp.tcp.halfopen import HalfOpen
@@ -21,7 +23,10 @@ from aiotcp.wire import tcp
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aiotcp.addresses import LocalAddresses
     from aiotcp.counters import Counters
+    from aiotcp.limits import TokenBucket
+    from aiotcp.link.base import Link
     from aiotcp.listeners import Listeners
     from aiotcp.options import Options
     from aiotcp.tcp.connection import Connection
@@ -33,10 +38,12 @@ if TYPE_CHECKING:
 
 
 class PassiveOpens:
-    """The part of an `Engine` that answers SYNs and completes handshakes."""
+    """The part of an `Engine` that answers strangers, and completes handshakes."""
 
     if TYPE_CHECKING:  # what the engine has
+        link: Link
         options: Options
+        addresses: LocalAddresses
         counters: Counters
         memory: MemoryBudget
         clock: Callable[[], float]
@@ -45,10 +52,12 @@ class PassiveOpens:
         _table: dict[bytes, Entry]
         _connections: int
         _listeners: Listeners
+        _resets: TokenBucket
         _timers: TimerQueue
         _accepted: list[tuple[Listener, Connection]]
-        _replies: list[Frame]
+        _replies: list[tuple[Callable[[Frame], None], Frame]]
 
+        def _way(self, key: bytes) -> Callable[[Frame], None]: ...
         def _path(self, key: bytes) -> Path: ...
         def _template(self, key: bytes, options: Options) -> tcp.HeaderTemplate: ...
         def _new_connection(
@@ -57,12 +66,43 @@ class PassiveOpens:
         def _enter(self, conn: Connection) -> None: ...
         def _forget(self, entry: Entry) -> None: ...
         def _touch(self, entry: Entry) -> None: ...
-        def _reset(self, key: bytes, segment: tcp.Segment, why: Why) -> Drop | None: ...
         def _tell(
             self, flow: bytes, old: State, new: State, error: OSError | None = None
         ) -> None: ...
 
         on_state: Callable[[Connection, State, State], None]
+
+    def _unmatched(self, key: bytes, segment: tcp.Segment) -> Drop | None:
+        """A segment for no connection: LISTEN or CLOSED (RFC 9293 3.10.7.1, 3.10.7.2)."""
+        local, local_port, remote, remote_port = split_flow(key)
+        if local not in self.addresses:
+            return Drop.IP_NOT_FOR_US  # MUST-57: broadcast and multicast are not answered
+        if not is_unicast(remote) or (remote in self.addresses and not is_looped(key)):
+            return Drop.IP_BAD_SOURCE  # MUST-63
+        if not local_port or not remote_port:
+            return Drop.TCP_PORT_ZERO
+        listener = self._listeners.find(local, local_port, key)
+        if listener is not None:
+            return self._listen(listener, key, segment)
+        return self._reset(key, segment, Why.RST_NO_CONNECTION) or Drop.TCP_NO_CONNECTION
+
+    def _reset(self, key: bytes, segment: tcp.Segment, why: Why) -> Drop | None:
+        """Answer with a RST. The reason if that may not be."""
+        reset = reset_for(segment)
+        if reset is None:
+            return Drop.TCP_RST_NO_CONNECTION
+        if not is_looped(key) and not self._resets.take(self._now):
+            return Drop.TCP_RST_RATE_LIMIT
+        frame = self._template(key, self.options).frame(
+            reset.seq,
+            reset.ack,
+            reset.flags,
+            0,
+            offload=self.link.checksum_offload,
+            reason=why,
+        )
+        self._replies.append((self._way(key), frame))
+        return None
 
     def _listen(self, listener: Listener, key: bytes, segment: tcp.Segment) -> Drop | None:
         """RFC 9293 3.10.7.2, and RFC 4987 3.6 where the backlog is full."""
@@ -94,18 +134,17 @@ class PassiveOpens:
 
     def _send_cookie(self, listener: Listener, key: bytes, segment: tcp.Segment) -> None:
         listener.overflowed_at = self._now
-        self._replies.append(
-            stateless.answer(
-                listener,
-                key,
-                self._path(key),
-                segment,
-                self._secret,
-                self._template(key, listener.options),
-                self._now,
-                ts_offset=timestamp_offset(self._secret, key),
-            )
+        frame = stateless.answer(
+            listener,
+            key,
+            self._path(key),
+            segment,
+            self._secret,
+            self._template(key, listener.options),
+            self._now,
+            ts_offset=timestamp_offset(self._secret, key),
         )
+        self._replies.append((self._way(key), frame))
 
     def _half_open(
         self, listener: Listener, key: bytes, segment: tcp.Segment, above: int | None = None

@@ -59,6 +59,7 @@ class Drop(StrEnum):
 
     # The link.
     LINK_HEADER = "link_header"
+    LOOPBACK_FULL = "loopback_full"
     # The IP layer.
     IP_EMPTY = "ip_empty"
     IP_VERSION = "ip_version"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from aiotcp.addresses import flow_key, is_unicast, pack, unpack
+from aiotcp.addresses import LOOPED, flow_key, is_unicast, pack, unpack
 from aiotcp.engine import Engine
 from aiotcp.errors import (
     aborted,
@@ -63,6 +63,9 @@ class PacketStack(Engine):
         """Open a connection; its SYN has left on return, unless it waits for data to take along
         (`Connection.opens_early`, `Options.tfo`).
 
+        To an address of the stack itself, packets come back on the next turn of the loop and never
+        touch the link (see `loopback`): a capture of the link does not show them.
+
         Raises OSError: ENETUNREACH for a destination that no connection can have or that no
         address of the stack can reach, EADDRNOTAVAIL for a `local` that is not the stack's or
         when no port is free, EADDRINUSE for a local port in use towards this destination or
@@ -71,7 +74,7 @@ class PacketStack(Engine):
         """
         self._check_open()
         destination = pack(remote.host)
-        if not is_unicast(destination) or destination in self.addresses:
+        if not is_unicast(destination):
             raise network_unreachable(str(remote))  # MUST-46
         _check_port("connect", remote.port)
         if local is not None:
@@ -81,7 +84,7 @@ class PacketStack(Engine):
         try_control((options or self.options).cc, self.clock())
         source = self._source(destination, local)
         port = self._local_port(source, local.port if local else 0, destination, remote.port)
-        key = flow_key(source, port, destination, remote.port)
+        key = self._flow(source, port, destination, remote.port)
         now = self.clock()
         iss = initial_sequence_number(self._secret, key, now)
         conn = self._new_connection(key, self._path(key), options or self.options, iss, now)
@@ -90,9 +93,10 @@ class PacketStack(Engine):
         self._enter(conn)
         self.counters.connections_opened += 1
         if conn.options.tfo in ("client", "on"):
-            known = self.fast_opens.usable(key[:-2], now)
+            server = destination + source + remote.port.to_bytes(2, "big")
+            known = self.fast_opens.usable(server, now)
             if known is not None:
-                conn.fast_open = Asking(self.fast_opens, key[:-2], known, now)
+                conn.fast_open = Asking(self.fast_opens, server, known, now)
         conn.open_active()
         self._finish(conn, now)
         return conn
@@ -107,16 +111,23 @@ class PacketStack(Engine):
             raise network_unreachable(unpack(destination))
         return found
 
+    def _flow(self, source: bytes, port: int, destination: bytes, remote_port: int) -> bytes:
+        """The key of a connection from here."""
+        key = flow_key(source, port, destination, remote_port)
+        return key + LOOPED if destination in self.addresses else key
+
     def _local_port(self, source: bytes, port: int, destination: bytes, remote_port: int) -> int:
         def is_free(candidate: int) -> bool:
-            return flow_key(
-                source, candidate, destination, remote_port
-            ) not in self._table and not self._listeners.clashes(source, candidate)
+            # A call to a port of our own on which nobody listens must not answer itself.
+            return (
+                self._flow(source, candidate, destination, remote_port) not in self._table
+                and not self._listeners.clashes(source, candidate)
+                and (candidate != remote_port or source != destination)
+            )
 
         if port:
-            if flow_key(
-                source, port, destination, remote_port
-            ) in self._table or self._listeners.clashes(source, port):
+            key = self._flow(source, port, destination, remote_port)
+            if key in self._table or self._listeners.clashes(source, port):
                 raise address_in_use(str(Endpoint(unpack(source), port)))
             return port
         chosen = self._ports.choose(source + destination + remote_port.to_bytes(2, "big"), is_free)
@@ -243,6 +254,7 @@ class PacketStack(Engine):
             self._forget(entry)
         if self.bound:
             self._timers.close()
+        self._loopback.close()
         self.link.close()
 
 

@@ -1,5 +1,5 @@
-"""Each test here runs five times: on the kernel's sockets under asyncio's loop and uvloop, and on
-two stacks joined in memory under both and in virtual time."""
+"""Each test here runs six times: on the kernel's sockets under asyncio's loop and uvloop, on two
+stacks joined in memory under both and in virtual time, and on one stack that talks to itself."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ from tests.support.netns import private_network
 CLIENT = "192.0.2.1"
 SERVER = "192.0.2.2"
 
+
+class AloneLoop(VirtualLoop):
+    """A test on it has one stack for both sides."""
+
+
 SIOCGIFFLAGS = 0x8913
 IFF_UP = 1
 
@@ -32,6 +37,7 @@ SUBSTRATES: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "aiotcp-virtual": VirtualLoop,
     "aiotcp-asyncio": asyncio.SelectorEventLoop,
     "aiotcp-uvloop": uvloop.new_event_loop,
+    "aiotcp-alone": AloneLoop,
 }
 
 
@@ -75,6 +81,12 @@ async def net() -> AsyncIterator[Net]:
         network = Net(loop, side, side, "127.0.0.1", "127.0.0.1")
         yield network
         await network.close()
+    elif isinstance(loop, AloneLoop):
+        async with Stack(memory.pair()[0], addresses=[SERVER], seed=b"alone") as stack:
+            network = Net(loop, stack, stack, SERVER, SERVER)
+            yield network
+            await network.close()
+            assert stack.link.counters["send_no_peer"] == 0  # nothing got onto the link
     else:
         left, right = memory.pair()
         async with (

@@ -291,7 +291,8 @@ async def test_a_buffer_that_the_caller_reuses_is_copied(net: Net) -> None:
 async def test_repr(net: Net) -> None:
     client, server = Recorder(), Recorder()
     left, right = await net.pair(client, server)
-    places = f"local=192.0.2.1:{left.get_extra_info('sockname')[1]} remote=192.0.2.2:"
+    host, port = left.get_extra_info("sockname")
+    places = f"local={host}:{port} remote=192.0.2.2:"
     text = repr(left)
     assert text.startswith(f"<Transport {places}")
     assert text.endswith(" state=ESTABLISHED read=polling write=<idle, bufsize=0>>")
