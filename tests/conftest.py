@@ -1,8 +1,9 @@
 """What every test stands on: a loop on virtual time, and nothing left behind.
 
 A coroutine test runs on :class:`aiotcp.sim.VirtualLoop`. Tests that need real file descriptors run
-once on asyncio's loop and once on uvloop: everything below tests/live and tests/integration, and
-whatever carries ``@pytest.mark.real_loop``. A test chooses exactly with pytest-asyncio's own
+once on asyncio's loop and once on uvloop: everything below tests/live, and whatever carries
+``@pytest.mark.real_loop``; those below tests/integration on our own loops over these two. A test
+chooses exactly with pytest-asyncio's own
 ``@pytest.mark.asyncio(loop_factories=["uvloop"])``. A test that is not a coroutine takes the
 fixture ``loop_factory`` (both real loops).
 
@@ -26,6 +27,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 
+from aiotcp import AsyncioEventLoop, EventLoop
 from aiotcp.sim import VirtualLoop
 
 pytest_plugins = ["tests.support.conformance"]
@@ -59,6 +61,10 @@ REAL: dict[str, LoopFactory] = {
     "asyncio": _watched(asyncio.SelectorEventLoop),
     "uvloop": _watched(uvloop.new_event_loop),
 }
+OURS: dict[str, LoopFactory] = {
+    "aiotcp-asyncio": _watched(AsyncioEventLoop),
+    "aiotcp-uvloop": _watched(EventLoop),
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -74,8 +80,10 @@ def pytest_asyncio_loop_factories(
     chosen = item.get_closest_marker("asyncio")
     if chosen is not None and chosen.kwargs.get("loop_factories"):
         return VIRTUAL | REAL
-    real = [config.rootpath / "tests" / name for name in ("live", "integration")]
-    if item.get_closest_marker("real_loop") or any(map(item.path.is_relative_to, real)):
+    if item.path.is_relative_to(config.rootpath / "tests" / "integration"):
+        return OURS
+    live = config.rootpath / "tests" / "live"
+    if item.get_closest_marker("real_loop") is not None or live in item.path.parents:
         return REAL
     return VIRTUAL
 

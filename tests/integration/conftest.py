@@ -3,6 +3,7 @@ aiotcp's (`tests/conftest.py`), and the kernel on the other side of the device."
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest_asyncio
 
 from aiotcp import Stack
 from aiotcp.link import network
+from aiotcp.routing import StackLoop
 from tests.integration.world import STACK, Net, kernel_side
 from tests.support.hosts import V4
 from tests.support.netns import netns as netns
@@ -35,10 +37,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest_asyncio.fixture(params=["serves", "asks"])
 async def net(netns: None, request: pytest.FixtureRequest) -> AsyncIterator[Net]:
     """Twice: the stack serves and the kernel asks, and the other way round."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, StackLoop)
     tun, _ = await network.off_loop(network.open_tun, host_addresses=[V4.host_address])
+    stack = Stack(tun, addresses=[STACK])
+    loop.add_stack(stack)
     with kernel_side() as kernel:
-        async with Stack(tun, addresses=[STACK]) as stack:
-            yield Net(stack, kernel, request.param == "serves")
+        yield Net(stack, kernel, request.param == "serves")
+        await stack.aclose()
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])

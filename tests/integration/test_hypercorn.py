@@ -55,9 +55,7 @@ async def test_hypercorn_serves(net: Net, tls: bool, http2: bool) -> None:
     config.bind = [f"{STACK}:{PORT}"]
     if tls:
         config.certfile = config.keyfile = str(PEM)
-    serving = asyncio.create_task(
-        hypercorn.serve(app, config, shutdown_trigger=stop.wait, stack=net.stack)
-    )
+    serving = asyncio.create_task(hypercorn.serve(app, config, shutdown_trigger=stop.wait))
 
     async def ask() -> list[str]:
         base = f"{'https' if tls else 'http'}://{STACK}:{PORT}"

@@ -11,7 +11,7 @@ import asyncio
 import functools
 import ssl
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +130,12 @@ class Net:
     async def asking(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Awaits `work` on the other side."""
         return await (self.kernel.run(work) if self.stack_serves else work)
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Let the loop go round until the condition holds: for what a library tells no other way."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0)
 
 
 stack_serves = pytest.mark.parametrize("net", ["serves"], indirect=True)
