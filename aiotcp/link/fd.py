@@ -21,7 +21,7 @@ import sys
 from typing import Literal
 
 from aiotcp.errors import numbers, os_error
-from aiotcp.link.descriptor import DescriptorLink, enlarge_buffers, packets_in
+from aiotcp.link.descriptor import DescriptorLink, enlarge_buffers, packets_from_network, packets_in
 from aiotcp.wire.frame import Frame
 
 Prefix = Literal["none", "family", "ethertype"]
@@ -106,7 +106,8 @@ class Fd(DescriptorLink):
             except OSError as exc:
                 raise ValueError("the socket is not connected") from exc
             enlarge_buffers(sock)
-            self.receive_queue_packets = packets_in(sock, self.mtu)
+            count = packets_from_network if self._errors_pass else packets_in
+            self.receive_queue_packets = count(sock, self.mtu)
         finally:
             sock.detach()
 

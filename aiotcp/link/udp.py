@@ -17,7 +17,7 @@ import socket
 from typing import TypeAlias, cast
 
 from aiotcp.errors import numbers, os_error
-from aiotcp.link.descriptor import SocketLink, packets_in
+from aiotcp.link.descriptor import SocketLink, packets_from_network
 from aiotcp.wire import ipv4, ipv6
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.malformed import Malformed
@@ -39,7 +39,8 @@ _CUT = numbers("EMSGSIZE")
 class Udp(SocketLink):
     """A UDP socket of its own, bound to an address, and the one peer that it talks to.
 
-    local: the address to bind; port 0 takes a free one, see `address`.
+    local: the address to bind; port 0 takes a free one, see `address`; host "" is every address
+        of the machine.
     peer: the address that packets go to and come from; datagrams of others are discarded and
         counted. None: the source of the first datagram that holds an IP packet, from then on and
         for good. That is whoever can send one to the port, so it is for places where only the
@@ -64,7 +65,7 @@ class Udp(SocketLink):
     def __init__(
         self, local: Address, peer: Address | None = None, *, mtu: int | None = None
     ) -> None:
-        family, bound = _resolve(local, socket.AF_UNSPEC)
+        family, bound = _resolve((local[0] or None, local[1]), socket.AF_UNSPEC, socket.AI_PASSIVE)
         self.peer = None if peer is None else _resolve(peer, family)[1]
         sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
@@ -87,10 +88,11 @@ class Udp(SocketLink):
 
     @property
     def receive_queue_packets(self) -> int | None:
-        """What the socket's buffers hold, which the kernel limits (on Linux net.core.rmem_max)."""
+        """What the socket's buffers hold, which the kernel limits (on Linux net.core.rmem_max); or
+        None where that is little, see `LONG_QUEUE_PACKETS`."""
         if self._closed:
             return None
-        return packets_in(self._sock, self.mtu)
+        return packets_from_network(self._sock, self.mtu)
 
     def _read(self, slot: memoryview) -> int | None:
         try:
@@ -126,8 +128,10 @@ def _is_packet(packet: memoryview) -> bool:
     return True
 
 
-def _resolve(address: Address, family: int) -> tuple[socket.AddressFamily, Address]:
+def _resolve(
+    address: tuple[str | None, int], family: int, flags: int = 0
+) -> tuple[socket.AddressFamily, Address]:
     host, port = address
-    found = socket.getaddrinfo(host, port, family, socket.SOCK_DGRAM)
+    found = socket.getaddrinfo(host, port, family, socket.SOCK_DGRAM, flags=flags)
     resolved, _, _, _, name = found[0]
     return resolved, cast(Address, name)

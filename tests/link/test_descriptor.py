@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aiotcp.link.base import Link
+from aiotcp.link.base import Link, receive_queue_packets
 from aiotcp.link.descriptor import BATCH_BYTES, BATCH_PACKETS
 from aiotcp.sim import VirtualLoop
 from aiotcp.streams import Stack
@@ -228,7 +228,9 @@ async def test_what_waits_is_known_to_the_stack(pair: Pair) -> None:
     """A queue of so many packets is never too short for them."""
     left, right = pair
     attached(left)
-    promised = left.receive_queue_packets  # type: ignore[attr-defined]
+    promised = receive_queue_packets(left)
+    if promised is None:
+        pytest.skip("sockets have short queues here (net.core.rmem_max)")
     assert promised > 5
     for _ in range(promised):
         left.send(Frame(packet(bytes(left.mtu - 20))))

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from aiotcp.link import descriptor
 from aiotcp.link.udp import Udp
 from aiotcp.wire import ipv4
 from aiotcp.wire.frame import Frame
-from tests.link.test_descriptor import attached, packet, turns, until
+from tests.link.test_descriptor import attached, packet, transfer, turns, until
 from tests.support.netns import has_ipv6
 from tests.support.netns import loopback as loopback
 
@@ -142,6 +143,24 @@ async def test_a_datagram_that_udp_cannot_carry_is_a_drop(peer: socket.socket) -
         assert link.counters["sent_packets"] == 1
     finally:
         link.close()
+
+
+async def test_short_queues_hold_no_windows_down_and_tcp_finds_their_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What Linux gives where nobody has raised net.core.rmem_max."""
+    monkeypatch.setattr(descriptor, "SOCKET_BUFFER_BYTES", 212_992)
+    left = Udp(("127.0.0.1", 0))
+    right = Udp(("127.0.0.1", 0), peer=left.address)
+    left.peer = right.address
+    assert left.receive_queue_packets is None
+    await transfer(left, right, 4, 1_000_000)
+
+
+def test_every_address_of_the_machine_can_be_bound() -> None:
+    link = Udp(("", 0))
+    assert link.address[0] in ("0.0.0.0", "::")
+    link.close()
 
 
 def test_by_default_a_packet_fits_an_ethernet_path_in_one_piece() -> None:
