@@ -19,8 +19,8 @@ from tests.support.hosts import V4
 from tests.support.netns import netns as netns
 
 # The extra `integration`. Without it nothing is collected here.
-LIBRARIES = ("aiohttp", "aiosmtpd", "asyncpg", "asyncssh", "fastapi", "hypercorn", "httptools",
-             "httpx", "redis", "websockets")  # fmt: skip
+LIBRARIES = ("aiohttp", "aiosmtpd", "aiosmtplib", "asyncpg", "asyncssh", "fastapi", "hypercorn",
+             "httptools", "httpx", "redis", "websockets")  # fmt: skip
 if not all(map(find_spec, LIBRARIES)):
     collect_ignore_glob = ["test_*.py"]
 
