@@ -44,6 +44,7 @@ async def serve(
                 backlog=config.backlog,
             )
             servers.append(server)
+            await config.log.info(f"Running on {bind} (CTRL + C to quit)")
         await shutdown_trigger()
     finally:
         await context.terminated.set()

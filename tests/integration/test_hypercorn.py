@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from typing import Any
 
 import httpx
@@ -52,6 +53,25 @@ class App:
         await send({"type": "http.response.body", "body": body})
 
 
+class Announced(logging.Handler):
+    """Hears Hypercorn say that it serves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.event = asyncio.Event()
+
+    @classmethod
+    def logger(cls) -> tuple[logging.Logger, asyncio.Event]:
+        handler = cls()
+        logger = logging.Logger("Hypercorn", logging.INFO)
+        logger.addHandler(handler)
+        return logger, handler.event
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith("Running on"):
+            self.event.set()
+
+
 @pytest.mark.parametrize("http2", [False, True], ids=["http1", "http2"])
 async def test_hypercorn_serves(net: Net, tls: bool, http2: bool) -> None:
     app, stop = App(), asyncio.Event()
@@ -59,7 +79,9 @@ async def test_hypercorn_serves(net: Net, tls: bool, http2: bool) -> None:
     config.bind = [f"{STACK}:{PORT}"]
     if tls:
         config.certfile = config.keyfile = str(PEM)
+    config.errorlog, serves = Announced.logger()
     serving = asyncio.create_task(hypercorn.serve(app, config, shutdown_trigger=stop.wait))
+    await serves.wait()
 
     async def ask() -> list[str]:
         base = f"{'https' if tls else 'http'}://{STACK}:{PORT}"
