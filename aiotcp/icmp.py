@@ -66,6 +66,8 @@ class IcmpHost:
         self._addresses = addresses
         self._hop_limit = hop_limit
         self._limit = limit
+        self.transparent = False
+        """Whether there may be connections at addresses that are not the stack's."""
 
     def receive(
         self, packet: memoryview, protocol: int, offset: int, end: int, vouched: bool, now: float
@@ -75,13 +77,17 @@ class IcmpHost:
         Raises Malformed."""
         is_ipv4 = packet[0] >> 4 == 4
         destination = bytes(packet[16:20] if is_ipv4 else packet[24:40])
-        if destination not in self._addresses:
+        is_icmp = protocol == (icmp.PROTOCOL_V4 if is_ipv4 else icmp.PROTOCOL_V6)
+        own = destination in self._addresses
+        if not own and not (self.transparent and is_icmp):
             return Answer(Drop.IP_NOT_FOR_US)
         source = bytes(packet[12:16] if is_ipv4 else packet[8:24])
         if not is_unicast(source) or source in self._addresses:
             return Answer(Drop.IP_BAD_SOURCE)
-        if protocol == (icmp.PROTOCOL_V4 if is_ipv4 else icmp.PROTOCOL_V6):
+        if is_icmp:
             message = icmp.parse(packet, offset, end, vouched)
+            if not own and not (isinstance(message, IcmpError) and message.source == destination):
+                return Answer(Drop.IP_NOT_FOR_US)
             if isinstance(message, IcmpError):
                 if message.kind is Kind.SOURCE_QUENCH:
                     return Answer(Drop.ICMP_SOURCE_QUENCH)  # MUST-55, RFC 6633

@@ -16,7 +16,9 @@ _ByPort = dict[int, dict[bytes, list[Listener]]]
 
 
 class Listeners:
-    """Listeners by address and port. An address of zeros stands for all of its family.
+    """Listeners by address and port. An address of zeros stands for all of its family that the
+    stack has, `everywhere` for all that there are; port 0 for every port, and only together with
+    that.
 
     Some only hold their port: as after bind(2) and before listen(2), nobody else can have it, and
     nobody takes a SYN.
@@ -27,16 +29,22 @@ class Listeners:
         self._held: _ByPort = {}
         self._shared: set[Listener] = set()
         self._accept: dict[Listener, _Accept] = {}
+        self.transparent = 0
+        """How many of them are for addresses that are not the stack's, too."""
 
     def all(self) -> list[Listener]:
         return list(self._accept)
 
-    def find(self, address: bytes, port: int, flow: bytes) -> Listener | None:
-        """Who takes a SYN to `address`; of several that share the port, `flow` decides."""
-        bound = self._by_port.get(port)
-        if bound is None:
-            return None
-        candidates = bound.get(address) or bound.get(bytes(len(address)))
+    def find(self, address: bytes, port: int, flow: bytes, *, own: bool) -> Listener | None:
+        """Who takes a SYN to `address`, which is the stack's `own` or not; of several that share
+        the port, `flow` decides."""
+        bound = self._by_port.get(port, {})
+        candidates = None
+        if own:
+            candidates = bound.get(address) or bound.get(bytes(len(address)))
+        if not candidates and self.transparent:
+            everyone = everywhere(address)
+            candidates = bound.get(everyone) or self._by_port.get(0, {}).get(everyone)
         if not candidates:
             return None
         return candidates[crc32(flow) % len(candidates)] if len(candidates) > 1 else candidates[0]
@@ -67,6 +75,7 @@ class Listeners:
         bound = self._held if held else self._by_port
         bound.setdefault(port, {}).setdefault(address, []).append(listener)
         self._accept[listener] = accept
+        self.transparent += listener.transparent
         if shared:
             self._shared.add(listener)
 
@@ -81,10 +90,17 @@ class Listeners:
         if _take_out(self._by_port, listener) is None:
             _take_out(self._held, listener)
         self._shared.discard(listener)
+        self.transparent -= listener.transparent
         del self._accept[listener]
 
     def accept(self, listener: Listener, conn: Connection) -> None:
         self._accept[listener](conn)
+
+
+def everywhere(address: bytes) -> bytes:
+    """What stands for all addresses of the family of `address`. It has another length: who listens
+    there keeps nobody out of one address, or of all that the stack has, nor the other way round."""
+    return bytes(len(address) + 1)
 
 
 def _take_out(by_port: _ByPort, listener: Listener) -> bytes | None:

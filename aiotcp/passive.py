@@ -75,15 +75,18 @@ class PassiveOpens:
     def _unmatched(self, key: bytes, segment: tcp.Segment) -> Drop | None:
         """A segment for no connection: LISTEN or CLOSED (RFC 9293 3.10.7.1, 3.10.7.2)."""
         local, local_port, remote, remote_port = split_flow(key)
-        if local not in self.addresses:
+        own = local in self.addresses
+        if not own and not (self._listeners.transparent and is_unicast(local) and local != remote):
             return Drop.IP_NOT_FOR_US  # MUST-57: broadcast and multicast are not answered
         if not is_unicast(remote) or (remote in self.addresses and not is_looped(key)):
             return Drop.IP_BAD_SOURCE  # MUST-63
         if not local_port or not remote_port:
             return Drop.TCP_PORT_ZERO
-        listener = self._listeners.find(local, local_port, key)
+        listener = self._listeners.find(local, local_port, key, own=own)
         if listener is not None:
             return self._listen(listener, key, segment)
+        if not own:
+            return Drop.IP_NOT_FOR_US
         return self._reset(key, segment, Why.RST_NO_CONNECTION) or Drop.TCP_NO_CONNECTION
 
     def _reset(self, key: bytes, segment: tcp.Segment, why: Why) -> Drop | None:
@@ -234,7 +237,8 @@ class PassiveOpens:
     def _reopen(self, entry: TimeWait, segment: tcp.Segment) -> bool:
         """A SYN that TIME-WAIT lets through (RFC 6191 2, MAY-2), if anybody takes it."""
         local, local_port, _, _ = split_flow(entry.flow)
-        listener = self._listeners.find(local, local_port, entry.flow)
+        own = local in self.addresses
+        listener = self._listeners.find(local, local_port, entry.flow, own=own)
         if listener is None or listener.screen(segment) is not None:
             return False
         self._forget(entry)

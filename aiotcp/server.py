@@ -62,14 +62,16 @@ class Server(asyncio.AbstractServer):
 
     # Listening
 
-    def _bind(self, targets: Iterable[Resolved], options: Options) -> None:
+    def _bind(
+        self, targets: Iterable[Resolved], options: Options, *, transparent: bool = False
+    ) -> None:
         """Take the port of each address. Addresses that are not the stack's are passed over, unless
         none remains. Raises OSError, and then holds none."""
         targets = list(targets)
         try:
             for target in targets:
                 try:
-                    self._hold(target.endpoint, options)
+                    self._hold(target.endpoint, options, transparent)
                 except OSError as exc:
                     if exc.errno != errno.EADDRNOTAVAIL:
                         raise bind_error(exc, target.address) from None
@@ -86,7 +88,7 @@ class Server(asyncio.AbstractServer):
         )
         self._stack.closers[self.close] = None
 
-    def _hold(self, local: Endpoint, options: Options) -> None:
+    def _hold(self, local: Endpoint, options: Options, transparent: bool) -> None:
         listener = self._stack.listen(
             local,
             self._accept,
@@ -94,6 +96,7 @@ class Server(asyncio.AbstractServer):
             reuse_port=self._reuse_port,
             options=options,
             held=True,
+            transparent=transparent,
         )
         self._listeners.append(listener)
 
@@ -215,7 +218,11 @@ async def create_server(
     without ssl.
 
     host: an address of the stack, a name, a sequence of those; None or "" means all addresses of
-        the stack. Port 0 picks a free port for each address.
+        the stack. Port 0 picks a free port for each address. "*": every unicast address that the
+        link delivers, the stack's or not, at `port`, or without one at every port: what a tunnel or
+        a transparent proxy needs, which finds the original destination in "sockname". Servers at
+        addresses of the stack come first, then one at "*" and the port, then one at "*" alone.
+        There is a socket for each family, at the wildcard address and `port` or 0.
     backlog: how many handshakes may be under way at once.
     keep_alive: if true, connections have keep-alive on (`Options.keepalive`).
     reuse_address: no effect; a listener is never kept out by old connections.
@@ -236,18 +243,26 @@ async def create_server(
     chosen = stack.options.variant(options)
     if keep_alive:
         chosen = chosen.replace(keepalive=True)
-    hosts: Iterable[str | bytes | None]
+    hosts: list[str | bytes | None]
     if host == "":
         hosts = [None]
     elif host is None or isinstance(host, str | bytes):
         hosts = [host]
     else:
-        hosts = host
+        hosts = list(host)
+    transparent = "*" in hosts or b"*" in hosts
     targets: dict[Resolved, None] = {}  # a set in the order of finding
-    for name in hosts:
-        targets.update(dict.fromkeys(await _passive(stack, name, port, family, flags)))
+    if transparent:
+        if len(hosts) > 1:
+            raise ValueError(f"host '*' is every address, it can not be one of several: {hosts!r}")
+        if port is not None and port in (0, "0"):
+            raise ValueError("host '*' has no free port to pick: give a port, or None for every")
+        targets.update(dict.fromkeys(await _wildcards(stack, port, family, flags)))
+    else:
+        for name in hosts:
+            targets.update(dict.fromkeys(await _passive(stack, name, port, family, flags)))
     server = Server(stack, protocol_factory, backlog, bool(reuse_port))
-    server._bind(targets, chosen)
+    server._bind(targets, chosen, transparent=transparent)
     if start_serving:
         server._start_serving()
         await asyncio.sleep(0)
@@ -261,8 +276,15 @@ async def _passive(
     if host is not None:
         return await resolve(stack.loop, host, port, family=family, flags=flags, told=repr(host))
     families = {family_of(address) for address in stack.addresses}
+    wildcards = await _wildcards(stack, port, family, flags)
+    return [wildcard for wildcard in wildcards if wildcard.family in families]
+
+
+async def _wildcards(
+    stack: PacketStack, port: str | int | None, family: int, flags: int
+) -> list[Resolved]:
     found = []
     for known, wildcard in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
-        if known in families and family in (socket.AF_UNSPEC, known):
+        if family in (socket.AF_UNSPEC, known):
             found += await resolve(stack.loop, wildcard, port, family=known, flags=flags)
     return found

@@ -16,6 +16,7 @@ from aiotcp.errors import (
 )
 from aiotcp.info import ConnectionInfo, Transition, describe
 from aiotcp.link.base import Link
+from aiotcp.listeners import everywhere
 from aiotcp.nstat import nstat
 from aiotcp.options import Options
 from aiotcp.reasons import Why
@@ -144,40 +145,53 @@ class PacketStack(Engine):
         reuse_port: bool = False,
         options: Options | None = None,
         held: bool = False,
+        transparent: bool = False,
     ) -> Listener:
         """Take connections to `local`; port 0 picks a free one, a wildcard host means all of its
         family. `accept` is called with each connection once it is established, outside the engine.
         With `held` only the port is taken, as by bind(2), until `start_listening`.
 
-        Raises OSError: EADDRINUSE, EADDRNOTAVAIL; OverflowError for a port that there can't be; and
-        what an `Options.cc` of one's own raises when it is made.
+        `transparent` (Linux's IP_TRANSPARENT): to every unicast address that the link delivers,
+        whosever it is; `local` is the wildcard of the family, and port 0 means every port. Who
+        listens at one address of the stack or at all of them comes first, then who is transparent
+        at the one port. `Connection.local` is the original destination.
+
+        Raises OSError: EADDRINUSE, EADDRNOTAVAIL; OverflowError for a port that there can't be;
+        ValueError for a transparent listener at one address; and what an `Options.cc` of one's own
+        raises when it is made.
         """
         self._check_open()
         _check_port("bind", local.port)
         try_control((options or self.options).cc, self.clock())
         address = pack(local.host)
-        if any(address):
+        bound, port = address, local.port
+        if transparent:
+            if any(address):
+                raise ValueError(f"a transparent listener is at no one address: not {local.host}")
+            bound = everywhere(address)
+        elif any(address):
             self.addresses.require(address)
         elif self.addresses.source_for(address) is None:
             raise address_not_available(local.host)
-        port = local.port
-        if port == 0:
+        if port == 0 and not transparent:
             chosen = self._ports.choose(
                 address, lambda candidate: not self._listeners.clashes(address, candidate)
             )
             if chosen is None:
                 raise address_in_use("no free port")
             port = chosen
-        elif self._listeners.clashes(address, port, sharing=reuse_port):
+        elif self._listeners.clashes(bound, port, sharing=reuse_port):
             raise address_in_use(str(local))
         listener = Listener(
             Endpoint(unpack(address), port),
             options or self.options,
             backlog,
+            transparent=transparent,
             promote=self._promote,
             close=self._listeners.remove,
         )
-        self._listeners.add(listener, address, port, accept, shared=reuse_port, held=held)
+        self._listeners.add(listener, bound, port, accept, shared=reuse_port, held=held)
+        self._icmp.transparent |= transparent
         return listener
 
     def start_listening(self, listener: Listener) -> None:

@@ -137,6 +137,10 @@ class Stack(PacketStack):
         """Serve: `client_connected_cb(reader, writer)` is called for each connection; if it is a
         coroutine function, as a task. If that fails, the loop's exception handler hears of it, and
         the connection is closed; so it is if the task is cancelled. `kwds` go to `create_server()`.
+
+        With `host="*"` for every address that the link delivers, at `port` or without one at every
+        port: `writer.get_extra_info("sockname")` is the original destination (see
+        `server.create_server`).
         """
         # Not left to the protocol, which on older Pythons forgets the connection of a failed task.
         tasks: set[asyncio.Task[None]] = set()  # the loop holds them weakly

@@ -35,6 +35,7 @@ class Listener:
         "options",
         "overflowed_at",
         "promote",
+        "transparent",
     )
 
     def __init__(
@@ -43,11 +44,14 @@ class Listener:
         options: Options,
         backlog: int,
         *,
+        transparent: bool = False,
         promote: Callable[[HalfOpen, Segment, float], Drop | None],
         close: Callable[[Listener], None],
     ) -> None:
         self.local = local
         """What was bound; the wildcard address where that was."""
+        self.transparent = transparent
+        """Takes connections to addresses that are not the stack's, too; port 0 is every port."""
         self.options = options
         self.backlog = max(backlog, 1)
         self.half_open = 0
