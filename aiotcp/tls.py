@@ -25,7 +25,18 @@ if TYPE_CHECKING:
 
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
 
-SSLProtocol: Any = sslproto.SSLProtocol  # private to asyncio: its stubs lag behind
+_SSLProtocol: Any = sslproto.SSLProtocol  # private to asyncio: its stubs lag behind
+
+
+class SSLProtocol(_SSLProtocol):  # type: ignore[misc]
+    """asyncio's, which reads into slices of the buffer that a BufferedProtocol gives it: those of
+    a bytearray are copies, and what is read into them would be lost."""
+
+    def _set_app_protocol(self, app_protocol: asyncio.BaseProtocol) -> None:
+        super()._set_app_protocol(app_protocol)
+        if self._app_protocol_is_buffer:
+            get_buffer = self._app_protocol_get_buffer
+            self._app_protocol_get_buffer = lambda sizehint: memoryview(get_buffer(sizehint))
 
 
 def _require_ssl(ssl: object, **meaningless: object) -> None:

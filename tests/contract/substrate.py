@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 import sys
 import weakref
@@ -16,6 +17,7 @@ from typing import Any
 
 import uvloop
 
+from aiotcp import tls
 from aiotcp.streams import Stack
 
 LINGER_RESET = struct.pack("@ii", 1, 0)
@@ -83,6 +85,18 @@ class Net:
         self.reports: list[dict[str, Any]] = []
         self._protocols: list[weakref.ref[Calls]] = []
         loop.set_exception_handler(lambda _, context: self.reports.append(context))
+
+    async def start_tls(
+        self,
+        transport: Any,
+        protocol: asyncio.BaseProtocol,
+        context: ssl.SSLContext,
+        **kwds: Any,
+    ) -> Any:
+        """`loop.start_tls()`."""
+        if self.kernel:
+            return await self.loop.start_tls(transport, protocol, context, **kwds)
+        return await tls.start_tls(self.loop, transport, protocol, context, **kwds)
 
     async def turns(self, count: int = 50) -> None:
         """Let the loop go round, for what no call reports (packets that nobody waits for)."""
