@@ -32,6 +32,8 @@ class SSLProtocol(_SSLProtocol):  # type: ignore[misc]
     """asyncio's, which reads into slices of the buffer that a BufferedProtocol gives it: those of
     a bytearray are copies, and what is read into them would be lost."""
 
+    _app_protocol_get_buffer: Callable[[int], Any]
+
     def _set_app_protocol(self, app_protocol: asyncio.BaseProtocol) -> None:
         super()._set_app_protocol(app_protocol)
         if self._app_protocol_is_buffer:
