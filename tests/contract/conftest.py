@@ -45,7 +45,7 @@ def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     chosen = item.get_closest_marker("substrates")
-    names = SUBSTRATES if chosen is None else chosen.args
+    names = list(SUBSTRATES if chosen is None else chosen.args)
     if item.get_closest_marker("stack_only") is not None:
         names = [name for name in names if not name.startswith("kernel")]
     return {name: SUBSTRATES[name] for name in names}

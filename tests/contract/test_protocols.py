@@ -337,12 +337,12 @@ async def test_eager_tasks(net: Net) -> None:  # uvloop 0.22 makes none
         reader, writer = await net.client.open_connection(net.host, port)
         writer.write(b"world")
         writer.write_eof()
-        data = await reader.read()
+        data: bytes = await reader.read()
         writer.close()
         await writer.wait_closed()
         return data
 
-    net.loop.set_task_factory(asyncio.eager_task_factory)
+    net.loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
     try:
         for callback, answer in ((echo, b"hello world"), (hang_up, b"")):
             async with await net.server.start_server(callback, net.host, 0) as server:
