@@ -1,7 +1,8 @@
 """What `get_extra_info("socket")` and `Server.sockets` give: a socket to look at, not to read.
 
-There is no file descriptor behind it (`fileno()` is -1). It has the surface of asyncio's own
-`TransportSocket`, because programs ask it for names and set options on it.
+It has the surface of asyncio's own `TransportSocket`, because programs ask it for names and set
+options on it. The descriptor that a connection's gives is good for one thing, to ask poll(2)
+whether the connection is readable (`readiness`); a listener has none.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from operator import index
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, overload
 
 from aiotcp.errors import os_error
+from aiotcp.readiness import Readiness
 from aiotcp.sockopts import (
     FLAGS,
     INT,
@@ -72,7 +74,16 @@ class StackSocket:
     Once its transport is lost, or its server closed, it is as a closed socket: OSError with EBADF.
     """
 
-    __slots__ = ("_closed", "_connection", "_local", "_remembered", "_remote", "_stack", "_target")
+    __slots__ = (
+        "_closed",
+        "_connection",
+        "_local",
+        "_readiness",
+        "_remembered",
+        "_remote",
+        "_stack",
+        "_target",
+    )
 
     def __init__(
         self,
@@ -89,6 +100,7 @@ class StackSocket:
         self._target: Target = connection or listener or Detached()
         self._remembered: dict[Key, bytes] = {}
         self._closed = False
+        self._readiness: Readiness | None = None
 
     def __repr__(self) -> str:
         names = ""
@@ -96,8 +108,9 @@ class StackSocket:
             names += f", laddr={self.getsockname()}"
             if self._remote is not None:
                 names += f", raddr={address_of(self._remote)}"
+        fd = -1 if self._readiness is None else self._readiness.fileno()
         return (
-            f"<aiotcp.StackSocket fd=-1, family={self.family!s}, type={self.type!s}, "
+            f"<aiotcp.StackSocket fd={fd}, family={self.family!s}, type={self.type!s}, "
             f"proto={self.proto}{names}>"
         )
 
@@ -117,7 +130,14 @@ class StackSocket:
         return socket.IPPROTO_TCP
 
     def fileno(self) -> int:
-        return -1
+        """A descriptor that is readable when the connection is, made when first asked for; -1 where
+        there is no connection, or no descriptor left to have."""
+        if self._readiness is None and not self._closed and self._connection is not None:
+            try:
+                self._readiness = Readiness.of(self._connection)
+            except OSError:
+                pass
+        return -1 if self._readiness is None else self._readiness.fileno()
 
     def dup(self) -> NoReturn:
         raise os_error(errno.EBADF)
@@ -254,6 +274,9 @@ class StackSocket:
     def invalidate(self) -> None:
         """It is the socket of nobody any more."""
         self._closed = True
+        if self._readiness is not None:
+            self._readiness.close_descriptor()
+            self._readiness = None
 
 
 _FIXED: dict[Key, Callable[[StackSocket], int]] = numbered(

@@ -17,6 +17,7 @@ from aiotcp import Options, Stack, sim
 from aiotcp.link import memory
 from aiotcp.link.memory import MemoryLink
 from aiotcp.routing import StackLoop
+from aiotcp.sockets import StackSocket
 from tests.support.netns import obstacle, private_network
 
 HERE = "192.0.2.2"
@@ -42,8 +43,8 @@ def loopback() -> Iterator[None]:
 
 async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     name = await reader.readline()
-    peer = writer.get_extra_info("socket").fileno()
-    writer.write(b"kernel " if peer >= 0 else b"stack ")
+    on_stack = isinstance(writer.get_extra_info("socket"), StackSocket)
+    writer.write(b"stack " if on_stack else b"kernel ")
     writer.write(name)
     await writer.drain()
     writer.close()

@@ -1,5 +1,4 @@
-"""`get_extra_info("socket")` and `Server.sockets`: asyncio's TransportSocket, but no
-descriptor."""
+"""`get_extra_info("socket")` and `Server.sockets`: asyncio's TransportSocket, in shape."""
 
 from __future__ import annotations
 
