@@ -253,7 +253,13 @@ class Browser:
         )
 
     async def get(self, *arguments: str) -> Answer:
-        """Run curl to its end. What each URL gave is in `body`, one after the other."""
+        """Run curl to its good end. What each URL gave is in `body`, one after the other."""
+        got = await self.attempt(*arguments)
+        assert got.code == 0, got.messages
+        return got
+
+    async def attempt(self, *arguments: str) -> Answer:
+        """The same, whatever its end."""
         process = await self.start(*arguments)
         try:
             return await answer(process)
