@@ -57,6 +57,10 @@ class Process:
                     self._said.set()
         self._said.set()  # it never will
 
+    def stop(self) -> None:
+        """It does nothing from now on, and its sockets stay open, until it is ended (SIGKILL)."""
+        self._process.send_signal(signal.SIGSTOP)
+
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Send the signal, and wait until it is gone. Harmless when repeated."""
         if self._process.poll() is None:

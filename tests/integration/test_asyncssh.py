@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +18,19 @@ from typing import Any
 import asyncssh
 import pytest
 
+from aiotcp import Stack
+from aiotcp.link import network
 from tests.integration.processes import Process, commoner
-from tests.integration.world import GUARD_S, HOST, STACK, Net, stack_asks, stack_serves
+from tests.integration.world import (
+    GUARD_S,
+    HOST,
+    STACK,
+    Net,
+    kernel_side,
+    stack_asks,
+    stack_serves,
+)
+from tests.support.hosts import V4
 
 PORT = 2222
 ECHO = 7
@@ -329,13 +340,31 @@ async def test_client_forwards_ports(net: Net, keys: Keys, tmp_path: Path, kind:
 
 @stack_asks
 async def test_client_through_tunnels(net: Net, keys: Keys, tmp_path: Path) -> None:
-    """asyncssh's seam for transports of others, on any loop; and one SSH through another."""
+    """asyncssh's seam for transports of others; and one SSH through another."""
     async with (
         net.kernel.serving(asyncssh_server(keys, HOST, tmp_path)),
         connect(keys, "tester", tunnel=net.stack) as outer,
         connect(keys, "tester", tunnel=outer) as inner,
     ):
         assert (await inner.run("cat", input=DATA, encoding=None)).stdout == DATA
+
+
+def test_client_on_a_plain_loop(
+    netns: None, loop_factory: Callable[[], asyncio.AbstractEventLoop], keys: Keys, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        tun, _ = await network.off_loop(network.open_tun, host_addresses=[V4.host_address])
+        with kernel_side() as kernel:
+            async with (
+                Stack(tun, addresses=[STACK]) as stack,
+                kernel.serving(asyncssh_server(keys, HOST, tmp_path)),
+                connect(keys, "tester", tunnel=stack) as ssh,
+            ):
+                assert ssh.get_extra_info("sockname")[0] == STACK
+                assert (await ssh.run("cat", input=DATA, encoding=None)).stdout == DATA
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(main())
 
 
 @stack_asks

@@ -16,7 +16,7 @@ import redis
 import redis.asyncio
 
 from tests.integration.processes import Process
-from tests.integration.world import HOST, PEM, STACK, Net, stack_asks
+from tests.integration.world import HOST, PEM, STACK, Net, stack_asks, until
 
 pytestmark = [
     stack_asks,
@@ -181,6 +181,17 @@ async def test_server_killed(server: Process, tmp_path: Path, tls: bool) -> None
         with redis_server(tmp_path):
             assert await r.set("key", "value")
             assert await r.get("key") == b"value"
+
+
+async def test_server_killed_amid_a_value(net: Net, server: Process, tls: bool) -> None:
+    async with client(tls, retry=None) as r:
+        assert await r.ping()
+        server.stop()
+        setting = asyncio.create_task(r.set("big", bytes(48 * MIB)))
+        await until(lambda: net.stack.connections()[-1].send_window == 0)
+        server.end(signal.SIGKILL)
+        with pytest.raises(redis.ConnectionError, match="Connection reset by peer"):
+            await setting
 
 
 async def test_server_restarted(server: Process, tmp_path: Path, tls: bool) -> None:
