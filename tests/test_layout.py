@@ -155,7 +155,7 @@ def test_a_third_party_package_has_one_importer(path: Path) -> None:
     "path",
     sorted(
         path
-        for folder in ("aiotcp", "tests", "bench", "bin")
+        for folder in ("aiotcp", "tests", "bench", "bin", "examples")
         for path in (ROOT / folder).rglob("*.py")
     ),
     ids=dotted,
