@@ -142,6 +142,7 @@ class StackLoop(_Base):
             return await self._adopt(sock, opened, protocol_factory, kwds)
         if host is None and port is None:
             return await connect(protocol_factory, **self._for_kernel(kwds))
+        tls.check_arguments(kwds)  # before names are asked for
         targets = await resolve(
             self,
             host,
@@ -272,6 +273,7 @@ class StackLoop(_Base):
         serve: Callable[..., Awaitable[asyncio.AbstractServer]] = super().create_server
         if kwds.get("sock") is not None or (host is None and port is None and host != ANY):
             return await serve(protocol_factory, host, port, **self._for_kernel(kwds))
+        tls.check_arguments(kwds)
         hosts = [host] if host is None or isinstance(host, str | bytes) else list(host)
         places: dict[Stack | None, dict[str | None, None]] = {}
         for name in hosts:
@@ -308,6 +310,7 @@ class StackLoop(_Base):
             port,
             family=kwds.get("family", socket.AF_UNSPEC),
             flags=kwds.get("flags", socket.AI_PASSIVE),
+            told=repr(host),
         )
         return [(self._at(target.endpoint.host), target.address[0]) for target in found]
 

@@ -14,7 +14,7 @@ import os
 import ssl as ssl_module
 import sys
 from asyncio import sslproto
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from warnings import warn
 
@@ -39,6 +39,14 @@ class SSLProtocol(_SSLProtocol):  # type: ignore[misc]
         if self._app_protocol_is_buffer:
             get_buffer = self._app_protocol_get_buffer
             self._app_protocol_get_buffer = lambda sizehint: memoryview(get_buffer(sizehint))
+
+
+_ONLY_WITH_SSL = ("server_hostname", "ssl_handshake_timeout", "ssl_shutdown_timeout")
+
+
+def check_arguments(kwds: Mapping[str, Any]) -> None:
+    """Raises ValueError for arguments of connections and servers without a meaning without ssl."""
+    _require_ssl(kwds.get("ssl"), **{name: kwds.get(name) for name in _ONLY_WITH_SSL})
 
 
 def _require_ssl(ssl: object, **meaningless: object) -> None:

@@ -1,5 +1,7 @@
-"""Each test here runs six times: on the kernel's sockets under asyncio's loop and uvloop, on two
-stacks joined in memory under both and in virtual time, and on one stack that talks to itself."""
+"""Each test here runs six times: on the kernel's sockets under asyncio's loop and uvloop; on two
+stacks joined in memory, and on one that talks to itself, by the functions of a stack in virtual
+time; on two stacks by those of asyncio, on an event loop that has both stacks, one made of
+asyncio's and one of uvloop's."""
 
 from __future__ import annotations
 
@@ -16,7 +18,16 @@ import uvloop
 from aiotcp.link import memory
 from aiotcp.sim import VirtualLoop
 from aiotcp.streams import Stack
-from tests.contract.substrate import KernelAsyncio, KernelSide, KernelUvloop, Net, OnKernel
+from tests.contract.substrate import (
+    KernelAsyncio,
+    KernelUvloop,
+    LoopSide,
+    Net,
+    OnKernel,
+    OnStacks,
+    StacksAsyncio,
+    StacksUvloop,
+)
 from tests.support.netns import private_network
 
 CLIENT = "192.0.2.1"
@@ -35,17 +46,21 @@ SUBSTRATES: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "kernel-asyncio": KernelAsyncio,
     "kernel-uvloop": KernelUvloop,
     "aiotcp-virtual": VirtualLoop,
+    "aiotcp-alone": AloneLoop,
+    "loop-asyncio": StacksAsyncio,
+    "loop-uvloop": StacksUvloop,
+    # The functions of a stack on other people's loops, where that makes a difference.
     "aiotcp-asyncio": asyncio.SelectorEventLoop,
     "aiotcp-uvloop": uvloop.new_event_loop,
-    "aiotcp-alone": AloneLoop,
 }
+USUAL = list(SUBSTRATES)[:6]
 
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     chosen = item.get_closest_marker("substrates")
-    names = list(SUBSTRATES if chosen is None else chosen.args)
+    names = list(USUAL if chosen is None else chosen.args)
     if item.get_closest_marker("stack_only") is not None:
         names = [name for name in names if not name.startswith("kernel")]
     return {name: SUBSTRATES[name] for name in names}
@@ -77,7 +92,7 @@ def loopback() -> Iterator[None]:
 async def net() -> AsyncIterator[Net]:
     loop = asyncio.get_running_loop()
     if isinstance(loop, OnKernel):
-        side = KernelSide(loop)
+        side = LoopSide(loop)
         network = Net(loop, side, side, "127.0.0.1", "127.0.0.1")
         yield network
         await network.close()
@@ -87,6 +102,21 @@ async def net() -> AsyncIterator[Net]:
             yield network
             await network.close()
             assert stack.link.counters["send_no_peer"] == 0  # nothing got onto the link
+    elif isinstance(loop, OnStacks):
+        left, right = memory.pair()
+        client = Stack(left, addresses=[CLIENT], seed=b"client")
+        server = Stack(right, addresses=[SERVER], seed=b"server")
+        loop.add_stack(client)
+        loop.add_stack(server)
+        # One program is both hosts: each has the other's address at the far end of its link.
+        loop.routes.add(SERVER, client)
+        loop.routes.add(CLIENT, server)
+        side = LoopSide(loop)
+        network = Net(loop, side, side, SERVER, CLIENT)
+        yield network
+        await network.close()
+        await client.aclose()
+        await server.aclose()
     else:
         left, right = memory.pair()
         async with (

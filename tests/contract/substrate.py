@@ -1,4 +1,5 @@
-"""Two hosts for one test body: on kernel sockets, or on two stacks joined in memory.
+"""Two hosts for one test body: on kernel sockets, or on two stacks joined in memory, with the
+functions of a stack or those of an event loop that has them.
 
 The kernel is the reference: a test that passes there says what asyncio promises, and the same
 words hold for aiotcp. A test asks `net` for everything that has to do with the network.
@@ -18,6 +19,8 @@ from typing import Any
 import uvloop
 
 from aiotcp import tls
+from aiotcp.eventloop import AsyncioEventLoop, EventLoop
+from aiotcp.routing import StackLoop
 from aiotcp.streams import Stack
 
 LINGER_RESET = struct.pack("@ii", 1, 0)
@@ -44,8 +47,20 @@ class KernelUvloop(OnKernel, uvloop.Loop):  # type: ignore[misc]  # uvloop types
     pass
 
 
-class KernelSide:
-    """What a `Stack` offers, on the running loop's kernel sockets."""
+class OnStacks(StackLoop):
+    """Mixed into the loops on which a test uses asyncio's own functions, and gets stacks."""
+
+
+class StacksAsyncio(OnStacks, AsyncioEventLoop):
+    pass
+
+
+class StacksUvloop(OnStacks, EventLoop):
+    pass
+
+
+class LoopSide:
+    """What a `Stack` offers, from the loop and asyncio."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.create_connection: Callable[..., Any] = loop.create_connection
@@ -54,7 +69,7 @@ class KernelSide:
         self.start_server: Callable[..., Any] = asyncio.start_server
 
 
-Side = KernelSide | Stack
+Side = LoopSide | Stack
 
 
 class Net:
@@ -79,9 +94,11 @@ class Net:
         """The server's address."""
         self.client_host = client_host
         self.kernel = isinstance(loop, OnKernel)
+        self.loops = isinstance(loop, OnStacks)
+        """The functions are the loop's, which sends to the stacks what is theirs."""
         self.kernel_uvloop = isinstance(loop, KernelUvloop)
-        self.early_asyncio = self.kernel and _EARLY
-        """The reference is a release of asyncio with faults that the next ones have not."""
+        self.early_asyncio = (self.kernel or self.loops) and _EARLY
+        """The functions are those of a release of asyncio with faults that the next have not."""
         self.reports: list[dict[str, Any]] = []
         self._protocols: list[weakref.ref[Calls]] = []
         loop.set_exception_handler(lambda _, context: self.reports.append(context))
@@ -94,7 +111,7 @@ class Net:
         **kwds: Any,
     ) -> Any:
         """`loop.start_tls()`."""
-        if self.kernel:
+        if self.kernel or self.loops:
             return await self.loop.start_tls(transport, protocol, context, **kwds)
         return await tls.start_tls(self.loop, transport, protocol, context, **kwds)
 

@@ -321,7 +321,7 @@ async def test_a_lost_transport_is_freed_without_the_garbage_collector(net: Net)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="Python learned this in 3.12")
-@pytest.mark.substrates("kernel-asyncio", "aiotcp-virtual", "aiotcp-asyncio")
+@pytest.mark.substrates("kernel-asyncio", "aiotcp-virtual", "loop-asyncio")
 async def test_eager_tasks(net: Net) -> None:  # uvloop 0.22 makes none
     """Their first step runs inside of connection_made()."""
 

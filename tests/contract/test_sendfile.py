@@ -11,8 +11,10 @@ import pytest_asyncio
 
 from tests.contract.substrate import MANY, PATTERN, Net, Recorder, reset_on_close
 
-# uvloop has no sendfile(), and virtual time no threads to read files in.
-pytestmark = pytest.mark.substrates("kernel-asyncio", "aiotcp-asyncio")
+# Plain uvloop has no sendfile(), and virtual time no threads to read files in.
+pytestmark = pytest.mark.substrates(
+    "kernel-asyncio", "aiotcp-asyncio", "loop-asyncio", "loop-uvloop"
+)
 
 
 class Stopping(Recorder):

@@ -12,6 +12,12 @@ import pytest
 
 from tests.contract.substrate import MANY, PATTERN, Net, Recorder
 
+# Plain uvloop's start_tls() takes no foreign transport, and so `aiotcp` has its own.
+pytestmark = pytest.mark.substrates(
+    *("kernel-asyncio", "kernel-uvloop", "aiotcp-virtual", "aiotcp-uvloop"),
+    *("loop-asyncio", "loop-uvloop"),
+)
+
 PEM = Path(__file__).parents[1] / "support" / "tls" / "self-signed.pem"
 NAME = "stack.test"
 
