@@ -228,6 +228,7 @@ class StackLoop(_Base):
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """As asyncio's. Where `address` is a stack's, `sock` then stands for the connection:
         `create_connection(sock=sock)`, `sock_recv`, `sock_recv_into` and `sock_sendall` take it."""
+        self._check_nonblocking(sock)
         if sock.type == socket.SOCK_STREAM and sock.family in (socket.AF_INET, socket.AF_INET6):
             (target, *_) = await resolve(self, *address[:2], family=sock.family)
             stack = self._towards(target.endpoint.host)
@@ -236,11 +237,17 @@ class StackLoop(_Base):
                 return
         await super().sock_connect(sock, address)
 
+    def _check_nonblocking(self, sock: socket.socket) -> None:
+        if self.get_debug() and sock.gettimeout() != 0:
+            raise ValueError("the socket must be non-blocking")
+
     async def sock_recv(self, sock: socket.socket, nbytes: int) -> bytes:
+        self._check_nonblocking(sock)
         opened = self._opened.get(sock)
         return await (opened.recv(nbytes) if opened else super().sock_recv(sock, nbytes))
 
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
+        self._check_nonblocking(sock)
         opened = self._opened.get(sock)
         if opened is None:
             return await super().sock_recv_into(sock, buf)
@@ -250,6 +257,7 @@ class StackLoop(_Base):
         return len(data)
 
     async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
+        self._check_nonblocking(sock)
         opened = self._opened.get(sock)
         await (opened.sendall(data) if opened else super().sock_sendall(sock, data))
 

@@ -38,13 +38,13 @@ class Server(asyncio.AbstractServer):
         self._backlog = backlog
         self._reuse_port = reuse_port
         self._context = contextvars.copy_context()
-        self._sockets: tuple[StackSocket, ...] = ()
+        self._sockets: tuple[StackSocket, ...] | None = ()  # None: closed
         self._listeners: list[Listener] = []
         self._serving = False
         self._closed = False
         self._serving_forever: asyncio.Future[None] | None = None
         self._clients: dict[Transport, None] = {}  # a set in the order of arrival
-        self._gone = asyncio.Event()
+        self._waiters: list[asyncio.Future[None]] | None = []  # None: closed, and the last one gone
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} sockets={self.sockets!r}>"
@@ -52,7 +52,7 @@ class Server(asyncio.AbstractServer):
     @property
     def sockets(self) -> tuple[StackSocket, ...]:
         """A socket to look at for each address; none once the server is closed."""
-        return self._sockets
+        return self._sockets or ()
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         return self._stack.loop
@@ -86,6 +86,9 @@ class Server(asyncio.AbstractServer):
         self._sockets = tuple(
             StackSocket(listener.local, listener=listener) for listener in self._listeners
         )
+        if self._reuse_port and hasattr(socket, "SO_REUSEPORT"):
+            for sock in self._sockets:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self._stack.closers[self.close] = None
 
     def _hold(self, local: Endpoint, options: Options, transparent: bool) -> None:
@@ -129,8 +132,11 @@ class Server(asyncio.AbstractServer):
         self._wake_if_gone()
 
     def _wake_if_gone(self) -> None:
-        if self._closed and not self._clients:
-            self._gone.set()
+        if self._closed and not self._clients and self._waiters is not None:
+            waiters, self._waiters = self._waiters, None
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
 
     # What asyncio's servers do
 
@@ -174,9 +180,9 @@ class Server(asyncio.AbstractServer):
         self._closed = True
         self._stack.closers.pop(self.close, None)
         self._serving = False
-        sockets, self._sockets = self._sockets, ()
-        for sock in sockets:
+        for sock in self.sockets:
             sock.invalidate()
+        self._sockets = None
         self._stop_listening()
         if self._serving_forever is not None:
             self._serving_forever.cancel()
@@ -195,7 +201,10 @@ class Server(asyncio.AbstractServer):
 
     async def wait_closed(self) -> None:
         """Wait until the server is closed and its last connection is gone."""
-        await self._gone.wait()
+        if self._waiters is not None:
+            waiter = self._stack.loop.create_future()
+            self._waiters.append(waiter)
+            await waiter
 
 
 async def create_server(

@@ -290,6 +290,29 @@ def test_sock_connect_fails_as_the_kernels(loop_factory: LoopFactory) -> None:
     aiotcp.run(main(), stack=stack, loop_factory=loop_factory)
 
 
+def test_in_debug_mode_a_blocking_socket_is_refused(loop_factory: LoopFactory) -> None:
+    stack, link = two()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with Stack(link, addresses=[PEER]) as other:
+            await other.create_server(asyncio.Protocol, PEER, 7)
+            with socket.socket() as sock:
+                with pytest.raises(ValueError, match="the socket must be non-blocking"):
+                    await loop.sock_connect(sock, (PEER, 7))
+                sock.setblocking(False)
+                await loop.sock_connect(sock, (PEER, 7))
+                sock.setblocking(True)
+                with pytest.raises(ValueError, match="the socket must be non-blocking"):
+                    await loop.sock_sendall(sock, b"x")
+                with pytest.raises(ValueError, match="the socket must be non-blocking"):
+                    await loop.sock_recv(sock, 1)
+                with pytest.raises(ValueError, match="the socket must be non-blocking"):
+                    await loop.sock_recv_into(sock, bytearray(1))
+
+    aiotcp.run(main(), stack=stack, loop_factory=loop_factory, debug=True)
+
+
 def test_connections_finish_when_the_program_ends(loop_factory: LoopFactory) -> None:
     """As the kernel sends on what a program that has exited has written."""
     stack, link = two()

@@ -293,7 +293,9 @@ async def test_a_failure_among_several_hosts_leaves_no_listener(net: Net) -> Non
 
 async def test_reuse_port_lets_two_servers_listen(net: Net) -> None:
     first = await net.server.create_server(Recorder, net.host, 0, reuse_port=True)
-    port = first.sockets[0].getsockname()[1]
+    (sock,) = first.sockets
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+    port = sock.getsockname()[1]
     second = await net.server.create_server(Recorder, net.host, port, reuse_port=True)
     with pytest.raises(OSError, match="ddress already in use"):
         await net.server.create_server(Recorder, net.host, port)
