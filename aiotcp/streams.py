@@ -88,6 +88,9 @@ class Stack(PacketStack):
 
     _outer: Stack | None = None
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {' '.join(self.addresses)}>"
+
     async def __aenter__(self) -> Self:
         self.bind(asyncio.get_running_loop())
         self._check_open()
