@@ -32,7 +32,9 @@ class Opened:
         self.connection = connection
         self._news: set[asyncio.Future[None]] = set()
         connection.user = self
-        self._forgotten = weakref.finalize(sock, self.close)
+        # Sockets may be collected in any thread, and while the interpreter ends.
+        self._forgotten = weakref.finalize(sock, _close_soon, self)
+        self._forgotten.atexit = False
 
     def release(self) -> Connection:
         """The connection, for somebody else from now on."""
@@ -48,10 +50,9 @@ class Opened:
 
     def close(self) -> None:
         """Called by the stack when it closes, and when the socket is gone."""
-        if not self.stack.loop.is_closed():
-            self.connection.close()
-            self.stack.push(self.connection)
-            self.progress()
+        self.connection.close()
+        self.stack.push(self.connection)
+        self.progress()
 
     async def _more(self) -> None:
         waiter = self.stack.loop.create_future()
@@ -82,6 +83,12 @@ class Opened:
             view = view[sent:]
             if not sent:
                 await self._more()
+
+
+def _close_soon(opened: Opened) -> None:
+    loop = opened.stack.loop
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(opened.close)
 
 
 async def open_for(stack: PacketStack, sock: socket.socket, target: Resolved) -> Opened:

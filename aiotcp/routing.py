@@ -7,6 +7,7 @@ that belongs to a stack goes there, any other to the loop underneath and so to t
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from asyncio import sslproto
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from weakref import WeakKeyDictionary
 from aiotcp import tls
 from aiotcp.addresses import pack
 from aiotcp.client import Resolved, combined, resolve
+from aiotcp.errors import os_error
 from aiotcp.jointserver import JointServer
 from aiotcp.opened import Opened, open_for, options_of
 from aiotcp.routes import Routes
@@ -66,7 +68,11 @@ class StackLoop(_Base):
         self._everything.update(True, None)
         self._opened: WeakKeyDictionary[socket.socket, Opened] = WeakKeyDictionary()
         if stack is not None:
-            self.add_stack(stack, routes)
+            try:
+                self.add_stack(stack, routes)
+            except BaseException:
+                self.close()
+                raise
 
     def add_stack(
         self,
@@ -82,9 +88,9 @@ class StackLoop(_Base):
 
         Raises ValueError for what is no prefix, RuntimeError for the stack of another loop.
         """
-        stack.bind(self)
         if routes is not None or self.stack is None:
             self.routes.update(stack, routes)
+        stack.bind(self)
         for address in stack.addresses:
             self.routes.add(address, stack)
         self.stacks.append(stack)
@@ -229,6 +235,8 @@ class StackLoop(_Base):
         """As asyncio's. Where `address` is a stack's, `sock` then stands for the connection:
         `create_connection(sock=sock)`, `sock_recv`, `sock_recv_into` and `sock_sendall` take it."""
         self._check_nonblocking(sock)
+        if sock in self._opened:
+            raise os_error(errno.EISCONN)
         if sock.type == socket.SOCK_STREAM and sock.family in (socket.AF_INET, socket.AF_INET6):
             (target, *_) = await resolve(self, *address[:2], family=sock.family)
             stack = self._towards(target.endpoint.host)

@@ -282,9 +282,18 @@ def test_sock_connect_fails_as_the_kernels(loop_factory: LoopFactory) -> None:
         loop = asyncio.get_running_loop()
         other = Stack(link, addresses=[PEER])
         with socket.socket() as sock:
+            loop.set_debug(True)
+            with pytest.raises(ValueError, match="must be non-blocking"):
+                await loop.sock_connect(sock, (PEER, 7))
+            loop.set_debug(False)
             sock.setblocking(False)
             with pytest.raises(ConnectionRefusedError):
                 await loop.sock_connect(sock, (PEER, 7))
+            await other.create_server(asyncio.Protocol, PEER, 7)
+            await loop.sock_connect(sock, (PEER, 7))
+            with pytest.raises(OSError, match="already connected") as caught:
+                await loop.sock_connect(sock, (PEER, 7))
+            assert caught.value.errno == errno.EISCONN
         await other.aclose()
 
     aiotcp.run(main(), stack=stack, loop_factory=loop_factory)
@@ -372,6 +381,13 @@ def test_the_functions_of_the_module_find_the_loops_stack(loop_factory: LoopFact
         return aiotcp.current_stack()
 
     assert aiotcp.run(main(), stack=stack, loop_factory=loop_factory) is stack
+
+
+def test_a_loop_with_bad_routes_is_not_left_open(loop_factory: LoopFactory) -> None:
+    stack, _ = two()
+    with pytest.raises(ValueError, match=r"10\.0\.0\.1/8"):
+        loop_factory(stack, routes=["10.0.0.1/8"])
+    assert not stack.bound
 
 
 def test_options_are_for_stacks(loop_factory: LoopFactory, loopback: None) -> None:
