@@ -31,11 +31,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if here in item.path.parents:
             item.add_marker("integration")
             item.add_marker("tun")
-            item.add_marker(pytest.mark.usefixtures("netns"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def private_network(netns: None) -> None:
+    """Nothing here touches the machine's network."""
 
 
 @pytest_asyncio.fixture(params=["serves", "asks"])
-async def net(netns: None, request: pytest.FixtureRequest) -> AsyncIterator[Net]:
+async def net(request: pytest.FixtureRequest) -> AsyncIterator[Net]:
     """Twice: the stack serves and the kernel asks, and the other way round."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, StackLoop)
