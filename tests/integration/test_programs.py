@@ -19,6 +19,7 @@ import uvicorn
 
 import aiotcp
 from aiotcp.link import network
+from aiotcp.routing import StackLoop
 from tests.integration.web_app import CHUNK, application
 from tests.integration.world import PEM, STACK, until
 from tests.support.hosts import V4, V6, Side
@@ -82,9 +83,7 @@ def test_uvicorn_from_the_command_line(tls: bool) -> None:
 
 @pytest.mark.parametrize("side", [V4, V6], ids=lambda side: side.name)
 @pytest.mark.parametrize("new_loop", [aiotcp.EventLoop, aiotcp.AsyncioEventLoop])
-def test_uvicorn_under_run(
-    side: Side, tls: bool, new_loop: Callable[..., asyncio.AbstractEventLoop]
-) -> None:
+def test_uvicorn_under_run(side: Side, tls: bool, new_loop: Callable[..., StackLoop]) -> None:
     if side is V6 and not has_ipv6():
         pytest.skip("the kernel has no IPv6")
     app = application()
