@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from aiotcp.sim import VirtualLoop
 from tests.contract.substrate import (
     MANY,
     PATTERN,
@@ -206,11 +207,45 @@ async def test_a_reset(net: Net) -> None:
 async def test_a_peer_that_never_answers_the_end(net: Net) -> None:
     server = Recorder()
     hand = await hand_and_server(net, server, ssl_shutdown_timeout=0.05)
+    began = net.loop.time()
     server.transport.close()
     await server.lost
     assert isinstance(server.exception, TimeoutError)
+    if isinstance(net.loop, VirtualLoop):
+        assert net.loop.time() - began < 1
     assert str(server.exception) == "SSL shutdown timed out"
     hand.writer.transport.abort()
+
+
+@pytest.mark.parametrize("upgrade", [False, True])
+async def test_a_server_that_never_answers_the_end(net: Net, upgrade: bool) -> None:
+    hands: list[Hand] = []
+
+    async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hands.append(Hand((reader, writer), server_side(), server_side=True))
+        await hands[0].handshake()
+
+    server = await net.server.start_server(ignore, net.host, 0)
+    port = server.sockets[0].getsockname()[1]
+    kwds: dict[str, Any] = {"server_hostname": NAME, "ssl_shutdown_timeout": 0.05}
+    client = Recorder()
+    if upgrade:
+        below, _ = await net.client.create_connection(lambda: client, net.host, port)
+        transport = await net.start_tls(below, client, client_side(), **kwds)
+    else:
+        transport, _ = await net.client.create_connection(
+            lambda: client, net.host, port, ssl=client_side(), **kwds
+        )
+    began = net.loop.time()
+    transport.close()
+    await client.lost
+    assert isinstance(client.exception, TimeoutError)
+    if isinstance(net.loop, VirtualLoop):
+        assert net.loop.time() - began < 1
+    assert str(client.exception) == "SSL shutdown timed out"
+    hands[0].writer.transport.abort()
+    server.close()
+    await net.turns()
 
 
 async def test_abort_does_not_wait(net: Net) -> None:

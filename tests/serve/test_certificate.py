@@ -131,7 +131,8 @@ def test_a_chain_is_sent_and_trusted_by_its_last_certificate(files: Path) -> Non
     certificate = load("chain.pem", "key.pem")
     assert certificate.hosts == ("leaf.test",)
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client_context = ssl.create_default_context(cafile="root.pem")
+    client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client_context.load_verify_locations("root.pem")
     client = client_context.wrap_bio(to_client, to_server, server_hostname="leaf.test")
     server = certificate.context.wrap_bio(to_server, to_client, server_side=True)
     for _ in range(3):
