@@ -104,15 +104,19 @@ def test_what_can_not_be_read_is_counted_and_not_raised(tmp_path: Path) -> None:
     assert log.counters["keylog_failed"] == another.counters["keylog_failed"] == 2
 
 
-def test_a_look_at_a_file_with_nothing_new_reads_nothing(
+def test_whether_there_is_something_to_read_one_system_call_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "keys"
     log = KeyLog(path)
     append(path, line(1))
     assert read(log) == line(1)
-    monkeypatch.delattr(os, "pread")
-    assert read(log) == ""
+    before = path.stat()
+    append(path, line(2))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", lambda path: before)
+        assert read(log) == ""
+    assert read(log) == line(2)
 
 
 # The capture
