@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from aiotcp.options import Options
 from aiotcp.sockets import Address
 from aiotcp.tcp.tcb import Endpoint
+from aiotcp.threadcheck import new_transport
 from aiotcp.transport import Transport
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ async def create_connection(
         stack.push(opened)
         raise
     waiter = loop.create_future()
-    transport = Transport(stack, opened, protocol, context=copy_context(), waiter=waiter)
+    transport = new_transport(stack, opened, protocol, context=copy_context(), waiter=waiter)
     try:
         await waiter
     except BaseException:

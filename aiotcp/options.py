@@ -12,7 +12,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from aiotcp.ranges import Kind, Names, Range
 
@@ -214,6 +214,14 @@ class Options:
     icmp_rate: _StackCount = 1000
     """ICMP replies per second, about (RFC 1812 4.3.2.8, RFC 4443 2.4 f); Linux's icmp_msgs_per_sec.
     """
+
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *args: Any, **options: Any) -> Options:
+            if not options.keys() <= KINDS.keys():
+                for name in options:
+                    kind_of(name)
+            return object.__new__(cls)
 
     def __post_init__(self) -> None:
         for name, kind in KINDS.items():

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aiotcp.client import Resolved, bind_error, resolve
 from aiotcp.sockets import StackSocket, family_of
 from aiotcp.tcp.tcb import Endpoint
+from aiotcp.threadcheck import new_transport
 from aiotcp.transport import Transport
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Server(asyncio.AbstractServer):
                 }
             )
             return
-        transport = Transport(self._stack, connection, protocol, context=context, owner=self)
+        transport = new_transport(self._stack, connection, protocol, context=context, owner=self)
         self._clients[transport] = None
 
     def _detach(self, transport: Transport) -> None:

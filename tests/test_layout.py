@@ -16,7 +16,10 @@ STACK = {
     *("stack", "engine", "clock", "addresses", "counters", "icmp", "info", "limits", "listeners"),
     *("loopback", "passive", "ports", "nstat", "tcpinfo", "timers", "timewaits"),
 }
-TRANSPORTS = {"transport", "server", "sockets", "sockopts", "client", "opened", "readiness"}
+TRANSPORTS = {
+    *("transport", "server", "sockets", "sockopts", "client", "opened", "readiness"),
+    "threadcheck",
+}
 ON_TOP = {"streams", "tls", "routes", "routing", "jointserver", "eventloop"}
 
 # What each part of the package may import of the others: the parts below it, never those above.

@@ -99,7 +99,7 @@ def test_congestion_controls_by_name() -> None:
     ],
 )
 def test_other_types_and_names_are_refused(changes: dict[str, Any], message: str) -> None:
-    for make in (DEFAULTS.replace, DEFAULTS.variant(None).replace):
+    for make in (Options, DEFAULTS.replace, DEFAULTS.variant(None).replace):
         with pytest.raises(TypeError) as caught:
             make(**changes)
         assert str(caught.value) == message

@@ -213,3 +213,24 @@ async def test_quickack() -> None:
         sock.setsockopt(TCP, socket.TCP_QUICKACK, 0)
         peer.sends(ACK, data=b"x")
         await peer.sees(ACK, ack=5, after=0.04)
+
+
+async def test_limits_of_the_retransmission_timeout_change_at_once() -> None:
+    async with Peer() as peer:
+        app = await peer.connects()
+        app.conn.configure(rto_min_s=2.0, rto_max_s=3.0)
+        app.write(b"x")
+        await peer.sees(ACK, data=b"x")
+        await peer.sees(ACK, data=b"x", after=2)
+        await peer.sees(ACK, data=b"x", after=3)
+
+
+async def test_the_number_of_challenge_acks_changes_at_once() -> None:
+    async with Peer() as peer:
+        app = await peer.connects()
+        app.conn.configure(challenge_acks=2)
+        for _ in range(5):
+            peer.sends(SYN, seq=1)
+        for _ in range(2):
+            await peer.sees(ACK, why="challenge_ack")
+        await peer.sees_nothing(for_s=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import threading
 import weakref
 from contextvars import ContextVar
 from typing import Any
@@ -356,3 +357,36 @@ async def test_eager_tasks(net: Net) -> None:  # uvloop 0.22 makes none
                     assert answers == [answer] * 5
     finally:
         net.loop.set_task_factory(None)
+
+
+@pytest.mark.stack_only  # asyncio finds close(), and leaves the transport half closed
+async def test_debug_mode_finds_calls_from_other_threads(net: Net) -> None:
+    calls: list[tuple[str, tuple[Any, ...]]] = [
+        *(("close", ()), ("abort", ()), ("write_eof", ()), ("set_protocol", (Recorder(),))),
+        *(("write", (b"x",)), ("writelines", ([b"x"],)), ("write_urgent", (b"x",))),
+        *(("pause_reading", ()), ("resume_reading", ())),
+    ]
+    net.loop.set_debug(True)
+    client, server = Recorder(), Recorder()
+    left, _ = await net.pair(client, server)
+    caught: list[str] = []
+
+    def misuse() -> None:
+        for name, args in calls:
+            try:
+                getattr(left, name)(*args)
+            except RuntimeError as exc:
+                caught.append(str(exc))
+
+    thread = threading.Thread(target=misuse)
+    thread.start()
+    thread.join()
+    net.loop.set_debug(False)
+    assert caught == [
+        "Non-thread-safe operation invoked on an event loop other than the current one"
+    ] * len(calls)
+    assert repr(left).startswith("<Transport local=")
+    left.write(b"in the loop's own thread")
+    left.close()
+    await server.lost
+    assert server.data == b"in the loop's own thread"
