@@ -175,6 +175,7 @@ async def grow(kind: str, count: int, *, traced: bool) -> float:
         make(number)
     gc.collect()
     after = tracemalloc.get_traced_memory()[0] if traced else resident()
+    tracemalloc.stop()
     state = {"half-open": "SYN-RECEIVED", "connection": "ESTABLISHED"}.get(kind, "TIME-WAIT")
     found = sum(row.state == state for row in stack.connections())
     assert found == _WARM_UP + count, f"{found} entries in {state}"
