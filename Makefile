@@ -1,6 +1,7 @@
 # make demo   a web page on our own TCP, fetched by curl through a TUN device
 # make test   the tests; those that need a TUN device are skipped where there is none to have
 # make test-integration   uvicorn, aiohttp, Redis and others, unmodified, over a TUN device
+# make test-python PYTHON=python3.13   CPython's own tests, and the contract tests, in another interpreter
 # make conformance   the same, and writes docs/conformance.md from what they show
 # make docs   docs/options.md and docs/counters.md, from the code
 # make soak   two stacks over a bad network, 100 MiB each way in each of 50 seeds (half an hour of CPU)
@@ -16,16 +17,18 @@
 # make clean  remove what the above have made
 
 PYTHON ?= python3
+VENV ?= .venv
 PYTEST_ARGS ?=
 SOAK_ARGS ?= --processes 2
 LOSS_ARGS ?=
 
-BIN := .venv/bin
-RUN := .venv/.installed
-DEV := .venv/.installed-dev
-INTEGRATION := .venv/.installed-integration
+BIN := $(VENV)/bin
+RUN := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+INTEGRATION := $(VENV)/.installed-integration
+OTHER = .venv-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 
-.PHONY: demo test test-integration conformance docs soak random-links mutations lint bench bench-loss bench-live-loss bench-memory bench-synflood venv clean
+.PHONY: demo test test-integration test-python venv-python conformance docs soak random-links mutations lint bench bench-loss bench-live-loss bench-memory bench-synflood venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUN)
@@ -36,6 +39,9 @@ test: $(DEV)
 
 test-integration: $(INTEGRATION)
 	$(BIN)/python -m pytest -m integration tests/integration $(PYTEST_ARGS)
+
+test-python:
+	$(MAKE) test VENV=$(OTHER) PYTEST_ARGS="tests/cpython tests/contract $(PYTEST_ARGS)"
 
 conformance: $(DEV)
 	$(BIN)/python -m pytest --conformance=docs/conformance.md $(PYTEST_ARGS)
@@ -75,25 +81,28 @@ bench-synflood: $(RUN)
 
 venv: $(DEV)
 
+venv-python:
+	$(MAKE) venv VENV=$(OTHER)
+
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/pyvenv.cfg:
+$(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "aiotcp needs Python 3.11 or newer: make PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 		{ echo "Python's venv module is incomplete; on Debian: apt-get install python3-venv" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 
-$(RUN): pyproject.toml .venv/pyvenv.cfg
+$(RUN): pyproject.toml $(VENV)/pyvenv.cfg
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(DEV): pyproject.toml .venv/pyvenv.cfg
+$(DEV): pyproject.toml $(VENV)/pyvenv.cfg
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(RUN)
 
-$(INTEGRATION): pyproject.toml .venv/pyvenv.cfg
+$(INTEGRATION): pyproject.toml $(VENV)/pyvenv.cfg
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,integration]'
 	@touch $@ $(DEV) $(RUN)
