@@ -44,15 +44,15 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         writer.close()
 
 
-async def fetch(stack: Stack, client: ssl.SSLContext, upgrade: bool) -> None:
+async def fetch(
+    stack: Stack, client: ssl.SSLContext, upgrade: bool, host: str = "192.0.2.2"
+) -> None:
     """Two requests of one connection."""
     if upgrade:
-        reader, writer = await stack.open_connection("192.0.2.2", 443)
+        reader, writer = await stack.open_connection(host, 443)
         await writer.start_tls(client, server_hostname=NAME)
     else:
-        reader, writer = await stack.open_connection(
-            "192.0.2.2", 443, ssl=client, server_hostname=NAME
-        )
+        reader, writer = await stack.open_connection(host, 443, ssl=client, server_hostname=NAME)
     for path in (b"/first", b"/second"):
         writer.write(b"GET %s HTTP/1.1\r\nHost: stack.test\r\n\r\n" % path)
         assert await reader.readexactly(len(ANSWER)) == ANSWER

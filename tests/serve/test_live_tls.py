@@ -109,9 +109,11 @@ def in_clear(path: Path) -> list[str]:
 
 @root_only
 @pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
-@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize(
+    ("there", "offload", "version"), [(False, "--offload", "1.3"), (True, "--no-offload", "1.2")]
+)
 def test_one_capture_opens_decrypted_though_root_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool, offload: str, version: str
 ) -> None:
     """The key is root's alone, and so is the directory of the key log."""
     key, keylog, capture = tmp_path / "key.pem", tmp_path / "keys", tmp_path / "all.pcapng"
@@ -122,18 +124,19 @@ def test_one_capture_opens_decrypted_though_root_is_given_up(
     tmp_path.chmod(0o700)
     monkeypatch.setenv("SSLKEYLOGFILE", str(keylog))
     with serving(
-        *("http", "--certfile", str(key), "--user", "nobody", "--capture", str(capture)),
+        *("http", offload, "--certfile", str(key), "--user", "nobody"),
+        *("--capture", str(capture)),
         stderr=subprocess.PIPE,
     ) as program:
         monkeypatch.delenv("SSLKEYLOGFILE")  # curl must not write to it
         for path in ("/", "/connections.json"):
-            trusting(f"https://{program.endpoints[0]}{path}")
+            trusting("--tls-max", version, f"https://{program.endpoints[0]}{path}")
         program.signal(signal.SIGTERM)
         _, stderr = program.process.communicate(timeout=TIMEOUT_S)
         assert program.process.returncode == 0
     assert "key log" not in stderr
     assert in_clear(capture) == ["/", "/connections.json"]
-    assert b"CLIENT_RANDOM" not in capture.read_bytes()
+    assert b"CLIENT_RANDOM 00 00" not in capture.read_bytes()
     if not there:
         status = keylog.stat()
         assert (status.st_uid, status.st_mode & 0o777) == (pwd.getpwnam("nobody").pw_uid, 0o600)
@@ -162,4 +165,4 @@ def test_without_a_certificate_the_secrets_of_others_stay_out(
         program.signal(signal.SIGTERM)
         assert program.wait() == 0
     assert os.stat(capture).st_size > 0
-    assert b"CLIENT_RANDOM" not in capture.read_bytes()
+    assert b"CLIENT_RANDOM 00 00" not in capture.read_bytes()
