@@ -31,6 +31,8 @@ class JointServer(asyncio.AbstractServer):
         return any(server.is_serving() for server in self._servers)
 
     async def start_serving(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"server {self!r} is closed")
         for server in self._servers:
             if not server.is_serving() and not self._closed:
                 await server.start_serving()

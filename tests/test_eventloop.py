@@ -111,6 +111,9 @@ def test_one_server_on_both(loop_factory: LoopFactory, loopback: None) -> None:
         await server.wait_closed()
         assert not server.is_serving()
         assert not server.sockets
+        for method in (server.start_serving, server.serve_forever):
+            with pytest.raises(RuntimeError, match="is closed"):
+                await method()
         with pytest.raises(ConnectionRefusedError):
             await ask("127.0.0.1", 7)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from aiotcp import Stack
+from aiotcp.link import memory
 from aiotcp.options import Options
 from aiotcp.wire.tcp import ACK, FIN, RST, SYN
 from tests.support.conversation import PEER_V4, PEER_V6, Peer
@@ -155,6 +157,39 @@ async def test_happy_eyeballs(monkeypatch: pytest.MonkeyPatch) -> None:
         await opens(hosts.peers[1], task)
         for other in (peer, hosts.peers[2]):
             await other.sees_nothing(for_s=100)
+
+
+@pytest.mark.parametrize("kwds", [{"happy_eyeballs_delay": 0.25}, {"interleave": 1}, {}])
+async def test_happy_eyeballs_of_asyncios_own_function(
+    monkeypatch: pytest.MonkeyPatch, kwds: dict[str, Any]
+) -> None:
+    """On a loop that knows stacks: nobody answers on IPv6, and the loop's resolver names both."""
+    loop = asyncio.get_running_loop()
+
+    async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+        assert host == "a.name"
+        return [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fd61::7", port, 0, 0)),
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fd61::8", port, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (PEER_V4, port)),
+        ]
+
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    left, right = memory.pair()
+    async with (
+        Stack(left, addresses=[PEER_V4]) as there,
+        Stack(right, addresses=["192.0.2.2", "fd61::2"], options=Options(syn_retries=1)),
+        await there.create_server(asyncio.Protocol, PEER_V4, 80),
+    ):
+        before = loop.time()
+        _, writer = await asyncio.open_connection("a.name", 80, **kwds)
+        waited = loop.time() - before
+        assert writer.get_extra_info("peername") == (PEER_V4, 80)
+        writer.close()
+        await writer.wait_closed()
+    # One attempt, or two: each waits 1 s and then 2 s more for an answer.
+    expected = 0.25 if "happy_eyeballs_delay" in kwds else 3.0 if kwds else 6.0
+    assert waited == pytest.approx(expected)
 
 
 async def test_a_refusal_does_not_wait_for_the_delay(monkeypatch: pytest.MonkeyPatch) -> None:
