@@ -6,6 +6,7 @@ import asyncio
 import errno
 import hashlib
 import io
+import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,15 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.integration.world import Net, client_tls, server_tls, stack_asks, stack_serves, until
+from tests.integration.world import (
+    STACK,
+    Net,
+    client_tls,
+    server_tls,
+    stack_asks,
+    stack_serves,
+    until,
+)
 
 UPLOAD = bytes(range(256)) * 20_000
 """5 MB."""
@@ -238,6 +247,52 @@ async def test_shutdown_with_open_connections(net: Net, tls: bool) -> None:
 
 
 # The client's part
+
+
+class Names(aiohttp.abc.AbstractResolver):
+    """Resolves every name to all of `hosts`."""
+
+    def __init__(self, *hosts: str) -> None:
+        self.hosts = hosts
+
+    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[Any]:
+        common = {"hostname": host, "port": port, "proto": 0, "flags": socket.AI_NUMERICHOST}
+        return [{"host": each, "family": socket.AF_INET, **common} for each in self.hosts]
+
+    async def close(self) -> None:
+        pass
+
+
+@stack_asks
+async def test_happy_eyeballs(net: Net, tls: bool) -> None:
+    """The client races the addresses of a name by itself, with sockets of its own."""
+    async with net.kernel.serving(served(Service(), net.host, tls)) as url:
+        connector = aiohttp.TCPConnector(
+            ssl=client_tls(),
+            resolver=Names(NOBODY, net.host),
+            happy_eyeballs_delay=0.01,
+            interleave=1,
+        )
+        named = url.replace(net.host, "stack.test")
+        async with aiohttp.ClientSession(named, connector=connector) as session:
+            assert (await fetch_json(session, "/client"))["host"] == STACK
+    await only_time_wait(net)
+
+
+@stack_asks
+async def test_requests_given_up_leave_nothing_behind(net: Net, tls: bool) -> None:
+    async def given_up(session: aiohttp.ClientSession, seconds: float) -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(seconds), session.get("/wait"):
+                pass
+
+    service = Service()
+    async with net.kernel.serving(served(service, net.host, tls)) as url, client(url) as session:
+        await asyncio.gather(*(given_up(session, number / 1000) for number in range(50)))
+        assert (await fetch_json(session, "/client"))["host"] == STACK
+    async with client(f"http://{NOBODY}") as session:
+        await given_up(session, 0.01)
+    await only_time_wait(net)
 
 
 @stack_asks
