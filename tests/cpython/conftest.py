@@ -27,8 +27,11 @@ def device(netns: None) -> Iterator[None]:
 
 @pytest.fixture
 def environment() -> Iterator[None]:
-    """Fails, as CPython's own runner, a test that leaves threads or processes behind."""
+    """Fails, as CPython's own runner, a test that leaves threads or processes behind; and one whose
+    loop has something to report that the test doesn't expect."""
     support: Any = importlib.import_module("test.support")
     support.environment_altered = False
+    repointed.reports.clear()
     yield
     assert not support.environment_altered
+    assert not repointed.reports

@@ -44,6 +44,9 @@ _EITHER = (HOST[4], STACK[4])
 device = -1
 """A descriptor of the TUN device that the stacks use in turn, or -1."""
 
+reports: list[dict[str, Any]] = []
+"""What loops reported for which a test has no handler of its own."""
+
 _loops: weakref.WeakSet[Any] = weakref.WeakSet()
 """The loops that a test has made."""
 
@@ -80,6 +83,10 @@ class OverTun(StackLoop):
 
     def is_of_this_thread(self) -> bool:
         return self._thread == threading.get_ident() and not self.is_closed()
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        reports.append(context)
+        super().default_exception_handler(context)
 
     async def create_connection(
         self, protocol_factory: Any, host: Any = None, port: Any = None, **kwds: Any
