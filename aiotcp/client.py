@@ -138,7 +138,7 @@ async def create_connection(
         if happy_eyeballs_delay is not None and interleave is None:
             interleave = 1
         if interleave:
-            targets = _interleaved(targets, interleave)
+            targets = interleaved(targets, interleave)
         opened = await connect(
             stack,
             targets,
@@ -163,7 +163,7 @@ async def create_connection(
     return transport, protocol
 
 
-def _interleaved(targets: Sequence[Resolved], first_family_count: int) -> list[Resolved]:
+def interleaved(targets: Sequence[Resolved], first_family_count: int) -> list[Resolved]:
     """Families by turns, after `first_family_count` - 1 more of the first one (RFC 8305 4)."""
     families: dict[int, list[Resolved]] = {}
     for target in targets:

@@ -128,7 +128,10 @@ class Engine(PassiveOpens):
             self.bind(running)
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Live on `loop` from now on. Raises RuntimeError if that is another one already."""
+        """Live on `loop` from now on. Raises RuntimeError if that is another one already, or the
+        stack is closed."""
+        if self.closed:
+            raise RuntimeError("the stack is closed")
         if self.bound:
             if self.loop is not loop:
                 raise RuntimeError("the stack lives on another event loop")

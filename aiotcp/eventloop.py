@@ -79,8 +79,11 @@ def run(
     grace: seconds that connections have to finish once `main` is over (`Stack.aclose`).
     loop_factory: `EventLoop` (uvloop) or `AsyncioEventLoop`.
 
-    Returns or raises what `main` does; raises also what `asyncio.run()` raises.
+    Returns or raises what `main` does; raises also what `asyncio.run()` raises, and RuntimeError
+    for a stack that is closed or lives on another loop.
     """
+    if asyncio._get_running_loop() is not None:  # before anything happens to the stack
+        raise RuntimeError("aiotcp.run() cannot be called from a running event loop")
     with Runner(
         stack=stack, routes=routes, grace=grace, debug=debug, loop_factory=loop_factory
     ) as runner:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Generic, TypeVar
 
 _StackT = TypeVar("_StackT")
 
 EVERYTHING = ("0.0.0.0/0", "::/0")
-THIS_MACHINE = ("127.0.0.0/8", "::1/128", "fe80::/10")
-"""What stays with the kernel as long as nobody says otherwise: loopback and IPv6's link-local
-addresses, which mean nothing without the interface."""
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+"""What stays with the kernel: no stack can have it."""
+LINK_LOCAL = "fe80::/10"
+"""So does this as long as nobody says otherwise: it means nothing without the interface."""
 
 
 class Routes(Generic[_StackT]):
@@ -47,20 +48,23 @@ class Routes(Generic[_StackT]):
         self, stack: _StackT, routes: Iterable[str] | Mapping[str, _StackT | None] | None
     ) -> None:
         """Add `routes`: prefixes that belong to `stack`, or a mapping from prefixes to stacks; None
-        is everything but this machine's own addresses. Raises ValueError, TypeError."""
+        is everything but IPv6's link-local addresses. Loopback remains the kernel's, unless it is
+        among the prefixes. Raises ValueError, TypeError."""
         if routes is None:
-            routes = dict.fromkeys(EVERYTHING, stack) | dict.fromkeys(THIS_MACHINE)
+            routes = {**dict.fromkeys(EVERYTHING, stack), LINK_LOCAL: None}
         elif isinstance(routes, str):
             raise TypeError(f"routes must be a list of prefixes, not the string {routes!r}")
         elif not isinstance(routes, Mapping):
             routes = dict.fromkeys(routes, stack)
-        for prefix, owner in routes.items():
+        for prefix, owner in {**dict.fromkeys(LOOPBACK), **routes}.items():
             self.add(prefix, owner)
 
     def lookup(self, address: str) -> _StackT | None:
         """Whose `address` is; None is the kernel, which has all that nobody was given. Raises
         ValueError for what is no literal address."""
         ip = ip_address(address.partition("%")[0])
+        if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
         value, bits = int(ip), ip.max_prefixlen
         for (version, length), table in self._tables.items():
             if version == ip.version:

@@ -188,14 +188,18 @@ def current_stack_or_none() -> Stack | None:
 
 def current_stack() -> Stack:
     """The stack whose `async with` block the caller is in, or else that of the running loop, if it
-    has one (`aiotcp.EventLoop`). Raises RuntimeError without any."""
+    has one (`aiotcp.EventLoop`). Raises RuntimeError without any, and in another loop than that of
+    the block (a thread has its starter's context with `asyncio.to_thread()`)."""
     stack = _current.get()
+    running = asyncio._get_running_loop()
     if stack is None:
-        stack = getattr(asyncio._get_running_loop(), "stack", None)
+        stack = getattr(running, "stack", None)
     if stack is None:
         raise RuntimeError(
             "no current stack: pass stack=, be inside 'async with Stack(...)', or use aiotcp.run"
         )
+    if running is not None and stack.bound and stack.loop is not running:
+        raise RuntimeError("the current stack lives on another event loop")
     return stack
 
 

@@ -14,7 +14,7 @@ import os
 import ssl as ssl_module
 import sys
 from asyncio import sslproto
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 from warnings import warn
 
@@ -41,19 +41,51 @@ class SSLProtocol(_SSLProtocol):  # type: ignore[misc]
             self._app_protocol_get_buffer = lambda sizehint: memoryview(get_buffer(sizehint))
 
 
-_ONLY_WITH_SSL = ("server_hostname", "ssl_handshake_timeout", "ssl_shutdown_timeout")
-
-
-def check_arguments(kwds: Mapping[str, Any]) -> None:
-    """Raises ValueError for arguments of connections and servers without a meaning without ssl."""
-    _require_ssl(kwds.get("ssl"), **{name: kwds.get(name) for name in _ONLY_WITH_SSL})
-
-
 def _require_ssl(ssl: object, **meaningless: object) -> None:
     if not ssl:
         for name, value in meaningless.items():
             if value is not None:
                 raise ValueError(f"{name} is only meaningful with ssl")
+
+
+def client_arguments(
+    ssl: bool | ssl_module.SSLContext | None,
+    host: str | bytes | None,
+    server_hostname: str | None,
+    ssl_handshake_timeout: float | None,
+    ssl_shutdown_timeout: float | None,
+) -> dict[str, Any]:
+    """The arguments of a client, as keywords, with the server's name if `host` says it. Raises
+    ValueError for those that do not go together."""
+    _require_ssl(
+        ssl,
+        server_hostname=server_hostname,
+        ssl_handshake_timeout=ssl_handshake_timeout,
+        ssl_shutdown_timeout=ssl_shutdown_timeout,
+    )
+    if ssl and server_hostname is None:
+        if not host:
+            raise ValueError("You must set server_hostname when using ssl without a host")
+        server_hostname = host.decode("idna") if isinstance(host, bytes) else host
+    return {
+        "ssl": ssl,
+        "server_hostname": server_hostname,
+        "ssl_handshake_timeout": ssl_handshake_timeout,
+        "ssl_shutdown_timeout": ssl_shutdown_timeout,
+    }
+
+
+def check_server_arguments(
+    ssl: object, ssl_handshake_timeout: float | None, ssl_shutdown_timeout: float | None
+) -> None:
+    """Raise TypeError or ValueError for those that do not go together."""
+    if isinstance(ssl, bool):
+        raise TypeError("ssl argument must be an SSLContext or None")
+    _require_ssl(
+        ssl is not None,
+        ssl_handshake_timeout=ssl_handshake_timeout,
+        ssl_shutdown_timeout=ssl_shutdown_timeout,
+    )
 
 
 async def create_connection(
@@ -76,18 +108,9 @@ async def create_connection(
     Raises also ssl.SSLError if the handshake fails, ConnectionAbortedError if it takes longer than
     `ssl_handshake_timeout` seconds (60).
     """
-    _require_ssl(
-        ssl,
-        server_hostname=server_hostname,
-        ssl_handshake_timeout=ssl_handshake_timeout,
-        ssl_shutdown_timeout=ssl_shutdown_timeout,
-    )
+    over = client_arguments(ssl, host, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
     if not ssl:
         return await client.create_connection(stack, protocol_factory, host, port, **kwds)
-    if server_hostname is None:
-        if not host:
-            raise ValueError("You must set server_hostname when using ssl without a host")
-        server_hostname = host.decode("idna") if isinstance(host, bytes) else host
     log_keys(ssl)
     waiter = stack.loop.create_future()
     made: list[tuple[asyncio.Transport, _ProtocolT]] = []
@@ -99,7 +122,7 @@ async def create_connection(
             protocol,
             None if ssl is True else ssl,  # None makes the default context
             waiter,
-            server_hostname=server_hostname,
+            server_hostname=over["server_hostname"],
             ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
@@ -123,13 +146,7 @@ async def create_server(
     **kwds: Any,
 ) -> server.Server:
     """`server.create_server()`, to which `kwds` go, with TLS if `ssl` is a context."""
-    if isinstance(ssl, bool):
-        raise TypeError("ssl argument must be an SSLContext or None")
-    _require_ssl(
-        ssl is not None,
-        ssl_handshake_timeout=ssl_handshake_timeout,
-        ssl_shutdown_timeout=ssl_shutdown_timeout,
-    )
+    check_server_arguments(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
     if ssl is None:
         return await server.create_server(stack, protocol_factory, host, port, **kwds)
     log_keys(ssl)

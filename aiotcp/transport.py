@@ -336,7 +336,7 @@ class Transport(transports._FlowControlMixin):
         *,
         urgent: bool = False,
     ) -> None:
-        views = [_view(data) for data in buffers]
+        views = [view_of(data) for data in buffers]
         if self._eof_written:
             raise RuntimeError(f"Cannot call {name}() after write_eof()")
         if not any(views):
@@ -470,7 +470,7 @@ class Transport(transports._FlowControlMixin):
                 owner._detach(self)
 
 
-def _view(data: bytes | bytearray | memoryview) -> memoryview:
+def view_of(data: bytes | bytearray | memoryview) -> memoryview:
     """Bytes that nobody will change: a view of `data` where that is sure, else of a copy."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")

@@ -17,10 +17,12 @@ STACK = {
     *("loopback", "passive", "ports", "nstat", "tcpinfo", "timers", "timewaits"),
 }
 TRANSPORTS = {
-    *("transport", "server", "sockets", "sockopts", "client", "opened", "readiness"),
+    *("transport", "server", "sockets", "sockopts", "client", "opened", "anywhere", "readiness"),
     "threadcheck",
 }
-ON_TOP = {"streams", "tls", "routes", "routing", "jointserver", "eventloop"}
+ON_TOP = {
+    *("streams", "tls", "routes", "residents", "dialing", "routing", "jointserver", "eventloop"),
+}
 
 # What each part of the package may import of the others: the parts below it, never those above.
 MAY_IMPORT: dict[str, set[str]] = {

@@ -51,7 +51,27 @@ def test_a_list_is_the_stacks_and_a_mapping_may_name_the_kernel() -> None:
     assert routes.lookup("192.0.2.1") == "a"
     assert routes.lookup("192.0.2.129") is None
     assert routes.lookup("203.0.113.1") == "b"
-    assert repr(routes) == "<Routes 192.0.2.128/25 -> kernel, 192.0.2.0/24 -> a, 0.0.0.0/0 -> b>"
+    assert repr(routes) == (
+        "<Routes ::1/128 -> kernel, 192.0.2.128/25 -> kernel, 192.0.2.0/24 -> a,"
+        " 127.0.0.0/8 -> kernel, 0.0.0.0/0 -> b>"
+    )
+
+
+def test_loopback_stays_with_the_kernel_unless_it_is_named() -> None:
+    routes: Routes[str] = Routes()
+    routes.update("stack", ["0.0.0.0/0", "::/0"])
+    for address in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
+        assert routes.lookup(address) is None
+    assert routes.lookup("fe80::1%eth0") == "stack"
+    routes.update("stack", ["127.1.0.0/16"])
+    assert routes.lookup("127.1.2.3") == "stack"
+
+
+def test_an_ipv4_address_in_ipv6_form_is_where_it_always_is() -> None:
+    routes: Routes[str] = Routes()
+    routes.update("stack", ["192.0.2.0/24"])
+    assert routes.lookup("::ffff:192.0.2.2") == "stack"
+    assert routes.lookup("::ffff:203.0.113.2") is None
 
 
 @pytest.mark.parametrize("prefix", ["", "localhost", "10.0.0.1/8", "10.0.0.0/33"])
