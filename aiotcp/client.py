@@ -296,6 +296,8 @@ class _Attempt:
 
     def close(self) -> None:
         """The stack is closing."""
+        if self.connection is None:
+            return  # the call that was to make it has failed
         self.connection.close()
         self._race.stack.push(self.connection)
         self.progress()

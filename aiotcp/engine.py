@@ -16,7 +16,8 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from aiotcp.addresses import (
     LOOPED,
@@ -31,7 +32,7 @@ from aiotcp.errors import timed_out
 from aiotcp.icmp import IcmpHost, flow_of, news_of
 from aiotcp.info import Transition
 from aiotcp.limits import TokenBucket
-from aiotcp.link.base import Link, receive_queue_packets
+from aiotcp.link.base import Link, receive_queue_packets, require_link
 from aiotcp.listeners import Listeners
 from aiotcp.loopback import Loopback
 from aiotcp.options import Options
@@ -70,14 +71,15 @@ class Engine(PassiveOpens):
         link: Link,
         *,
         addresses: Sequence[str],
-        options: Options | None = None,
+        options: Options | Mapping[str, Any] | None = None,
         seed: bytes | None = None,
         observer: Callable[[Transition], None] | None = None,
     ) -> None:
+        require_link(link)
         if isinstance(addresses, str):
             raise TypeError(f"addresses must be a list of strings, not the string {addresses!r}")
         self.link = link
-        self.options = options if options is not None else Options()
+        self.options = Options.of(options)
         self.addresses = LocalAddresses(list(addresses))
         self.counters = Counters()
         self.paths = PathMtuCache(self.options.max_path_mtus, self._path_mtu_evicted)

@@ -253,6 +253,19 @@ class Options:
             kind_of(name)
         return dataclasses.replace(self, **changes)
 
+    @classmethod
+    def of(cls, options: Options | Mapping[str, Any] | None) -> Options:
+        """What a stack is given: `options`, or the defaults with a few changes, or just these.
+
+        Raises TypeError for what is neither, and for a name that is no option; ValueError for a
+        value out of range.
+        """
+        if isinstance(options, Options):
+            return options
+        if options is not None and not isinstance(options, Mapping):
+            raise TypeError(f"options must be Options or a mapping of changes, not {options!r}")
+        return cls().replace(**(options or {}))
+
     def variant(self, options: Options | Mapping[str, Any] | None) -> Options:
         """What holds for one listener or connection of a stack whose options these are: `options`
         in their place, or these with a few changes, or just these.

@@ -41,12 +41,14 @@ class Residents(LoopBase):
         self._grace = grace
         self._everything: Routes[bool] = Routes()  # for a current stack on a loop without any
         self._everything.update(True, None)
-        if stack is not None:
-            try:
+        try:
+            if stack is not None:
                 self.add_stack(stack, routes)
-            except BaseException:
-                self.close()
-                raise
+            elif routes is not None:
+                raise ValueError("routes without a stack: there is nothing but the kernel")
+        except BaseException:
+            self.close()
+            raise
 
     def add_stack(
         self,
@@ -60,19 +62,28 @@ class Residents(LoopBase):
             everything but loopback and IPv6's link-local addresses; for a second stack nothing. Its
             own addresses are always its.
 
-        Raises ValueError for what is no prefix, RuntimeError for the stack of another loop.
+        Raises ValueError for what is no prefix and for an address that another stack of this loop
+        has; TypeError for what is no stack; RuntimeError for the stack of another loop, or a closed
+        one.
         """
+        _require_stack(stack)
         added: Routes[Stack] = Routes()
         if routes is not None or self.stack is None:
             added.update(stack, routes)
         for address in stack.addresses:
             added.add(address, stack)
         owners = dict.fromkeys([stack, *(owner for _, owner in added if owner is not None)])
+        residents = [each for each in self.stacks if not each.closed]
+        for owner in owners:
+            _require_stack(owner)
+            if owner not in residents:
+                _refuse_clash(owner, residents)
+                residents.append(owner)
         for owner in owners:
             owner.bind(self)
         for prefix, owner_or_none in added:
             self.routes.add(prefix, owner_or_none)
-        self.stacks += (owner for owner in owners if owner not in self.stacks)
+        self.stacks = residents
         if self.stack is None:
             self.stack = stack
 
@@ -118,3 +129,14 @@ class Residents(LoopBase):
             for stack in self.stacks:
                 stack.abort()
         super().close()
+
+
+def _require_stack(stack: object) -> None:
+    if not isinstance(stack, Stack):
+        raise TypeError(f"an aiotcp.Stack was expected, got {stack!r}")
+
+
+def _refuse_clash(stack: Stack, others: Iterable[Stack]) -> None:
+    for other in others:
+        if shared := set(stack.addresses) & set(other.addresses):
+            raise ValueError(f"{', '.join(sorted(shared))}: {other!r} has that already")

@@ -37,6 +37,8 @@ class Routes(Generic[_StackT]):
         """Send what is within `prefix` ("10.0.0.0/8"; a bare address stands for itself alone) to
         the stack, or with None to the kernel. A later word on the same prefix replaces an earlier
         one. Raises ValueError for what is no prefix."""
+        if isinstance(prefix, int):  # ipaddress would take it for the number of an address
+            raise TypeError(f"a prefix must be a string, not {prefix!r}")
         network = ip_network(prefix)
         key = (network.version, network.prefixlen)
         if key not in self._tables:

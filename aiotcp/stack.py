@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from aiotcp.addresses import LOOPED, flow_key, is_unicast, pack, unpack
 from aiotcp.engine import Engine
@@ -44,13 +45,15 @@ class PacketStack(Engine):
         link: Link,
         *,
         addresses: Sequence[str] = DEFAULT_ADDRESSES,
-        options: Options | None = None,
+        options: Options | Mapping[str, Any] | None = None,
         seed: bytes | None = None,
         observer: Callable[[Transition], None] | None = None,
     ) -> None:
         """`seed` makes initial sequence numbers and ports repeat (tests); by default they come
-        from the system's random source. `observer` is told of every state transition. Raises
-        ValueError for addresses that a stack can not have, TypeError for one bare string."""
+        from the system's random source. `observer` is told of every state transition. `options`:
+        all of them, or a mapping of those that are not to be as by default. Raises ValueError for
+        addresses that a stack can not have, TypeError for one bare string and for what is no link;
+        and what `Options` raises."""
         super().__init__(link, addresses=addresses, options=options, seed=seed, observer=observer)
 
     def connect(

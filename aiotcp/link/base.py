@@ -122,6 +122,14 @@ class Link(Protocol):
         ...
 
 
+def require_link(link: object) -> None:
+    """Raise TypeError for what can't be one."""
+    if isinstance(link, tuple):
+        raise TypeError("link must be a link, not a tuple: open_tun() returns its link first, [0]")
+    if not all(callable(getattr(link, name, None)) for name in ("attach", "send", "close")):
+        raise TypeError(f"link must be a link, not {link!r}")
+
+
 def receive_queue_packets(link: Link) -> int | None:
     """How many packets may wait in front of `link` before some are dropped: its attribute
     `receive_queue_packets`. None, or no such attribute: as many as peers may send. The stack keeps

@@ -82,6 +82,8 @@ class DescriptorLink:
 
         Raises ValueError for an MTU out of range.
         """
+        if not isinstance(mtu, int):
+            raise TypeError(f"mtu must be a whole number of bytes, not {mtu!r}")
         if not MTU_MIN <= mtu <= MTU_MAX:
             raise ValueError(f"mtu must be {MTU_MIN} to {MTU_MAX} bytes, not {mtu}")
         self.mtu = mtu

@@ -83,13 +83,16 @@ def configure(
     host_addresses: with prefix length, "192.0.2.1/24"; the kernel routes the prefix to the device.
         IPv6 addresses are usable at once (no duplicate address detection), and the device gets no
         link-local address. If the kernel has no IPv6, its addresses are reported as missing.
-    mtu: bytes; IPv6 needs 1280. queue_length: packets. None leaves either as it is.
+    mtu: bytes, 68 to 65535; IPv6 needs 1280. queue_length: packets. None leaves either as it is.
     up: also bring the link up.
 
     Raises PrefixInUse before anything is changed if another interface has the prefix; ValueError
-    for what is no address; PermissionError; OSError (ENODEV) if there is no such interface.
+    for what is no address, and an MTU out of range; PermissionError; OSError (ENODEV) if there is
+    no such interface.
     """
     wanted = [ipaddress.ip_interface(address) for address in host_addresses]
+    if mtu is not None and not 68 <= mtu <= 65535:
+        raise ValueError(f"mtu must be 68 to 65535 bytes, not {mtu}")
     with _netlink(f"configuring {name}") as netlink:
         index = _index(netlink, name)
         _refuse_clash(netlink, wanted, index)
@@ -186,7 +189,10 @@ def _netlink(doing: str) -> Iterator[Any]:
     except RuntimeError:
         pass
     else:
-        raise RuntimeError(f"{doing} inside a running event loop: use network.off_loop()")
+        raise RuntimeError(
+            f"{doing} inside a running event loop: "
+            "await network.off_loop(open_tun, ...), or do it before the loop runs"
+        )
     from pyroute2 import IPRoute  # slow to import, and needed by few
     from pyroute2.netlink.exceptions import NetlinkError
 

@@ -30,6 +30,7 @@ import os
 import socket
 import struct
 
+from aiotcp.errors import os_error
 from aiotcp.link.base import Receiver
 from aiotcp.wire import virtio
 from aiotcp.wire.frame import Frame
@@ -253,6 +254,9 @@ class Tun:
         assert self._loop is not None
         assert self._receiver is not None
         self._loop.remove_reader(self._fd)
+        if _DROP_NAMES.get(exc.errno or 0) == "send_device_gone":
+            # The system says EBADFD, "File descriptor in bad state", which tells users nothing.
+            exc = os_error(errno.ENODEV, f"{self.name} is gone")
         self._receiver.link_lost(exc)
 
     def close(self) -> None:

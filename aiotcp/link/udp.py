@@ -59,19 +59,23 @@ class Udp(SocketLink):
     no connection that could be lost.
 
     Raises OSError: EADDRINUSE, EADDRNOTAVAIL, EACCES; socket.gaierror for a name that does not
-    resolve, or to no address of the family of `local`; ValueError for an MTU out of range.
+    resolve, or to no address of the family of `local`; ValueError for an MTU out of range;
+    TypeError for an address without a port.
     """
 
     def __init__(
         self, local: Address, peer: Address | None = None, *, mtu: int | None = None
     ) -> None:
-        family, bound = _resolve((local[0] or None, local[1]), socket.AF_UNSPEC, socket.AI_PASSIVE)
+        family, bound = _resolve(local, socket.AF_UNSPEC, socket.AI_PASSIVE)
         self.peer = None if peer is None else _resolve(peer, family)[1]
         sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind(bound)
+            try:
+                sock.bind(bound)
+            except OSError as exc:
+                raise os_error(exc.errno or 0, f"{bound[0]}:{bound[1]}") from None
             super().__init__(
                 sock,
                 mtu if mtu is not None else OUTER_MTU - _HEADERS[family],
@@ -128,10 +132,10 @@ def _is_packet(packet: memoryview) -> bool:
     return True
 
 
-def _resolve(
-    address: tuple[str | None, int], family: int, flags: int = 0
-) -> tuple[socket.AddressFamily, Address]:
-    host, port = address
-    found = socket.getaddrinfo(host, port, family, socket.SOCK_DGRAM, flags=flags)
+def _resolve(address: Address, family: int, flags: int = 0) -> tuple[socket.AddressFamily, Address]:
+    if isinstance(address, str) or len(address) < 2:
+        raise TypeError(f"an address is a host and a port, not {address!r}")
+    host, port = address[:2]
+    found = socket.getaddrinfo(host or None, port, family, socket.SOCK_DGRAM, flags=flags)
     resolved, _, _, _, name = found[0]
     return resolved, cast(Address, name)

@@ -59,7 +59,12 @@ class Unix(SocketLink):
             super().__init__(sock, mtu, drops=("received_foreign", "received_empty"))
             if isinstance(self.path, str):
                 _remove_stale(self.path)
-            sock.bind(self.path)
+            try:
+                sock.bind(self.path)
+            except OSError as exc:
+                if exc.errno is None:  # AF_UNIX path too long
+                    raise
+                raise os_error(exc.errno, str(path)) from None
             self._inode = _inode_of(self.path)
         except BaseException:
             sock.close()

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import ipaddress
 import os
 import socket
+import struct
 from dataclasses import dataclass
 
 from aiotcp.link.tun import Tun
 from aiotcp.serve.problems import AddressClash, BadOptions, DeviceBusy, NoPermission, NoTun, Problem
 from aiotcp.serve.settings import Settings
+
+_SIOCGIFFLAGS = 0x8913
+_IFF_UP = 1
+_IFREQ = struct.Struct("=16sH22x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,43 @@ def _create(settings: Settings) -> Device:
         reasons = "; ".join(f"{address}: {why}" for address, why in done.missing.items())
         raise Problem(f"none of the addresses can be had: {reasons}")
     return Device(tun, done.addresses, reachable, done.missing)
+
+
+def doubts(device: Device) -> list[str]:
+    """Why nobody may be able to reach the stack over the device, each in a line; empty: as far as
+    can be seen, all is well. Of a device that is in another network namespace nothing is seen."""
+    found = [
+        f"{address} is this machine's own address: it answers itself, and the device sees nothing"
+        for address in device.addresses
+        if _is_ours(address)
+    ]
+    name = device.tun.name
+    if _flags(name) & _IFF_UP == 0:
+        found.insert(0, f"{name} is down: ip link set {name} up")
+    return found
+
+
+def _flags(name: str) -> int:
+    """The interface's IFF_ flags; all of them if there is no such interface here."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            answer = fcntl.ioctl(asking, _SIOCGIFFLAGS, _IFREQ.pack(name.encode(), 0))
+        except OSError:
+            return -1
+    flags: int = _IFREQ.unpack(answer)[1]
+    return flags
+
+
+def _is_ours(address: str) -> bool:
+    """Whether the kernel takes what is sent to the address for its own."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as asking:
+            asking.connect((address, 9))  # sends nothing
+            own: str = asking.getsockname()[0]
+    except OSError:
+        return False
+    return own == address
 
 
 def _explained(exc: OSError) -> Problem:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 import click
-import uvloop
 
 from aiotcp import log
 from aiotcp.info import Transition
@@ -21,11 +20,16 @@ from aiotcp.link.pcapng import Capture
 from aiotcp.options import Options
 from aiotcp.serve import privileges
 from aiotcp.serve.certificate import log_keys
-from aiotcp.serve.device import Device, open_device
+from aiotcp.serve.device import Device, doubts, open_device
 from aiotcp.serve.problems import BadOptions, PortTaken, Problem
 from aiotcp.serve.service import Listening, Service, joined
 from aiotcp.serve.settings import Settings
 from aiotcp.streams import Stack
+
+try:
+    from uvloop import new_event_loop
+except ImportError:  # the program works without, at half the speed
+    from asyncio import new_event_loop  # type: ignore[assignment]
 
 _logger = log.logger("aiotcp.serve")
 
@@ -55,7 +59,7 @@ def run(settings: Settings, new_service: Callable[[Sequence[str]], Service]) -> 
         if user is not None:
             privileges.become(user)
         service = new_service(device.addresses)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(_serve(settings, device, link, service))
     finally:
         device.tun.close()
@@ -206,6 +210,8 @@ def _announce(device: Device, service: Service, endpoints: Sequence[tuple[str, i
     click.echo(f"device   {tun.name}: {has}; MTU {tun.mtu}, offload {offload}")
     for address, why in device.missing.items():
         click.echo(f"         without {address}: {why}")
+    for doubt in doubts(device):
+        click.echo(f"         warning: {doubt}")
     at = " and ".join(joined(*each) for each in endpoints)
     click.echo(f"serving  {service.what} at {at}")
     lines = [line for each in endpoints for line in service.commands(*each)]

@@ -366,6 +366,32 @@ def test_a_device_that_root_has_set_up_serves_a_user_without_privilege() -> None
         network.delete("ours0")
 
 
+def test_without_uvloop_it_serves_on_asyncios_loop(tmp_path: Path) -> None:
+    (tmp_path / "uvloop.py").write_text("raise ImportError('there is none')\n")
+    with serving("http", cwd=tmp_path):
+        assert "Live connections" in curl("http://192.0.2.2/")
+
+
+def test_what_keeps_packets_away_is_said_at_the_start() -> None:
+    def announced(address: str) -> str:
+        asked = ("http", "--device", "ours0", "--no-configure", "--address", address)
+        with serving(*asked, stdout=subprocess.PIPE) as program:
+            program.signal(signal.SIGTERM)
+            return program.process.communicate(timeout=TIMEOUT_S)[0]
+
+    for command in ("tuntap add dev ours0 mode tun", "address add 198.51.100.1/24 dev ours0"):
+        subprocess.run(["ip", *command.split()], check=True)
+    try:
+        assert "warning: ours0 is down: ip link set ours0 up\n" in announced("198.51.100.2")
+        subprocess.run(["ip", "link", "set", "ours0", "up"], check=True)
+        said = announced("198.51.100.1")
+        assert "warning: 198.51.100.1 is this machine's own address" in said
+        assert "is down" not in said
+        assert "warning" not in announced("198.51.100.2")
+    finally:
+        network.delete("ours0")
+
+
 def test_a_device_handed_over_as_a_descriptor_needs_no_privilege() -> None:
     tun, _ = network.open_tun("handed0")
     try:
