@@ -26,10 +26,16 @@ SockConnect = Callable[[socket.socket, Any], Awaitable[None]]
 
 
 def scoped(target: Resolved) -> str:
-    """The host of `target` as one string, with the zone of a link-local address."""
+    """The host of `target` as one string, with the zone of a link-local address. By its name where
+    it has one: uvloop does not read numbers."""
     host = target.address[0]
     zone = target.address[3] if len(target.address) > 2 and "%" not in host else 0
-    return f"{host}%{zone}" if zone else host
+    if not zone:
+        return host
+    try:
+        return f"{host}%{socket.if_indextoname(zone)}"
+    except OSError:
+        return f"{host}%{zone}"
 
 
 async def connect_anywhere(

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from aiotcp import tls
@@ -230,6 +231,7 @@ class Dialing(Residents):
         self._check_sendfile_params(sock, file, offset, count)
         if not fallback:
             raise asyncio.SendfileNotAvailableError("a stack has no sendfile syscall")
+        rewind(file, offset)
         sent: int = await self._sock_sendfile_fallback(sock, file, offset, count)
         return sent
 
@@ -261,3 +263,11 @@ def no_options(options: StackOptions) -> None:
     """Raises ValueError if there are any."""
     if options is not None:
         raise ValueError("options is for connections of a stack; these are the kernel's")
+
+
+def rewind(file: Any, offset: int) -> None:
+    """As sendfile(2), which is told where to begin; asyncio's fallback believes the file's position
+    where `offset` is 0. What is no file of the system's keeps it there, too."""
+    with suppress(AttributeError, OSError):
+        file.fileno()
+        file.seek(offset)

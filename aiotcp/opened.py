@@ -217,21 +217,24 @@ def _is_connected(sock: socket.socket) -> bool:
 
 def options_of(sock: socket.socket) -> dict[Key, bytes]:
     """What the program has set on `sock`: the options that differ from a new one's."""
-    chosen = {}
     with socket.socket(sock.family, sock.type) as fresh:
-        for key in (*ACTING, *_SIZES):
-            size = _SIZES.get(key, INT.size)
-            try:
-                value, usual = sock.getsockopt(*key, size), fresh.getsockopt(*key, size)
-            except OSError:
-                continue
-            if value != usual:
-                chosen[key] = value
+        usual = _all_of(fresh)
+    chosen = {key: value for key, value in _all_of(sock).items() if value != usual.get(key)}
     if sys.platform == "linux":  # which doubles them for its own overhead
         for key in _BUFFERS:
             if key in chosen:
                 chosen[key] = INT.pack(INT.unpack(chosen[key])[0] // 2)
     return chosen
+
+
+def _all_of(sock: socket.socket) -> dict[Key, bytes]:
+    values = {}
+    for level, name in (*ACTING, *_SIZES):
+        if (level == socket.IPPROTO_IPV6) > (sock.family == socket.AF_INET6):
+            continue
+        with suppress(OSError):
+            values[level, name] = sock.getsockopt(level, name, _SIZES.get((level, name), INT.size))
+    return values
 
 
 def _with_options_of(sock: socket.socket, options: Options) -> Options:

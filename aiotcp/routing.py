@@ -16,7 +16,7 @@ from typing import Any
 from aiotcp import tls
 from aiotcp.anywhere import scoped
 from aiotcp.client import resolve
-from aiotcp.dialing import Dialing, StackOptions, no_options
+from aiotcp.dialing import Dialing, StackOptions, no_options, rewind
 from aiotcp.jointserver import JointServer
 from aiotcp.residents import ANY
 from aiotcp.streams import Stack
@@ -170,6 +170,7 @@ class StackLoop(Dialing):
         if isinstance(transport, Transport) and not transport.is_closing():
             # As the kernel's transports, whose way is through here.
             self._check_sendfile_params(transport.get_extra_info("socket"), file, offset, count)
+            rewind(file, offset)
         if isinstance(transport, Transport | _UPPER):
             send = asyncio.BaseEventLoop.sendfile
             return await send(self, transport, file, offset, count, fallback=fallback)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import subprocess
 import warnings
 from collections.abc import Awaitable, Callable
 from itertools import product
@@ -31,6 +32,7 @@ from tests.eventloop.world import (
     two,
     unfinished,
 )
+from tests.support.netns import obstacle, private_network
 
 PEM = Path(__file__).parents[1] / "support" / "tls" / "self-signed.pem"
 
@@ -238,8 +240,36 @@ def test_options_for_a_name_with_addresses_of_both(loop_factory: LoopFactory) ->
     aiotcp.run(main(), stack=stack, loop_factory=naming(loop_factory, names))
 
 
-def test_the_zone_of_a_link_local_address_goes_along() -> None:
-    assert scoped(Resolved(socket.AF_INET6, ("fe80::1", 7, 0, 3))) == "fe80::1%3"
+def test_the_zone_of_a_link_local_address_goes_along(loop_factory: LoopFactory) -> None:
+    if obstacle():
+        pytest.skip(obstacle())
+    stack, link = two()
+
+    async def main() -> None:
+        other = Stack(link, addresses=[PEER])
+        for hosts in ("fe80::1%lo", [HERE, "fe80::1%lo"]):
+            server = await asyncio.start_server(greet, hosts, 7)
+            for name in ("fe80::1%lo", "name"):
+                assert await ask(name, 7, family=socket.AF_INET6) == b"kernel hello\n"
+            server.close()
+            await server.wait_closed()
+        await other.aclose()
+
+    class Loop(loop_factory):  # type: ignore[valid-type,misc]
+        async def getaddrinfo(self, host: Any, port: Any, **kwds: Any) -> Any:
+            found = socket.getaddrinfo("fe80::1%lo" if host == "name" else host, port, **kwds)
+            if host == "name":
+                found.insert(0, (socket.AF_INET, socket.SOCK_STREAM, 6, "", (PEER, 9)))
+            return found
+
+    with private_network():
+        for command in ("link set lo up", "address add fe80::1/64 dev lo nodad"):
+            subprocess.run(["ip", *command.split()], check=True)
+        aiotcp.run(main(), stack=stack, loop_factory=Loop)
+
+
+def test_a_zone_and_an_address_as_one_string() -> None:
+    assert scoped(Resolved(socket.AF_INET6, ("fe80::1", 7, 0, 3_000_000))) == "fe80::1%3000000"
     assert scoped(Resolved(socket.AF_INET6, ("fe80::1%eth0", 7, 0, 3))) == "fe80::1%eth0"
     assert scoped(Resolved(socket.AF_INET6, ("fd61::1", 7, 0, 0))) == "fd61::1"
     assert scoped(Resolved(socket.AF_INET, ("192.0.2.1", 7))) == "192.0.2.1"
