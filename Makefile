@@ -2,7 +2,7 @@
 # make test   the tests; those that need a TUN device are skipped where there is none to have
 # make test-integration   uvicorn, aiohttp, Redis and others, unmodified, over a TUN device
 # make test-python PYTHON=python3.13   CPython's own tests, and the contract tests, in another interpreter
-# make conformance   the same, and writes docs/conformance.md from what they show
+# make conformance   the tests, and writes docs/conformance.md from what they show
 # make docs   docs/options.md and docs/counters.md, from the code
 # make soak   two stacks over a bad network, 100 MiB each way in each of 50 seeds (half an hour of CPU)
 # make random-links   two stacks over a thousand networks drawn at random
@@ -38,7 +38,7 @@ test: $(DEV)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-integration: $(INTEGRATION)
-	$(BIN)/python -m pytest -m integration tests/integration $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m integration tests/integration tests/test_guide.py $(PYTEST_ARGS)
 
 test-python:
 	$(MAKE) test VENV=$(OTHER) PYTEST_ARGS="tests/cpython tests/contract $(PYTEST_ARGS)"
