@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aiotcp.client import Resolved, bind_error, combined, connect
+from aiotcp.client import Resolved, combined, connect, from_one_of
 
 if TYPE_CHECKING:
     from aiotcp.options import Options
@@ -112,32 +112,9 @@ async def _kernel(
     try:
         sock.setblocking(False)
         if sources is not None:
-            _bind(sock, target, sources, errors)
+            from_one_of(sources, target, lambda source: sock.bind(source.address), errors)
         await sock_connect(sock, (scoped(target), *target.address[1:]))
     except BaseException:
         sock.close()
         raise
     return sock
-
-
-def _bind(
-    sock: socket.socket, target: Resolved, sources: Sequence[Resolved], errors: list[OSError]
-) -> None:
-    """To the first of `sources` that can be had. Raises OSError for the last of those that can't;
-    those before it go to `errors`."""
-    failed: list[OSError] = []
-    for source in sources:
-        if source.family != target.family:
-            continue
-        try:
-            sock.bind(source.address)
-            return
-        except OSError as exc:
-            failed.append(bind_error(exc, source.address))
-    if not failed:
-        raise OSError(f"no matching local address with family={target.family!r} found")
-    errors += failed[:-1]
-    try:
-        raise failed[-1]
-    finally:
-        failed.clear()  # the error's traceback holds this frame

@@ -21,6 +21,7 @@ from aiotcp.transport import Transport
 if TYPE_CHECKING:
     from aiotcp.stack import Connection, PacketStack
 
+_T = TypeVar("_T")
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
 
 
@@ -244,14 +245,25 @@ def _begin(
     connect = partial(race.stack.connect, target.endpoint, user=attempt, options=race.options)
     if sources is None:
         return connect()
+    return from_one_of(sources, target, lambda source: connect(local=source.endpoint), errors)
+
+
+def from_one_of(
+    sources: Sequence[Resolved],
+    target: Resolved,
+    bind: Callable[[Resolved], _T],
+    errors: list[OSError],
+) -> _T:
+    """What `bind` gives for the first of the local addresses that can be had. Raises OSError for
+    the last of those that can't; those before it go to `errors`."""
     failed: list[OSError] = []
     for source in sources:
         if source.family != target.family:
             continue
         try:
-            return connect(local=source.endpoint)
+            return bind(source)
         except OSError as exc:
-            if exc.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):
+            if exc.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
                 raise
             failed.append(bind_error(exc, source.address))
     if not failed:

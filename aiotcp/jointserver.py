@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from aiotcp.forever import ForeverServer
 
-class JointServer(asyncio.AbstractServer):
+
+class JointServer(ForeverServer):
     """Servers that are started, closed and waited for as one.
 
     What a server of the loop's own can't do is left out for the connections that it has: before
@@ -16,9 +18,8 @@ class JointServer(asyncio.AbstractServer):
     """
 
     def __init__(self, servers: Sequence[Any]) -> None:
+        super().__init__()
         self._servers = tuple(servers)
-        self._closed = False
-        self._serving_forever: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} sockets={self.sockets!r}>"
@@ -43,31 +44,11 @@ class JointServer(asyncio.AbstractServer):
             if not server.is_serving():
                 await server.start_serving()
 
-    async def serve_forever(self) -> None:
-        """Accept connections until cancelled, then close and wait for those that are open."""
-        if self._serving_forever is not None:
-            raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
-        if self._closed:
-            raise RuntimeError(f"server {self!r} is closed")
-        self._serving_forever = self.get_loop().create_future()
-        try:
-            await self.start_serving()
-            await self._serving_forever
-        except asyncio.CancelledError:
-            try:
-                self.close()
-                await self.wait_closed()
-            finally:
-                raise
-        finally:
-            self._serving_forever = None
-
     def close(self) -> None:
         self._closed = True
         for server in self._servers:
             server.close()
-        if self._serving_forever is not None:
-            self._serving_forever.cancel()
+        self._end_forever()
 
     def close_clients(self) -> None:
         """Raises NotImplementedError where the loop's own servers don't have it; those connections

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiotcp.client import Resolved, bind_error, resolve
+from aiotcp.forever import ForeverServer
 from aiotcp.sockets import StackSocket, family_of
 from aiotcp.tcp.tcb import Endpoint
 from aiotcp.threadcheck import new_transport
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from aiotcp.stack import Connection, Listener, PacketStack
 
 
-class Server(asyncio.AbstractServer):
+class Server(ForeverServer):
     """What `create_server()` gives. Protocols run in the context of its caller, a copy for each."""
 
     def __init__(
@@ -34,6 +35,7 @@ class Server(asyncio.AbstractServer):
         backlog: int,
         reuse_port: bool,
     ) -> None:
+        super().__init__()
         self._stack = stack
         self._protocol_factory = protocol_factory
         self._backlog = backlog
@@ -42,8 +44,6 @@ class Server(asyncio.AbstractServer):
         self._sockets: tuple[StackSocket, ...] | None = ()  # None: closed
         self._listeners: list[Listener] = []
         self._serving = False
-        self._closed = False
-        self._serving_forever: asyncio.Future[None] | None = None
         self._clients: dict[Transport, None] = {}  # a set in the order of arrival
         self._waiters: list[asyncio.Future[None]] | None = []  # None: closed, and the last one gone
 
@@ -155,25 +155,6 @@ class Server(asyncio.AbstractServer):
         self._start_serving()
         await asyncio.sleep(0)
 
-    async def serve_forever(self) -> None:
-        """Accept connections until cancelled, then close and wait for those that are open."""
-        if self._serving_forever is not None:
-            raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
-        if self._closed:
-            raise RuntimeError(f"server {self!r} is closed")
-        self._start_serving()
-        self._serving_forever = self._stack.loop.create_future()
-        try:
-            await self._serving_forever
-        except asyncio.CancelledError:
-            try:
-                self.close()
-                await self.wait_closed()
-            finally:
-                raise
-        finally:
-            self._serving_forever = None
-
     def close(self) -> None:
         """Stop listening. Open connections live on."""
         if self._closed:
@@ -185,9 +166,7 @@ class Server(asyncio.AbstractServer):
             sock.invalidate()
         self._sockets = None
         self._stop_listening()
-        if self._serving_forever is not None:
-            self._serving_forever.cancel()
-            self._serving_forever = None
+        self._end_forever()
         self._wake_if_gone()
 
     def close_clients(self) -> None:
