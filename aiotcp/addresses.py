@@ -76,7 +76,11 @@ class LocalAddresses:
     """The addresses of a stack, in order of preference."""
 
     def __init__(self, hosts: list[str]) -> None:
-        """Raises ValueError for what is no unicast address, or for none at all."""
+        """Raises ValueError for what is no unicast address, or for none at all; TypeError for what
+        is no string."""
+        for host in hosts:
+            if not isinstance(host, str):
+                raise TypeError(f"an address must be a string, not {host!r}")
         self._packed = {pack(host): host for host in hosts}
         for address, host in self._packed.items():
             if not is_unicast(address):

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from aiotcp.addresses import (
@@ -76,8 +76,8 @@ class Engine(PassiveOpens):
         observer: Callable[[Transition], None] | None = None,
     ) -> None:
         require_link(link)
-        if isinstance(addresses, str):
-            raise TypeError(f"addresses must be a list of strings, not the string {addresses!r}")
+        if isinstance(addresses, str) or not isinstance(addresses, Iterable):
+            raise TypeError(f"addresses must be a list of strings, not {addresses!r}")
         self.link = link
         self.options = Options.of(options)
         self.addresses = LocalAddresses(list(addresses))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,12 @@ def test_what_is_no_link_is_named(link: Any) -> None:
 def test_options_of_a_stack_may_be_a_mapping_as_those_of_a_connection_may() -> None:
     made = Stack(memory.pair()[0], addresses=[HERE], options={"cc": "bbr", "memory_limit": 1 << 20})
     assert made.options == Options(cc="bbr", memory_limit=1 << 20)
+
+
+@pytest.mark.parametrize("addresses", [None, 5, HERE, [1], [None]])
+def test_addresses_are_a_list_of_strings(addresses: Any) -> None:
+    with pytest.raises(TypeError, match=r"must be a (list of strings|string), not"):
+        Stack(memory.pair()[0], addresses=addresses)
 
 
 @pytest.mark.parametrize(
@@ -195,3 +202,15 @@ def test_connections_over_a_deleted_device_say_which() -> None:
 
     tun, _ = network.open_tun()
     aiotcp.run(main(), stack=Stack(tun))
+
+
+@pytest.mark.tun
+@pytest.mark.usefixtures("netns")
+def test_a_device_that_is_forgotten_is_named_and_goes() -> None:
+    tun, _ = network.open_tun()
+    number = tun.fileno()
+    with pytest.warns(ResourceWarning, match="unclosed device <Tun aiotcp0 open") as warned:
+        del tun
+    assert len(warned) == 1
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)

@@ -29,6 +29,8 @@ import io
 import os
 import socket
 import struct
+import warnings
+from collections.abc import Callable
 
 from aiotcp.errors import os_error
 from aiotcp.link.base import Receiver
@@ -269,6 +271,12 @@ class Tun:
         self._fd = -1
         self._receiver = None
         file.close()
+
+    def __del__(self, warn: Callable[..., object] = warnings.warn) -> None:
+        if self._file is not None:
+            # A file of Python's would warn as well, but of a number that nobody knows.
+            warn(f"unclosed device {self!r}", ResourceWarning, source=self)
+            self._file.close()
 
 
 def _open_device() -> int:
