@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -72,6 +73,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "real_loop: runs on asyncio's loop and on uvloop instead of in virtual time"
     )
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    # Thousands of tests are millions of objects, which no collection needs to look at again: tests
+    # that call gc.collect() took a tenth of a second each time.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_asyncio_loop_factories(
