@@ -74,8 +74,8 @@ class StackLoop(Dialing):
             "ssl_handshake_timeout": ssl_handshake_timeout,
             "ssl_shutdown_timeout": ssl_shutdown_timeout,
         }
-        several = not (isinstance(host, str | bytes) or not isinstance(host, Iterable))
-        hosts: Any = list(host) if several and host is not None else [host]
+        several = isinstance(host, Iterable) and not isinstance(host, str | bytes)
+        hosts: Any = list(host) if several else [host]  # type: ignore[arg-type]
         places: dict[Stack | None, dict[str, None]] = {}
         if sock is None and not (host is None and port is None):
             for name in hosts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,27 +13,10 @@ import pytest
 import aiotcp
 from aiotcp import Stack
 from aiotcp.link import memory
-from aiotcp.routing import StackLoop
 from tests.contract.tls_support import NAME, client_side, server_side
-from tests.support.netns import obstacle, private_network
+from tests.eventloop.world import LoopFactory
 
 HERE, PEER = "192.0.2.2", "192.0.2.1"
-
-LoopFactory = Callable[..., StackLoop]
-
-
-@pytest.fixture(params=["AsyncioEventLoop", "EventLoop"])
-def loop_factory(request: pytest.FixtureRequest) -> LoopFactory:
-    factory: LoopFactory = getattr(aiotcp, request.param)
-    return factory
-
-
-@pytest.fixture
-def loopback() -> Iterator[None]:
-    if obstacle():
-        pytest.skip(obstacle())
-    with private_network():
-        yield
 
 
 def run(loop_factory: LoopFactory, main: Callable[[], Any]) -> None:
