@@ -9,6 +9,7 @@
 # make mutations   one rule of each RFC taken away at a time: the tests must notice
 # make lint   ruff and mypy --strict
 # make bench  throughput between the stack and the kernel's TCP, beside the limit of the device
+# make bench-cost  what a frame, a round trip and a connection cost, without kernel and device
 # make bench-loss   goodput over 40 ms and 100 Mbit/s with loss and reordering, in virtual time, with targets
 # make bench-live-loss   10 MB to and from the kernel with 1 % of packets dropped
 # make bench-memory  bytes for each half-open entry, TIME-WAIT record and idle connection
@@ -28,7 +29,7 @@ DEV := $(VENV)/.installed-dev
 INTEGRATION := $(VENV)/.installed-integration
 OTHER = .venv-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 
-.PHONY: demo test test-integration test-python venv-python conformance docs soak random-links mutations lint bench bench-loss bench-live-loss bench-memory bench-synflood venv clean
+.PHONY: demo test test-integration test-python venv-python conformance docs soak random-links mutations lint bench bench-cost bench-loss bench-live-loss bench-memory bench-synflood venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUN)
@@ -66,6 +67,9 @@ lint: $(DEV)
 
 bench: $(RUN)
 	$(BIN)/python -m bench
+
+bench-cost: $(RUN)
+	$(BIN)/python -m bench.cost
 
 bench-loss: $(RUN)
 	$(BIN)/python -m bench.loss $(LOSS_ARGS)

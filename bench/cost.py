@@ -1,0 +1,419 @@
+"""make bench-cost: what a frame, a round trip and a connection cost, without kernel and device.
+
+    python -m bench.cost [--only NAME] [--runs 7] [--loop uvloop|asyncio] [--opcodes] [--json]
+
+A stack on a link that keeps nothing, and canned packets from a peer that exists only as numbers:
+what is measured is the stack, the transport and the program, in microseconds of processor time (the
+fastest and the median of several runs, which other work on the machine disturbs little). The peer's
+own work, some half a microsecond for a packet, is in it.
+
+`--opcodes` counts instead how many Python calls and bytecodes one operation takes, which nothing
+disturbs (C functions count as nothing: compare costs of like with like).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import statistics
+import struct
+import sys
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import uvloop
+
+from aiotcp import Stack
+from aiotcp.addresses import pack
+from aiotcp.link.base import Receiver
+from aiotcp.wire import tcp
+from aiotcp.wire.frame import Frame
+from aiotcp.wire.tcp import ACK, FIN, PSH, SYN, HeaderTemplate
+from bench.servers import Discard, Source, discard, source
+
+ADDRESS, PORT = "192.0.2.2", 7
+_WINDOW = 64_000
+_HEADER_BYTES = 20 + 32
+_numbers = struct.Struct("!IIH").pack_into
+
+
+class Nowhere:
+    """A link that only notes what was sent: where each frame ended, and our latest timestamp."""
+
+    mtu = 1500
+
+    def __init__(self, *, offload: bool) -> None:
+        self.counters: dict[str, int] = {}
+        self.gso_max_bytes = 65535 if offload else 0
+        self.checksum_offload = offload
+        self.ends: deque[int] = deque()
+        self.last = b""
+
+    def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
+        pass
+
+    def send(self, frame: Frame) -> None:
+        self.last = header = bytes(frame.header)
+        size = frame.length - len(header)
+        if size:
+            self.ends.append(int.from_bytes(header[24:28], "big") + size)
+
+    def close(self) -> None:
+        pass
+
+
+class Peer:
+    """The other end of one connection, a port: packets with the next numbers, and no checks."""
+
+    def __init__(self, stack: Stack, link: Nowhere, number: int, payload: bytes = b"") -> None:
+        self._stack = stack
+        self._link = link
+        self._number = number
+        self.seq = 1000
+        self.ack = 0
+        template = HeaderTemplate(
+            (0x0A000000 + (number >> 15)).to_bytes(4, "big"),
+            1024 + (number & 0x7FFF),
+            pack(ADDRESS),
+            PORT,
+        )
+        self._template = template
+        options = tcp.pack_options(timestamps=(1, 0))
+        frame = template.frame(0, 0, ACK, _WINDOW, options=options, offload=True)
+        self._data = bytearray(frame.to_bytes() + payload)
+        self._data[2:4] = len(self._data).to_bytes(2, "big")
+        self._bare = self._data[:_HEADER_BYTES]
+        self._bare[2:4] = _HEADER_BYTES.to_bytes(2, "big")
+        self.size = len(payload)
+
+    def _receive(self, packet: bytearray, flags: int, gso_size: int = 0) -> None:
+        _numbers(packet, 24, self.seq & 0xFFFFFFFF, self.ack, 0x8000 | flags)
+        packet[48:52] = self._link.last[44:48]  # our timestamp, echoed
+        self._stack.receive(memoryview(packet), True, gso_size)
+
+    def data(self, gso_size: int = 0, flags: int = ACK) -> None:
+        """The next `size` bytes; the packet's memory is used anew, like a link's."""
+        self._receive(self._data, flags, gso_size)
+        self.seq += self.size
+
+    def bare(self, flags: int = ACK) -> None:
+        self._receive(self._bare, flags)
+        self.seq += flags & FIN  # takes a number
+
+    def open(self) -> None:
+        options = tcp.pack_options(mss=1460, wscale=10, sack_permitted=True, timestamps=(1, 0))
+        syn = self._template.frame(999, 0, SYN, _WINDOW, options=options, offload=False)
+        self._stack.receive(memoryview(syn.to_bytes()), True)
+        self._stack.flush()
+        self.ack = int.from_bytes(self._link.last[24:28], "big") + 1
+
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(data)
+
+
+class DiscardBuffered(asyncio.BufferedProtocol):
+    def __init__(self) -> None:
+        self._buffer = bytearray(256 * 1024)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        pass
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(1024):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+
+Server = Callable[[Stack], Awaitable[Any]]
+
+
+def protocol(factory: Callable[[], asyncio.BaseProtocol]) -> Server:
+    return lambda stack: stack.create_server(factory, ADDRESS, PORT, backlog=20_000)
+
+
+def streams(client: Callable[..., Awaitable[None]]) -> Server:
+    return lambda stack: stack.start_server(client, ADDRESS, PORT, backlog=20_000)
+
+
+@dataclass(frozen=True)
+class Work:
+    """`step` does `of_step` operations, in one callback of the loop, as a link would."""
+
+    name: str
+    what: str
+    server: Server
+    step: Callable[[Bench], None]
+    of_step: int
+    payload_bytes: int = 0
+    offload: bool = True
+    others: int = 0
+    """Established connections beside it."""
+
+
+class Bench:
+    """One stack with one server, and what `Work.step` needs."""
+
+    def __init__(self, work: Work) -> None:
+        self.link = Nowhere(offload=work.offload)
+        self.stack = Stack(self.link, addresses=[ADDRESS], options={"max_connections": 40_000})
+        self.work = work
+        self.number = work.others + 1
+        self.payload = bytes(work.payload_bytes)
+        self.busy = False  # the latest step goes on in turns of its own
+
+    async def prepare(self) -> None:
+        await self.work.server(self.stack)
+        for number in range(self.work.others):
+            other = Peer(self.stack, self.link, number)
+            other.open()
+            other.bare()
+            self.stack.flush()
+            if not number % 100:
+                await asyncio.sleep(0)
+        self.peer = self.new_peer()
+        self.peer.open()
+        self.peer.bare()
+        self.stack.flush()
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    def new_peer(self) -> Peer:
+        self.number += 1
+        return Peer(self.stack, self.link, self.number, self.payload)
+
+    async def run(self, steps: int) -> None:
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        step = self.work.step
+        left = steps
+
+        def turn() -> None:
+            nonlocal left
+            if not self.busy:
+                if not left:
+                    done.set_result(None)
+                    return
+                step(self)
+                left -= 1
+            loop.call_soon(turn)
+
+        loop.call_soon(turn)
+        await done
+
+
+def bulk_in(bench: Bench) -> None:
+    """A batch as large as TUN's."""
+    for _ in range(bench.work.of_step):
+        bench.peer.data(1448 if bench.work.offload else 0)
+    bench.stack.flush()
+
+
+def bulk_out(bench: Bench) -> None:
+    """An acknowledgment for each frame with offload, for every second packet without."""
+    peer, ends = bench.peer, bench.link.ends
+    for number in range(min(bench.work.of_step, len(ends))):
+        peer.ack = ends.popleft() & 0xFFFFFFFF
+        if bench.work.offload or number % 2:
+            peer.bare()
+    bench.stack.flush()
+
+
+def round_trip(bench: Bench) -> None:
+    """What was answered last is acknowledged by the next request."""
+    peer, ends = bench.peer, bench.link.ends
+    if ends:
+        peer.ack = ends.pop() & 0xFFFFFFFF
+    peer.data(flags=ACK | PSH)
+    bench.stack.flush()
+
+
+def connection(bench: Bench) -> None:
+    """Open, a line each way, and close by the client: six packets in, in the batches that a quick
+    client makes of them."""
+    peer, ends, stack = bench.new_peer(), bench.link.ends, bench.stack
+    peer.open()
+    peer.bare()
+    peer.data(flags=ACK | PSH)
+    ends.clear()
+    stack.flush()
+    bench.busy = True
+    _answered(bench, peer)
+
+
+def _answered(bench: Bench, peer: Peer) -> None:
+    stack, ends = bench.stack, bench.link.ends
+    if not ends:  # the program has not answered yet
+        stack.loop.call_soon(_answered, bench, peer)
+        return
+    peer.ack = ends.pop() & 0xFFFFFFFF
+    peer.bare(ACK | FIN)
+    stack.flush()
+    peer.ack += 1
+    peer.bare()
+    stack.flush()
+    bench.busy = False
+
+
+def works() -> list[Work]:
+    frame, segment = 65160, 1448
+    return [
+        Work("in", "64 KiB frame in, Protocol", protocol(Discard), bulk_in, 8, frame),
+        Work(
+            "in-buffered",
+            "64 KiB frame in, BufferedProtocol",
+            protocol(DiscardBuffered),
+            bulk_in,
+            8,
+            frame,
+        ),
+        Work("in-streams", "64 KiB frame in, streams", streams(discard), bulk_in, 8, frame),
+        Work(
+            "in-packets",
+            "packet of the MTU in, Protocol",
+            protocol(Discard),
+            bulk_in,
+            64,
+            segment,
+            False,
+        ),
+        Work("out", "64 KiB frame out and its ACK, Protocol", protocol(Source), bulk_out, 4),
+        Work("out-streams", "64 KiB frame out and its ACK, streams", streams(source), bulk_out, 4),
+        Work(
+            "out-packets",
+            "packet of the MTU out, and half an ACK, Protocol",
+            protocol(Source),
+            bulk_out,
+            32,
+            0,
+            False,
+        ),
+        Work("echo", "64-byte round trip, Protocol", protocol(Echo), round_trip, 1, 64),
+        Work("echo-streams", "64-byte round trip, streams", streams(echo), round_trip, 1, 64),
+        Work(
+            "echo-10000",
+            "the same, Protocol, with 10,000 connections beside it",
+            protocol(Echo),
+            round_trip,
+            1,
+            64,
+            True,
+            10_000,
+        ),
+        Work(
+            "connection",
+            "connection with a line each way, Protocol",
+            protocol(Echo),
+            connection,
+            1,
+            64,
+        ),
+        Work(
+            "connection-streams",
+            "connection with a line each way, streams",
+            streams(echo),
+            connection,
+            1,
+            64,
+        ),
+    ]
+
+
+class Opcodes:
+    """Counts calls and bytecodes of Python functions, except this file's."""
+
+    def __init__(self) -> None:
+        self.calls = self.opcodes = 0
+
+    def __call__(self, frame: Any, event: str, arg: object) -> Any:
+        if frame.f_code.co_filename == __file__:
+            return None
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        self.calls += 1
+        return self._local
+
+    def _local(self, frame: Any, event: str, arg: object) -> Any:
+        self.opcodes += event == "opcode"
+        return self._local
+
+
+async def measure(work: Work, runs: int, seconds: float, *, opcodes: bool) -> dict[str, Any]:
+    bench = Bench(work)
+    await bench.prepare()
+    await bench.run(300)
+    found: dict[str, Any] = {"name": work.name, "what": work.what}
+    gc.collect()
+    if opcodes:
+        counter = Opcodes()
+        steps = 200
+        sys.settrace(counter)
+        await bench.run(steps)
+        sys.settrace(None)
+        found["calls"] = counter.calls / steps / work.of_step
+        found["opcodes"] = counter.opcodes / steps / work.of_step
+    else:
+        steps = 200
+        costs: list[float] = []
+        while len(costs) < runs:
+            before = time.process_time()
+            await bench.run(steps)
+            used = time.process_time() - before
+            if used < seconds / 2:
+                steps *= 2
+                continue
+            costs.append(used / steps / work.of_step * 1e6)
+        found["lowest_us"] = min(costs)
+        found["median_us"] = statistics.median(costs)
+    await bench.stack.aclose(grace=0)
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench.cost", description="Cost without the kernel.")
+    all_works = works()
+    names = [work.name for work in all_works]
+    parser.add_argument(
+        "--only", choices=names, action="append", metavar="NAME", help=", ".join(names)
+    )
+    parser.add_argument("--runs", type=int, default=7, help="of each (default: 7)")
+    parser.add_argument("--seconds", type=float, default=0.2, help="of each run (default: 0.2)")
+    parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
+    parser.add_argument("--opcodes", action="store_true", help="count calls and bytecodes instead")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+    chosen = parser.parse_args()
+    factory = uvloop.new_event_loop if chosen.loop == "uvloop" else asyncio.new_event_loop
+    rows = []
+    for work in all_works:
+        if chosen.only and work.name not in chosen.only:
+            continue
+        with asyncio.Runner(loop_factory=factory) as runner:
+            row = runner.run(measure(work, chosen.runs, chosen.seconds, opcodes=chosen.opcodes))
+        rows.append(row)
+        if not chosen.json:
+            first, second = list(row)[2:]
+            print(
+                f"{row[first]:9.2f}{row[second]:9.2f}  {first}, {second}: {work.name}, {work.what}",
+                flush=True,
+            )
+    if chosen.json:
+        print(json.dumps({"rows": rows, "loop": chosen.loop}, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
