@@ -86,7 +86,7 @@ class Control(Model):
         self.max_inflight = self.quantization_budget(
             self.bdp_multiple(self.bw, self.cwnd_gain) + self.extra_acked
         )
-        cwnd: float = self.cwnd
+        cwnd = float(self.cwnd)
         if self.full_bw_reached:
             cwnd = min(cwnd + ack.acked, self.max_inflight)
         elif cwnd < self.max_inflight or self.delivered < self.initial_cwnd:

@@ -95,7 +95,8 @@ class Loss(Control):
             self.bw_shortterm = self.max_bw
         if self.inflight_shortterm == inf:
             # The window as it was: after a timeout it is one segment, and says nothing.
-            self.inflight_shortterm = max(self.cwnd, self.prior_cwnd if self.in_recovery else 0)
+            cwnd = max(self.cwnd, self.prior_cwnd if self.in_recovery else 0)
+            self.inflight_shortterm = float(cwnd)
 
     def loss_lower_bounds(self) -> None:
         self.bw_shortterm = self.lowered(self.bw_shortterm, self.bw_latest)

@@ -88,7 +88,7 @@ class Cubic(LossBased):
 
     def _begin(self, now: float) -> float:
         """Congestion avoidance begins (4.2; K = 0 where W_max is undefined: 4.8, 4.10)."""
-        cwnd = self.cwnd
+        cwnd = float(self.cwnd)
         self._t_epoch = now
         self._w_est = cwnd
         self._fraction = 0.0

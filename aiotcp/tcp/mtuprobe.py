@@ -55,7 +55,7 @@ def sent(conn: Connection, start: int, end: int) -> None:
     """The probe [start, end) left."""
     found = conn.pmtu
     found.probing = found.next_probe
-    found.probe_start, found.probe_end = start, end
+    found.probe_start, found.probe_end = float(start), float(end)
     conn.mtu_mark = found.mark
     conn.mtu_at = math.inf
 

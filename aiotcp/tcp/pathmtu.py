@@ -134,7 +134,7 @@ def on_packet_too_big(conn: Connection, seq: int, mtu: int, now: float) -> Drop 
         _repeat_too_large(conn)
     elif mtu > found.pending:
         # Of several the one that would do the least harm.
-        found.pending, found.pending_seq = mtu, seq
+        found.pending, found.pending_seq = mtu, float(seq)
         conn.mtu_mark = found.mark
     return None
 
@@ -300,6 +300,6 @@ def on_full_sized(conn: Connection, end: int, size: int) -> None:
     found = conn.pmtu
     size += found.headers
     if found.proof_end == math.inf and size > found.acked:
-        found.proof_end, found.proof_size = end, size
+        found.proof_end, found.proof_size = float(end), size
         conn.mtu_mark = found.mark
         conn.mtu_at = found.ready_at if found.searching else found.raise_at

@@ -93,9 +93,9 @@ def _send_timer(conn: Connection, now: float) -> None:
         return
     conn.retransmissions += 1
     options = conn.options
-    limit: float = options.syn_retries if opening else options.retries2
+    limit = float(options.syn_retries if opening else options.retries2)
     if isinstance(conn.fast_open, fastopen_setup.Accepted):
-        limit = options.synack_retries
+        limit = float(options.synack_retries)
     if options.user_timeout_s is not None and not opening:
         limit = conn.NEVER  # as in Linux it takes the place of R2, be it shorter or longer
     if conn.closed_by_user:  # nobody waits for it, and it must not stay for long (ST-29)
