@@ -254,8 +254,12 @@ class Engine(PassiveOpens):
             entry.touched = False
         for entry in touched:
             if type(entry) is Connection:
-                if entry.user is not None:
-                    self._call_user(entry.user.progress)
+                user = entry.user
+                if user is not None:
+                    try:
+                        user.progress()
+                    except BaseException as exc:
+                        self._user_failed(user.progress, exc)
                 if entry.received:
                     entry.settle_batch()
             # The clock anew: what users did may have taken its time, and timers start here.
@@ -267,12 +271,15 @@ class Engine(PassiveOpens):
         """What one user raises is reported; it must not cost the others their turn."""
         try:
             function(*args)
-        except (SystemExit, KeyboardInterrupt):
-            raise
         except BaseException as exc:
-            self.loop.call_exception_handler(
-                {"message": f"Exception in {function!r}", "exception": exc}
-            )
+            self._user_failed(function, exc)
+
+    def _user_failed(self, function: Callable[..., None], exc: BaseException) -> None:
+        if isinstance(exc, SystemExit | KeyboardInterrupt):
+            raise exc
+        self.loop.call_exception_handler(
+            {"message": f"Exception in {function!r}", "exception": exc}
+        )
 
     def _finish(self, entry: Entry, now: float) -> None:
         """Output, then the deadline; what has ended leaves the table."""

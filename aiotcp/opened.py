@@ -20,7 +20,7 @@ from aiotcp.client import Resolved, connect
 from aiotcp.errors import broken_pipe, os_error
 from aiotcp.sockets import Address, StackSocket, address_of
 from aiotcp.sockopts import ACTING, INT, LINGER, STRUCTURED, Detached, Key, acting
-from aiotcp.transport import view_of
+from aiotcp.views import view_of
 
 if TYPE_CHECKING:
     from aiotcp.options import Options

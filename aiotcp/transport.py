@@ -25,6 +25,7 @@ from warnings import warn
 from aiotcp.errors import broken_pipe
 from aiotcp.sockets import StackSocket, address_of
 from aiotcp.tcpinfo import tcp_info
+from aiotcp.views import view_of
 
 if TYPE_CHECKING:
     from aiotcp.stack import Connection, PacketStack
@@ -184,11 +185,13 @@ class Transport(transports._FlowControlMixin):
         if self._entered:
             self._again = True
             return
-        self._in_progress = True
+        self._in_progress = self._entered = True
         try:
-            self._context.run(self._enter, self._look)
+            self._context.run(self._look)
+            if self._again:
+                self._context.run(self._look_again)
         finally:
-            self._in_progress = False
+            self._in_progress = self._entered = False
 
     def _enter(self, function: Callable[..., None], *args: object) -> None:
         """Call what calls the protocol. A context can not be entered twice: where the protocol
@@ -196,19 +199,24 @@ class Transport(transports._FlowControlMixin):
         self._entered = True
         try:
             function(*args)
-            while self._again:
-                self._again = False
-                self._look()
-                self._push()
+            self._look_again()
         finally:
             self._entered = False
+
+    def _look_again(self) -> None:
+        while self._again:
+            self._again = False
+            self._look()
+            self._push()
 
     def _push(self) -> None:
         if not self._in_progress:
             self._stack.push(self._connection)
 
     def _look(self) -> None:
-        self._tell_news()
+        connection = self._connection
+        if connection.urgent_news or connection.error_news:
+            self._tell_news()
         self._read()
         if self._overflow:
             self._flush()
@@ -248,14 +256,18 @@ class Transport(transports._FlowControlMixin):
         connection's end either until it writes; as with a kernel socket that nobody polls.
         """
         connection = self._connection
-        while connection.readable and self._wants_input():
-            (self._deliver_into_buffer if self._buffered else self._deliver_bytes)()
-        if not self._wants_input():
+        while self._started and not (self._closing or self._paused or self._eof_received):
+            if connection.received_bytes:
+                if self._buffered:
+                    self._deliver_into_buffer()
+                else:
+                    self._deliver_bytes()
+                continue
+            if connection.eof:
+                self._deliver_eof()
+            elif connection.ended:
+                self._force_close(connection.error)
             return
-        if connection.eof:
-            self._deliver_eof()
-        elif connection.ended:
-            self._force_close(connection.error)
 
     def _tell_news(self) -> None:
         """Tell the protocol of urgent data (MUST-32) and soft errors (MUST-47), if it asks."""
@@ -270,7 +282,12 @@ class Transport(transports._FlowControlMixin):
                 self._call("error_received", connection.soft_error)
 
     def _deliver_bytes(self) -> None:
-        self._call("data_received", b"".join(self._connection.take(_READ_BYTES)))
+        try:
+            self._protocol.data_received(b"".join(self._connection.take(_READ_BYTES)))
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._fatal_error(exc, "Fatal error: protocol.data_received() call failed.")
 
     def _deliver_into_buffer(self) -> None:
         buffer = self._call("get_buffer", -1)
@@ -316,6 +333,14 @@ class Transport(transports._FlowControlMixin):
         return self._overflow_bytes
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        if (
+            type(data) is bytes
+            and not (self._overflow or self._lost)
+            and self._connection.sending.append_whole(data)
+        ):
+            if not self._in_progress:
+                self._stack.push(self._connection)
+            return
         self._write((data,), "write")
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
@@ -468,16 +493,6 @@ class Transport(transports._FlowControlMixin):
             self._loop = None  # type: ignore[assignment]
             if owner is not None:
                 owner._detach(self)
-
-
-def view_of(data: bytes | bytearray | memoryview) -> memoryview:
-    """Bytes that nobody will change: a view of `data` where that is sure, else of a copy."""
-    if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
-    view = memoryview(data)
-    if not (isinstance(view.obj, bytes) and view.c_contiguous):
-        return memoryview(bytes(view))
-    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
 
 
 def _set_unless_done(waiter: asyncio.Future[None]) -> None:

@@ -11,6 +11,7 @@ from aiotcp.tcp.autotune import (
     ReceiveTuning,
     send_buffer,
 )
+from aiotcp.tcp.memory import LEAST_SEND_BYTES
 
 if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
@@ -91,6 +92,11 @@ def initial_send_buffer(options: Options) -> int:
     if options.send_buffer is not None:
         return options.send_buffer
     return min(SEND_INITIAL_BYTES, options.send_buffer_max)
+
+
+def least_send_limit(options: Options) -> int:
+    """What `send` accepts whatever windows and memory say."""
+    return min(initial_send_buffer(options), LEAST_SEND_BYTES)
 
 
 def send_limit(conn: Connection) -> int:

@@ -258,7 +258,7 @@ class Connection(Tcb):
         self.ended = True
         self.error = error
         self.rexmt_at = self.tlp_at = self.reo_at = self.pace_at = self.orphan_until = self.NEVER
-        self.sending.discard_to(self.sending.end)
+        self.sending.discard_to(self.sending.finish())
         self.scoreboard = Scoreboard()
         self.reassembly.clear()
 
@@ -463,7 +463,7 @@ class Connection(Tcb):
             # "Delete the TCB and return "error: closing" responses to any queued SENDs"
             self.fail(aborted())
             return
-        self.fin_seq = self.sending.end
+        self.fin_seq = self.sending.finish()
         self.reach(Milestone.WE_CLOSE)
 
     def close(self) -> None:

@@ -105,7 +105,7 @@ def syn_extras(conn: Connection, now: float) -> tuple[bytes | None, int]:
     return asking.cookie, most
 
 
-def syn_data(conn: Connection, room: int) -> tuple[list[memoryview], int]:
+def syn_data(conn: Connection, room: int) -> tuple[list[Buffer], int]:
     """What the first SYN carries in `room` bytes, and how much it is."""
     asking = conn.fast_open
     length = min(len(conn.sending), room)

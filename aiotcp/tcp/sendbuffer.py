@@ -1,7 +1,7 @@
 """The bytes that the application handed over and the peer has not acknowledged yet.
 
 Views are kept, not copied: a segment is sent, and sent again, as slices of what was written. Only
-small writes are joined.
+small writes are joined, and kept as bytes: copying a few of them costs less than a view does.
 """
 
 from __future__ import annotations
@@ -23,65 +23,89 @@ class SendBuffer:
     `append` will get. The caller promises not to change what it appends.
     """
 
-    __slots__ = ("_chunks", "_first", "_starts", "end", "start")
+    __slots__ = ("_chunks", "_first", "_starts", "end", "start", "whole_bytes")
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, start: int, whole_bytes: int = 0) -> None:
         self.start = start
         self.end = start
+        self.whole_bytes = whole_bytes
+        """Up to so many bytes held, `append_whole` takes more; below zero: not even nothing."""
         self._starts: list[int] = []
-        self._chunks: list[memoryview] = []
+        self._chunks: list[bytes | memoryview] = []
         self._first = 0  # entries before this one are acknowledged and not yet cut off the lists
 
     def __len__(self) -> int:
         return self.end - self.start
 
+    def append_whole(self, data: bytes) -> bool:
+        """Add all of `data`, if it is one of those small writes for which no other limit needs to
+        be looked at. False: it is not."""
+        if self.end + len(data) > self.start + self.whole_bytes:
+            return False
+        self.append(data)
+        return True
+
     def append(self, data: Buffer) -> None:
         """Add bytes at `end`; an empty buffer adds nothing."""
-        view = memoryview(data)
-        if view.nbytes == 0:
+        chunk: bytes | memoryview
+        if type(data) is bytes and len(data) < _SMALL_BYTES:
+            chunk = data
+        else:
+            chunk = memoryview(data)
+            if chunk.format != "B" or chunk.ndim != 1:
+                chunk = chunk.cast("B")
+        size = len(chunk)
+        if not size:
             return
-        if view.format != "B" or view.ndim != 1:
-            view = view.cast("B")
-        if len(view) < _SMALL_BYTES and self._first < len(self._chunks):
-            last = self._chunks[-1]
-            if len(last) < _SMALL_BYTES:
-                # Views of the old one live on in frames that are under way.
-                self._chunks[-1] = memoryview(b"".join((last, view)))
-                self.end += len(view)
-                return
-        self._starts.append(self.end)
-        self._chunks.append(view)
-        self.end += len(view)
+        chunks = self._chunks
+        if size < _SMALL_BYTES and chunks and len(chunks[-1]) < _SMALL_BYTES:
+            # Views of the old one live on in frames that are under way.
+            chunks[-1] = b"".join((chunks[-1], chunk))
+        else:
+            self._starts.append(self.end)
+            chunks.append(chunk)
+        self.end += size
+
+    def finish(self) -> int:
+        """Nothing is going to be added any more: the sequence number after the last byte."""
+        self.whole_bytes = -1
+        return self.end
 
     def discard_to(self, seq: int) -> None:
         """Let go of everything below `seq`."""
         if seq <= self.start:
             return
-        self.start = min(seq, self.end)
-        first, chunks, starts = self._first, self._chunks, self._starts
-        while first < len(chunks) and starts[first] + len(chunks[first]) <= seq:
-            chunks[first] = _EMPTY
-            first += 1
-        if first == len(chunks):
+        chunks, starts = self._chunks, self._starts
+        if seq >= self.end:
+            self.start = self.end
             chunks.clear()
             starts.clear()
-            first = 0
-        elif first >= _COMPACT_AT:
+            self._first = 0
+            return
+        self.start = seq
+        first = self._first
+        while starts[first] + len(chunks[first]) <= seq:
+            chunks[first] = b""
+            first += 1
+        if first >= _COMPACT_AT:
             del chunks[:first], starts[:first]
             first = 0
         self._first = first
 
-    def slices(self, seq: int, length: int) -> list[memoryview]:
-        """Views of exactly the `length` bytes from `seq` on; all of them must be held."""
+    def slices(self, seq: int, length: int) -> list[Buffer]:
+        """Exactly the `length` bytes from `seq` on; all of them must be held. Views, where a copy
+        would cost more."""
         if length <= 0:
             return []
         chunks, starts = self._chunks, self._starts
+        if starts[-1] == seq and len(chunks[-1]) == length:  # the latest write, for the first time
+            return [chunks[-1]]
         index = bisect_right(starts, seq, self._first) - 1
         offset = seq - starts[index]
         chunk = chunks[index]
         if len(chunk) - offset >= length:
             return [chunk[offset : offset + length]]
-        found = [chunk[offset:]]
+        found: list[Buffer] = [chunk[offset:]]
         length -= len(chunk) - offset
         while length > 0:
             index += 1
@@ -89,6 +113,3 @@ class SendBuffer:
             found.append(chunk[:length])
             length -= len(chunk)
         return found
-
-
-_EMPTY = memoryview(b"")

@@ -15,7 +15,7 @@ from aiotcp.options import Options
 from aiotcp.reasons import Why
 from aiotcp.tcp.ackpolicy import AckPolicy
 from aiotcp.tcp.autotune import ReceiveTuning
-from aiotcp.tcp.buffers import initial_receive_buffer
+from aiotcp.tcp.buffers import initial_receive_buffer, least_send_limit
 from aiotcp.tcp.challenge import ChallengeLimit
 from aiotcp.tcp.delivery import DeliveryRate
 from aiotcp.tcp.pacer import Pacer
@@ -272,7 +272,7 @@ class Tcb:
         """Until the handshake is complete: what RFC 7413 makes different."""
         self.fast_open_data = False
         """Data on the SYN, ours or theirs, was taken (RFC 7413), as TCPI_OPT_SYN_DATA has it."""
-        self.sending = SendBuffer(iss + 1)
+        self.sending = SendBuffer(iss + 1, least_send_limit(options))
         self.scoreboard = Scoreboard()
         self.fin_seq: int | None = None
         """Sequence number of our FIN, known as soon as nothing more will be written."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from aiotcp.tcp.buffers import change_receive_buffer
+from aiotcp.tcp.buffers import change_receive_buffer, least_send_limit
 from aiotcp.tcp.congestion import Start, initial_window
 from aiotcp.tcp.controls import congestion_control
 from aiotcp.tcp.keepalive import KeepAlive
@@ -28,6 +28,8 @@ def tune(conn: Connection, changes: Mapping[str, Any]) -> None:
     conn.options = options = before.replace(**changes)
     if options.receive_buffer != before.receive_buffer:
         change_receive_buffer(conn)
+    if conn.sending.whole_bytes >= 0:
+        conn.sending.whole_bytes = least_send_limit(options)
     conn.nodelay = options.nodelay
     conn.paced = asks_for_pacing(options)
     if options.cc != before.cc and conn.established:

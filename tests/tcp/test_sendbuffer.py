@@ -33,9 +33,26 @@ def test_addressed_by_sequence_number() -> None:
 
 
 def test_slices_are_views_of_what_was_written() -> None:
-    data = bytes(100)
+    data = bytes(5000)
     (view,) = filled(data).slices(START + 10, 20)
+    assert isinstance(view, memoryview)
     assert view.obj is data
+    (whole,) = filled(b"", data).slices(START, 5000)
+    assert isinstance(whole, memoryview)
+    assert whole.obj is data
+
+
+def test_small_writes_are_taken_whole_up_to_a_limit() -> None:
+    buffer = SendBuffer(START, whole_bytes=10)
+    assert buffer.append_whole(b"hello ")
+    assert not buffer.append_whole(b"world")  # 11 bytes
+    assert buffer.append_whole(b"you!")
+    assert joined(buffer, 0, 10) == b"hello you!"
+    buffer.discard_to(START + 6)
+    assert buffer.append_whole(b"thanks")
+    assert buffer.finish() == START + 16
+    buffer.discard_to(START + 16)
+    assert not buffer.append_whole(b"")
 
 
 def test_no_bytes_no_slices() -> None:
