@@ -8,7 +8,7 @@
 # make random-links   two stacks over a thousand networks drawn at random
 # make mutations   one rule of each RFC taken away at a time: the tests must notice
 # make lint   ruff and mypy --strict
-# make bench  throughput between the stack and the kernel's TCP, beside the limit of the device
+# make bench  aiotcp against kernel sockets under the same programs, and against the limit of the device: docs/performance.md
 # make bench-cost  what a frame, a round trip and a connection cost, without kernel and device
 # make bench-loss   goodput over 40 ms and 100 Mbit/s with loss and reordering, in virtual time, with targets
 # make bench-live-loss   10 MB to and from the kernel with 1 % of packets dropped

@@ -1,13 +1,12 @@
-"""make bench: throughput of the stack between its asyncio transports and the kernel's TCP.
+"""make bench: aiotcp against kernel sockets and against the limit of the device, in one table.
 
-    python -m bench [--runs 5] [--seconds 1.5] [--mtu 1500] [--ipv6] [--no-offload]
-                    [--loop uvloop|asyncio] [--json]
+    python -m bench [--only 'in-*'] [--runs 5] [--seconds 1] [--quick] [--json | --markdown]
+                    [--mtu 1500] [--ipv6] [--veth]
 
-Into a discard server and out of a source server on aiotcp, written as asyncio protocols and as
-streams, over a TUN device; the client is a process of its own on kernel sockets (CUBIC). Beside
-them the raw limit: a responder on the same kind of device that acknowledges and does nothing else.
-The runs of all rows are taken in turn, and of each row the median counts, so that what else the
-machine does meets all alike.
+docs/performance.md says what each row means. The same programs run on aiotcp, over a TUN device,
+and on kernel sockets, both under uvloop, each run in a process of its own; the client is a C
+program on kernel sockets with CUBIC, compiled at first use. Cells that are compared are measured in
+turn, round by round; shown are the medians, and of the rounds' ratios the median.
 
 Runs in a network namespace of its own, as root or where user namespaces are allowed.
 """
@@ -15,126 +14,121 @@ Runs in a network namespace of its own, as root or where user namespaces are all
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import platform
-import statistics
-import subprocess
 import sys
+from importlib.metadata import version
 from typing import Any
 
-from bench.servers import SERVERS
-from bench.throughput import RAW, Load, Result, Setting, measure
+from bench import client, machine
+from bench.cells import Cell, Common
+from bench.client import Failed, NotHere
+from bench.report import Found, markdown, summary, table
+from bench.rows import Block, chosen
 
-_INSIDE = "AIOTCP_BENCH_INSIDE"
-_DIRECTIONS = ("in", "out")
-_WORDS = {"in": "into", "out": "out of"}
+_QUICK = (3, 0.3)
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench", description="Throughput against the kernel.")
-    parser.add_argument("--runs", type=int, default=5, help="of each row (default: 5)")
-    parser.add_argument("--seconds", type=float, default=1.5, help="of each run (default: 1.5)")
+    parser = argparse.ArgumentParser(prog="bench", description="aiotcp against the kernel.")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="ROW", help="these rows alone: 'in-*', http"
+    )
+    parser.add_argument("--runs", type=int, default=5, help="of each cell (default: 5)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each run (default: 1)")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"{_QUICK[0]} runs of {_QUICK[1]} s: a first look"
+    )
     parser.add_argument("--mtu", type=int, default=1500)
     parser.add_argument("--ipv6", action="store_true")
-    parser.add_argument("--no-offload", dest="offload", action="store_false")
-    parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
-    parser.add_argument("--only", choices=(RAW, *SERVERS), action="append", help="these rows alone")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+    parser.add_argument(
+        "--veth",
+        action="store_true",
+        help="kernel sockets behind a veth pair instead of on the loopback, where they are faster",
+    )
+    parser.add_argument("--crowd", type=int, default=10_000, help=argparse.SUPPRESS)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object instead")
+    form.add_argument("--markdown", action="store_true", help="print a table for the docs instead")
     return parser.parse_args()
 
 
-def in_private_network() -> int:
-    """Run this program again in a network namespace of its own."""
-    ways = [["unshare", "-n"]] if os.geteuid() == 0 else []
-    for way in (*ways, ["unshare", "-Urn"]):
-        if subprocess.run([*way, "true"], stderr=subprocess.DEVNULL, check=False).returncode == 0:
-            again = [*way, sys.executable, "-m", "bench", *sys.argv[1:]]
-            return subprocess.run(again, env=os.environ | {_INSIDE: "1"}, check=False).returncode
-    print("bench: no network namespace to be had here; run it as root", file=sys.stderr)
-    return 1
+def measure(block: Block, common: Common, runs: int) -> list[dict[str, Any]]:
+    """The rows of one block, cell after cell, as often as there are runs."""
+    cells = dict.fromkeys(
+        cell for row in block.rows for cell in (row.ours, *row.references, *row.beside)
+    )
+    found: dict[Cell, Found] = {cell: Found() for cell in cells}
+    for number in range(runs):
+        # Every other round backwards, so that neither of two neighbours is always the first.
+        for cell in list(cells)[:: -1 if number % 2 else 1]:
+            _progress(f"{block.name}: run {number + 1} of {runs}, {cell.name}")
+            results = found[cell]
+            sample = None
+            if not results.missing:
+                try:
+                    sample = cell.run(common)
+                except (NotHere, Failed) as exc:
+                    results.missing = str(exc)
+            results.samples.append(sample)
+    common.done()
+    return [summary(row, found) for row in block.rows]
+
+
+def _progress(words: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)
 
 
 def main() -> int:
-    chosen = arguments()
-    if _INSIDE not in os.environ:
-        return in_private_network()
-    setting = Setting(
-        seconds=chosen.seconds,
-        mtu=chosen.mtu,
-        offload=chosen.offload,
-        version=6 if chosen.ipv6 else 4,
-        loop=chosen.loop,
+    options = arguments()
+    try:
+        blocks = chosen(options.only)
+        client.compiled()
+    except (ValueError, NotHere) as exc:
+        print(f"bench: {exc}", file=sys.stderr)
+        return 2
+    if not machine.inside():
+        return machine.in_private_network("bench")
+    machine.settle()
+    runs, seconds = _QUICK if options.quick else (options.runs, options.seconds)
+    common = Common(
+        seconds=seconds,
+        mtu=options.mtu,
+        version=6 if options.ipv6 else 4,
+        veth=options.veth,
+        crowd=options.crowd,
     )
-    servers = chosen.only or (RAW, *SERVERS)
-    found: dict[tuple[str, str], list[Result]] = {
-        (direction, server): [] for direction in _DIRECTIONS for server in servers
-    }
-    load = Load()
-    for number in range(chosen.runs):
-        for (direction, server), results in found.items():
-            if not chosen.json and sys.stderr.isatty():
-                print(f"\rrun {number + 1} of {chosen.runs} ", end="", file=sys.stderr, flush=True)
-            results.append(measure(server, direction, setting))
-    report = summary(setting, found, load)
-    print(json.dumps(report, indent=2) if chosen.json else table(report))
-    return 0
-
-
-def summary(
-    setting: Setting, found: dict[tuple[str, str], list[Result]], load: Load
-) -> dict[str, Any]:
-    rows = []
-    for (direction, server), results in found.items():
-        speed = statistics.median(result.gbit_s for result in results)
-        raw = found.get((direction, RAW))
-        rows.append(
-            {
-                "direction": direction,
-                "server": server,
-                "gbit_s": speed,
-                "cpu_gbit_s": statistics.median(result.cpu_gbit_s for result in results),
-                "of_raw": speed / statistics.median(each.gbit_s for each in raw) if raw else None,
-                "runs_gbit_s": [result.gbit_s for result in results],
-                "device_drops": sum(result.dropped for result in results),
-                "repeated": sum(result.repeated for result in results),
-            }
-        )
-    return {
+    load = machine.Load()
+    try:
+        rows = [row for block in blocks for row in measure(block, common, runs)]
+    finally:
+        common.done()
+        _progress("")
+    report = {
         "rows": rows,
-        "setting": dataclasses.asdict(setting),
+        "setting": {
+            "runs": runs,
+            "seconds": seconds,
+            "mtu": common.mtu,
+            "version": common.version,
+            "veth": common.veth,
+        },
         "machine": {
             "processors": os.cpu_count(),
             "load_average": os.getloadavg(),
             "busy_elsewhere": load.elsewhere(),
             "kernel": platform.release(),
             "python": platform.python_version(),
+            "uvloop": version("uvloop"),
         },
     }
-
-
-def table(report: dict[str, Any]) -> str:
-    setting, machine = report["setting"], report["machine"]
-    lines = [
-        f"IPv{setting['version']}, MTU {setting['mtu']}, "
-        f"{'with' if setting['offload'] else 'without'} offload, {setting['loop']}, "
-        f"Python {machine['python']}, Linux {machine['kernel']}",
-        f"{machine['processors']} processors, {machine['busy_elsewhere']:.2f} of them busy with "
-        f"other work; load average {machine['load_average'][0]:.2f}",
-        "",
-        f"{'':24}{'Gbit/s':>8}{'of raw':>8}{'lowest':>8}{'highest':>8}{'per CPU s':>11}"
-        f"{'drops':>7}{'repeats':>9}",
-    ]
-    for row in report["rows"]:
-        runs = row["runs_gbit_s"]
-        share = "" if row["of_raw"] is None else f"{row['of_raw']:.0%}"
-        lines.append(
-            f"{_WORDS[row['direction']] + ' ' + row['server']:24}{row['gbit_s']:8.2f}{share:>8}"
-            f"{min(runs):8.2f}{max(runs):8.2f}{row['cpu_gbit_s']:11.2f}"
-            f"{row['device_drops']:7}{row['repeated']:9}"
-        )
-    return "\n".join(lines)
+    if options.json:
+        print(json.dumps(report, indent=2))
+    else:
+        print(markdown(report) if options.markdown else table(report))
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,200 @@
+"""What the numbers of the table are: each cell measures one thing, again in each round."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from bench import client, startup
+from bench.client import NotHere
+from bench.measure import Sample, Server, Work, measured, serving
+from bench.serve import Setting
+
+CROWD = 10_000
+_QUIET_S = 2.0  # lazy timers of what went before have come up and found nothing to do
+
+
+@dataclass
+class Common:
+    """What all measurements of a run have in common, and what some of them keep between rounds."""
+
+    seconds: float = 1.0
+    """Of each measurement."""
+    mtu: int = 1500
+    version: int = 4
+    """Of IP."""
+    veth: bool = False
+    """Where the kernel's sockets are; see `Setting.veth`."""
+    crowd: int = CROWD
+    """Connections, where there are many."""
+    kept: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    """Closed by `done`, when a block of rows is."""
+    _crowds: dict[int, Crowd] = field(default_factory=dict)
+    _certificate: str = ""
+
+    def setting(self, network: str, program: str, number: int = 1) -> Setting:
+        return Setting(
+            network, program, mtu=self.mtu, version=self.version, veth=self.veth, number=number
+        )
+
+    def certificate(self) -> str:
+        """A file with a certificate of this run's own, and its key. Raises NotHere."""
+        if not self._certificate:
+            folder = Path(self.kept.enter_context(tempfile.TemporaryDirectory()))
+            key, certificate = folder / "key.pem", folder / "certificate.pem"
+            command = (
+                "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
+                f"-days 2 -subj /CN=bench -keyout {key} -out {certificate}"
+            )
+            try:
+                subprocess.run(command.split(), capture_output=True, check=True)
+            except (OSError, subprocess.CalledProcessError):
+                raise NotHere("openssl could not make a certificate") from None
+            certificate.write_text(certificate.read_text() + key.read_text())
+            self._certificate = str(certificate)
+        return self._certificate
+
+    def among(self, connections: int) -> Crowd:
+        """The server with so many connections; it stays until `done`."""
+        if connections not in self._crowds:
+            self._crowds[connections] = Crowd(self, connections, len(self._crowds) + 1)
+        return self._crowds[connections]
+
+    def done(self) -> None:
+        self._crowds.clear()
+        self._certificate = ""
+        self.kept.close()
+
+
+class Cell(Protocol):
+    """Something that can be measured. Equal cells are measured once in a round."""
+
+    @property
+    def name(self) -> str:
+        """Who does the work: "aiotcp", "raw TUN"."""
+        ...
+
+    def run(self, common: Common) -> Sample:
+        """Raises NotHere, Failed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Serves:
+    """A server on some network, and the client on kernel sockets."""
+
+    network: str
+    program: str
+    work: Work
+    loop: str = "uvloop"
+    offload: bool = True
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.label or {"kernel": "kernel sockets", "raw": "raw TUN"}.get(
+            self.network, self.network
+        )
+
+    def run(self, common: Common) -> Sample:
+        certificate = common.certificate() if self.work.mode.startswith("tls-") else ""
+        setting = common.setting(self.network, self.program)
+        chosen = vars(setting) | {
+            "loop": self.loop,
+            "offload": self.offload,
+            "certificate": certificate,
+        }
+        return measured(Setting(**chosen), self.work, common.seconds)
+
+
+class Crowd:
+    """An echo server on aiotcp with many established connections, those of real kernel clients."""
+
+    def __init__(self, common: Common, connections: int, number: int) -> None:
+        self._connections = connections
+        self._faults: list[str] = []
+        setting = common.setting("aiotcp", "echo-protocol", number)
+        self.server: Server = common.kept.enter_context(serving(setting, self._faults))
+        self._echo = common.kept.enter_context(
+            client.Echo(self.server.host, self.server.port, connections)
+        )
+        self._echo.turn(connections, 0.5)
+
+    def cost(self, used: int, seconds: float) -> Sample:
+        """Of a round trip, on the first `used` connections in turn: microseconds of CPU."""
+        before = self.server.cpu_s()
+        told = self._echo.turn(used, seconds)
+        return Sample((self.server.cpu_s() - before) * 1e6 / max(told.count, 1))
+
+    def idle(self, seconds: float) -> Sample:
+        """Milliseconds of CPU for each second in which nothing happens."""
+        time.sleep(_QUIET_S)
+        before = self.server.cpu_s()
+        time.sleep(seconds)
+        return Sample((self.server.cpu_s() - before) * 1e3 / seconds)
+
+
+@dataclass(frozen=True)
+class Among:
+    """What a round trip costs among established connections."""
+
+    many: bool
+    """`Common.crowd` of them, else one."""
+    in_turn: bool = False
+    """All of them take part in turn, else one does."""
+
+    @property
+    def name(self) -> str:
+        if not self.many:
+            return "the only connection"
+        return "each of all in turn" if self.in_turn else "one connection among all"
+
+    def run(self, common: Common) -> Sample:
+        connections = common.crowd if self.many else 1
+        return common.among(connections).cost(connections if self.in_turn else 1, common.seconds)
+
+
+@dataclass(frozen=True)
+class Idle:
+    """What many established connections cost when nothing happens."""
+
+    name: str = "aiotcp"
+
+    def run(self, common: Common) -> Sample:
+        return common.among(common.crowd).idle(common.seconds)
+
+
+@dataclass(frozen=True)
+class Virtual:
+    """aiotcp to aiotcp in virtual time: bench.virtual, in a process of its own."""
+
+    kind: str
+    name: str
+
+    def run(self, common: Common) -> Sample:
+        simulated_s = max(10 * common.seconds, 1)
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.virtual", self.kind, str(simulated_s)],
+            stdout=subprocess.PIPE,
+            timeout=600,
+            check=True,
+        )
+        return Sample(json.loads(done.stdout)["simulated_per_cpu_s"])
+
+
+@dataclass(frozen=True)
+class Starts:
+    """How long a program takes that only starts: bench.startup."""
+
+    command: tuple[str, ...]
+    name: str
+
+    def run(self, common: Common) -> Sample:
+        return Sample(startup.seconds(self.command) * 1e3)

@@ -1,0 +1,36 @@
+"""How long a program takes to start, with its bytecode compiled before."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+IMPORT_ASYNCIO = (sys.executable, "-c", "import asyncio")
+IMPORT_AIOTCP = (sys.executable, "-c", "import aiotcp")
+HELP = (sys.executable, "-c", "from aiotcp.serve.main import main; main()", "--help")
+"""What the console script does."""
+
+
+@functools.cache
+def _warm(command: tuple[str, ...]) -> None:
+    _run(command)
+
+
+def _run(command: tuple[str, ...]) -> None:
+    subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL, check=True
+    )
+
+
+def seconds(command: tuple[str, ...]) -> float:
+    """From the start of the process to its end."""
+    _warm(command)
+    began = time.perf_counter()
+    _run(command)
+    return time.perf_counter() - began

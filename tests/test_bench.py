@@ -1,0 +1,134 @@
+"""make bench: the table says what was measured, and what misses its floor."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from bench.cells import Cell, Common
+from bench.client import Failed, read_wrk
+from bench.measure import Sample
+from bench.report import Found, markdown, summary, table
+from bench.rows import BLOCKS, KEYS, Row, chosen
+
+
+@dataclass(frozen=True)
+class Known:
+    """A cell that is not measured."""
+
+    name: str
+
+    def run(self, common: Common) -> Sample:
+        raise NotImplementedError
+
+
+OURS, KERNEL, RAW = Known("aiotcp"), Known("kernel sockets"), Known("raw TUN")
+ROW = Row("in", "bulk", "Gbit/s", OURS, 0.5, references=(KERNEL,), beside=(RAW,), cpu_unit="GB")
+
+
+def found(**values: list[float | None]) -> dict[Cell, Found]:
+    by_name: dict[str, Cell] = {"ours": OURS, "kernel": KERNEL, "raw": RAW}
+    return {
+        by_name[name]: Found([None if each is None else Sample(each, 2 * each) for each in runs])
+        for name, runs in values.items()
+    }
+
+
+def test_the_ratio_is_the_median_of_the_rounds_ratios() -> None:
+    row = summary(ROW, found(ours=[1, 4, 9], kernel=[2, 4, 6], raw=[10, 10, 10]))
+    assert row["ratio"] == 1.0
+    assert row["met"] is True
+    assert row["cpu_ratio"] == 1.0
+    ours, kernel, raw = row["cells"]
+    assert (ours["median"], ours["lowest"], ours["highest"]) == (4, 1, 9)
+    assert ours["cpu"] == 8
+    assert (kernel["role"], raw["role"]) == ("reference", "beside")
+
+
+def test_a_round_without_its_reference_does_not_count() -> None:
+    row = summary(ROW, found(ours=[1, 9, 1], kernel=[4, None, 4], raw=[1, 1, 1]))
+    assert row["ratio"] == 0.25
+    assert row["met"] is False
+
+
+def test_what_is_missing_is_said_and_nothing_is_compared() -> None:
+    measured = found(ours=[1], kernel=[None], raw=[1])
+    measured[KERNEL].missing = "there is no such thing"
+    row = summary(ROW, measured)
+    assert row["ratio"] is None
+    assert row["met"] is None
+    assert "not measured: there is no such thing" in text([row])
+    assert "there is no such thing" in text([row], form=markdown)
+
+
+def test_two_references_count_with_their_mean() -> None:
+    row = Row("both", "both ways", "Gbit/s", OURS, 0.8, references=(KERNEL, RAW))
+    assert summary(row, found(ours=[6], kernel=[2], raw=[6]))["ratio"] == 1.5
+
+
+def test_a_ceiling_a_difference_and_a_number_of_its_own() -> None:
+    less = Row("cost", "cost", "us", OURS, 1.25, references=(KERNEL,), at_most=True)
+    assert summary(less, found(ours=[12], kernel=[10]))["met"] is True
+    assert summary(less, found(ours=[13], kernel=[10]))["met"] is False
+    more = Row("import", "import", "ms", OURS, 60, (KERNEL,), at_most=True, difference=True)
+    assert summary(more, found(ours=[90], kernel=[40]))["ratio"] == 50
+    alone = Row("virtual", "virtual", "s", OURS, 60)
+    assert summary(alone, found(ours=[70, 50, 50]))["met"] is False
+
+
+def text(rows: list[dict[str, object]], form=table) -> str:  # type: ignore[no-untyped-def]
+    setting = {"runs": 3, "seconds": 1.0, "mtu": 1500, "version": 4, "veth": False}
+    machine = {
+        **{"processors": 2, "load_average": (1.5, 1, 1), "busy_elsewhere": 0.75},
+        **{"kernel": "6.1", "python": "3.11", "uvloop": "0.2"},
+    }
+    report = {"rows": rows, "setting": setting, "machine": machine}
+    json.dumps(report)
+    made: str = form(report)
+    return made
+
+
+def test_the_table_has_the_ratio_beside_the_floor_and_marks_what_misses_it() -> None:
+    good = summary(ROW, found(ours=[5], kernel=[10], raw=[20]))
+    bad = summary(ROW, found(ours=[4], kernel=[10], raw=[20]))
+    lines = text([good, bad]).splitlines()
+    ours = [line.split() for line in lines if line.startswith("    aiotcp")]
+    assert [line[5:] for line in ours] == [["0.50", ">=", "0.5"], ["0.40!", ">=", "0.5"]]
+    assert any("busy with other work: 0.75" in line for line in lines)
+    assert any("on the loopback" in line for line in lines)
+
+
+def test_the_table_for_the_docs_has_one_line_for_each_row() -> None:
+    row = summary(ROW, found(ours=[5], kernel=[10], raw=[20]))
+    last = text([row], form=markdown).splitlines()[-1]
+    assert last == (
+        "| bulk | 5.00 Gbit/s | kernel sockets: 10.0 | **0.50** | >= 0.5 | 10.0 s/GB | 20.0 s/GB "
+        "| raw TUN: 20.0 |"
+    )
+
+
+def test_faults_are_shown() -> None:
+    measured = found(ours=[5], kernel=[10], raw=[20])
+    measured[OURS].samples = [Sample(5, faults=("3 sent again",))]
+    assert "(3 sent again)" in text([summary(ROW, measured)])
+
+
+def test_rows_are_chosen_by_name_and_pattern() -> None:
+    assert len(set(KEYS)) == len(KEYS)
+    assert [block.name for block in chosen([])] == [block.name for block in BLOCKS]
+    keys = [row.key for block in chosen(["lines-*", "http"]) for row in block.rows]
+    assert keys == ["lines-1", "lines-50", "http"]
+    with pytest.raises(ValueError, match="no row is called nothing"):
+        chosen(["nothing"])
+
+
+def test_wrk_is_read() -> None:
+    good = "Running 1s test\n  1 threads\n  3215 requests in 1.05s, 461.96KB read\nRequests/sec: 3"
+    assert read_wrk(good).count == 3215
+    assert read_wrk(good).seconds == 1.05
+    with pytest.raises(Failed, match="Non-2xx"):
+        read_wrk(good + "\n  Non-2xx or 3xx responses: 4")
+    with pytest.raises(Failed, match="unable to connect"):
+        read_wrk("unable to connect to 10.0.0.1:http Connection refused")
