@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiotcp.options import Options
 from aiotcp.server import Server
-from aiotcp.stack import ConnectionInfo, Endpoint, PacketStack
+from aiotcp.stack import Endpoint, PacketStack
 from aiotcp.streams import (
     Stack,
     create_connection,
@@ -13,11 +13,12 @@ from aiotcp.streams import (
     open_connection,
     start_server,
 )
-from aiotcp.tcpinfo import TcpInfo
 from aiotcp.transport import Transport
 
 if TYPE_CHECKING:
     from aiotcp.eventloop import AsyncioEventLoop, EventLoop, Runner, run
+    from aiotcp.info import ConnectionInfo
+    from aiotcp.tcpinfo import TcpInfo
 
 __all__ = [
     "AsyncioEventLoop",
@@ -39,13 +40,25 @@ __all__ = [
     "start_server",
 ]
 
-_OF_EVENTLOOP = {"AsyncioEventLoop", "EventLoop", "Runner", "run"}
+_LATER = {
+    "AsyncioEventLoop": "aiotcp.eventloop",
+    "ConnectionInfo": "aiotcp.info",
+    "EventLoop": "aiotcp.eventloop",
+    "Runner": "aiotcp.eventloop",
+    "TcpInfo": "aiotcp.tcpinfo",
+    "run": "aiotcp.eventloop",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Event loops when they are asked for: uvloop takes its time to import."""
-    if name in _OF_EVENTLOOP:
-        from aiotcp import eventloop
+    """What takes its time to import and not every program needs, when it is asked for: event loops
+    bring uvloop along."""
+    if name in _LATER:
+        from importlib import import_module
 
-        return getattr(eventloop, name)
+        return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

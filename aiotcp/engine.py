@@ -30,7 +30,6 @@ from aiotcp.clock import NotYet, clock_of
 from aiotcp.counters import Counters
 from aiotcp.errors import timed_out
 from aiotcp.icmp import IcmpHost, flow_of, news_of
-from aiotcp.info import Transition
 from aiotcp.limits import TokenBucket
 from aiotcp.link.base import Link, receive_queue_packets, require_link
 from aiotcp.listeners import Listeners
@@ -51,6 +50,7 @@ from aiotcp.tcp.queueshare import QueueShare, ReceiveQueue
 from aiotcp.tcp.timewait import TimeWait
 from aiotcp.timers import Timed, TimerQueue
 from aiotcp.timewaits import TimeWaits
+from aiotcp.transition import Transition
 from aiotcp.wire import ipv4, ipv6, tcp
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.icmp import IcmpError

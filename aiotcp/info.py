@@ -1,9 +1,8 @@
-"""What a stack tells about its connections: rows as `ss` shows them, and transitions."""
+"""What a stack tells about its connections: rows as `ss` shows them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from aiotcp.addresses import endpoints
 from aiotcp.tcp.connection import Connection
@@ -11,18 +10,6 @@ from aiotcp.tcp.halfopen import HalfOpen
 from aiotcp.tcp.tcb import Endpoint, State
 from aiotcp.tcp.timewait import TimeWait
 from aiotcp.tcpinfo import bytes_acked, control_name
-
-
-class Transition(NamedTuple):
-    """A connection went from one state to another. `time` is the loop's."""
-
-    time: float
-    local: Endpoint
-    remote: Endpoint
-    old: State
-    new: State
-    error: OSError | None
-    """Why it went to CLOSED, if not by closing on both sides."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ here, and `aiotcp-serve -o name=value` reads here what there is: each option has
 annotation and below it what it means, in which unit, and why the default is what it is.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: what each option takes is read from its annotation, and
+# strings would have to be compiled again for that, a tenth of what `import aiotcp` takes.
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args, get_origin
 
 from aiotcp.ranges import Kind, Names, Range
 
@@ -217,7 +217,7 @@ class Options:
 
     if not TYPE_CHECKING:
 
-        def __new__(cls, *args: Any, **options: Any) -> Options:
+        def __new__(cls, *args: Any, **options: Any) -> "Options":
             if not options.keys() <= KINDS.keys():
                 for name in options:
                     kind_of(name)
@@ -247,14 +247,14 @@ class Options:
             )
         return tuple(keys)
 
-    def replace(self, **changes: Any) -> Options:
+    def replace(self, **changes: Any) -> "Options":
         """A copy with `changes`. Raises TypeError for a name that is no option."""
         for name in changes:
             kind_of(name)
         return dataclasses.replace(self, **changes)
 
     @classmethod
-    def of(cls, options: Options | Mapping[str, Any] | None) -> Options:
+    def of(cls, options: "Options | Mapping[str, Any] | None") -> "Options":
         """What a stack is given: `options`, or the defaults with a few changes, or just these.
 
         Raises TypeError for what is neither, and for a name that is no option; ValueError for a
@@ -266,7 +266,7 @@ class Options:
             raise TypeError(f"options must be Options or a mapping of changes, not {options!r}")
         return cls().replace(**(options or {}))
 
-    def variant(self, options: Options | Mapping[str, Any] | None) -> Options:
+    def variant(self, options: "Options | Mapping[str, Any] | None") -> "Options":
         """What holds for one listener or connection of a stack whose options these are: `options`
         in their place, or these with a few changes, or just these.
 
@@ -299,13 +299,14 @@ def kind_of(name: str) -> Kind:
 
 def _kinds() -> dict[str, Kind]:
     kinds = {}
-    for name, hint in get_type_hints(Options, include_extras=True).items():
-        extras: tuple[Any, ...] = ()
+    for field in dataclasses.fields(Options):
+        hint: Any = field.type
+        extras: list[Any] = []
         if get_origin(hint) is Annotated:
-            hint, *extras = get_args(hint)  # type: ignore[assignment]
+            hint, *extras = get_args(hint)
         types = get_args(hint) or (hint,)
         bounds = next((each for each in extras if isinstance(each, Range | Names)), None)
-        kinds[name] = Kind(
+        kinds[field.name] = Kind(
             types[0],
             bounds,
             optional=type(None) in types,

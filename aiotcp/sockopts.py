@@ -19,7 +19,6 @@ from aiotcp.options import CONGESTION_CONTROLS, Options
 from aiotcp.tcp.buffers import initial_receive_buffer, initial_send_buffer, send_limit
 from aiotcp.tcp.connection import Connection
 from aiotcp.tcp.listener import Listener
-from aiotcp.tcpinfo import TcpInfo, TcpState, control_name, listener_info, tcp_info
 
 _T = TypeVar("_T")
 
@@ -255,6 +254,8 @@ def _set_linger2(target: Target, seconds: int) -> None:
 
 def _get_congestion(target: Target, now: float, size: int) -> bytes:
     if isinstance(target, Connection):
+        from aiotcp.tcpinfo import control_name
+
         name = control_name(target)
     else:
         cc = target.options.cc
@@ -271,6 +272,8 @@ def _set_congestion(target: Target, value: bytes) -> None:
 
 
 def _get_tcp_info(target: Target, now: float, size: int) -> bytes:
+    from aiotcp.tcpinfo import TcpInfo, TcpState, listener_info, tcp_info
+
     if isinstance(target, Connection):
         info = tcp_info(target, now)
     elif isinstance(target, Listener):
@@ -282,6 +285,8 @@ def _get_tcp_info(target: Target, now: float, size: int) -> bytes:
 
 def _get_cc_info(target: Target, now: float, size: int) -> bytes:
     """union tcp_cc_info: nothing but for BBR, which has struct tcp_bbr_info."""
+    from aiotcp.tcpinfo import control_name
+
     if not isinstance(target, Connection) or control_name(target) != "bbr":
         return b""
     info = target.cc.info()

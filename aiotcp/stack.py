@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiotcp.addresses import LOOPED, flow_key, is_unicast, pack, unpack
 from aiotcp.engine import Engine
@@ -15,10 +15,8 @@ from aiotcp.errors import (
     network_down,
     network_unreachable,
 )
-from aiotcp.info import ConnectionInfo, Transition, describe
 from aiotcp.link.base import Link
 from aiotcp.listeners import everywhere
-from aiotcp.nstat import nstat
 from aiotcp.options import Options
 from aiotcp.reasons import Why
 from aiotcp.tcp.connection import Connection, Endpoint, State, User
@@ -27,7 +25,11 @@ from aiotcp.tcp.fastopen_setup import Asking
 from aiotcp.tcp.isn import initial_sequence_number
 from aiotcp.tcp.listener import Listener
 
-__all__ = ["Connection", "ConnectionInfo", "Endpoint", "Listener", "PacketStack", "State", "User"]
+if TYPE_CHECKING:
+    from aiotcp.info import ConnectionInfo
+    from aiotcp.transition import Transition
+
+__all__ = ["Connection", "Endpoint", "Listener", "PacketStack", "State", "User"]
 
 DEFAULT_ADDRESSES = ("192.0.2.2", "fd61:696f:7463:70::2")
 """TEST-NET-1, in nobody's routes, and a unique local prefix."""
@@ -213,12 +215,16 @@ class PacketStack(Engine):
 
     def connections(self) -> list[ConnectionInfo]:
         """A row for each connection, half-open entry and TIME-WAIT record, oldest first."""
+        from aiotcp.info import describe
+
         now = self.clock()
         return [describe(entry, now) for entry in self._table.values()]
 
     def nstat(self) -> dict[str, int]:
         """The counters under the names of Linux's nstat: "TcpRetransSegs" and so on (see `nstat`).
         Those of this stack, which tell more, are `counters`."""
+        from aiotcp.nstat import nstat
+
         return nstat(self.counters, sum(conn.recovery.rack.reord_seen for conn in self._live()))
 
     # -- the end ------------------------------------------------------------------------------

@@ -24,7 +24,6 @@ from warnings import warn
 
 from aiotcp.errors import broken_pipe
 from aiotcp.sockets import StackSocket, address_of
-from aiotcp.tcpinfo import tcp_info
 from aiotcp.views import view_of
 
 if TYPE_CHECKING:
@@ -103,10 +102,9 @@ class Transport(transports._FlowControlMixin):
         owner: _Owner | None = None,
     ) -> None:
         loop = stack.loop
-        sock = StackSocket(connection.local, connection.remote, stack, connection)
         super().__init__(
             {
-                "socket": sock,
+                "socket": StackSocket(connection.local, connection.remote, stack, connection),
                 "sockname": address_of(connection.local),
                 "peername": address_of(connection.remote),
                 "connection": connection,
@@ -161,6 +159,8 @@ class Transport(transports._FlowControlMixin):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """As asyncio, and "tcp_info": how the connection is at this moment (`TcpInfo`)."""
         if name == "tcp_info":
+            from aiotcp.tcpinfo import tcp_info
+
             return tcp_info(self._connection, self._stack.clock())
         return super().get_extra_info(name, default)
 

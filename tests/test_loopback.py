@@ -16,12 +16,12 @@ import pytest_asyncio
 
 from aiotcp import loopback
 from aiotcp.addresses import pack
-from aiotcp.info import Transition
 from aiotcp.link import memory
 from aiotcp.options import Options
 from aiotcp.reasons import Drop, Why
 from aiotcp.stack import Connection, Endpoint
 from aiotcp.streams import Stack
+from aiotcp.transition import Transition
 from aiotcp.wire.tcp import ACK, FIN, RST, SYN, HeaderTemplate
 from tests.support.app import App
 from tests.support.conversation import Peer

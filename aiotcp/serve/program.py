@@ -14,7 +14,6 @@ from typing import BinaryIO
 import click
 
 from aiotcp import log
-from aiotcp.info import Transition
 from aiotcp.link.base import Link
 from aiotcp.link.pcapng import Capture
 from aiotcp.options import Options
@@ -25,6 +24,7 @@ from aiotcp.serve.problems import BadOptions, PortTaken, Problem
 from aiotcp.serve.service import Listening, Service, joined
 from aiotcp.serve.settings import Settings
 from aiotcp.streams import Stack
+from aiotcp.transition import Transition
 
 try:
     from uvloop import new_event_loop

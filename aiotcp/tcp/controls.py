@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from aiotcp.tcp.bbr import BBR
 from aiotcp.tcp.congestion import CongestionControl, Start
 from aiotcp.tcp.cubic import Cubic
 from aiotcp.tcp.reno import Reno
 
+
+def _bbr(start: Start) -> CongestionControl:
+    """Its modules are imported by the first that chooses it."""
+    from aiotcp.tcp.bbr import BBR
+
+    return BBR(start)
+
+
 _BY_NAME: dict[str, Callable[[Start], CongestionControl]] = {
-    control.name: control for control in (BBR, Cubic, Reno)
+    "bbr": _bbr,
+    Cubic.name: Cubic,
+    Reno.name: Reno,
 }
 
 

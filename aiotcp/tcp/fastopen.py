@@ -7,7 +7,6 @@ may act on data that comes with it in a SYN, and answer, before the handshake is
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import blake2b
 from hmac import compare_digest
 
@@ -66,15 +65,17 @@ def check(keys: tuple[bytes, ...], client: bytes, server: bytes, cookie: bytes) 
 # -- the client -------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
 class Known:
     """What is known of one server's port, from one address of ours."""
 
-    cookie: bytes = b""
-    mss: int = 0
-    failures: int = 0
-    """In a row; each doubles the time for which Fast Open is not tried."""
-    disabled_until: float = 0.0
+    __slots__ = ("cookie", "disabled_until", "failures", "mss")
+
+    def __init__(self) -> None:
+        self.cookie = b""
+        self.mss = 0
+        self.failures = 0
+        """In a row; each doubles the time for which Fast Open is not tried."""
+        self.disabled_until = 0.0
 
 
 class CookieCache:

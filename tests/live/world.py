@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from aiotcp import Options, Stack
-from aiotcp.info import Transition
 from aiotcp.link import network
 from aiotcp.link.base import Receiver
 from aiotcp.link.tun import Tun
 from aiotcp.tcp.tcb import State
+from aiotcp.transition import Transition
 from aiotcp.wire import ipv4, ipv6, tcp
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.tcp import Segment, flags_text

@@ -26,11 +26,12 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from aiotcp.addresses import pack
-from aiotcp.info import ConnectionInfo, Transition
+from aiotcp.info import ConnectionInfo
 from aiotcp.options import Options
 from aiotcp.stack import Connection, Endpoint, Listener
 from aiotcp.streams import Stack
 from aiotcp.tcp.seq import unwrap
+from aiotcp.transition import Transition
 from aiotcp.wire import icmp, tcp
 from aiotcp.wire.tcp import ACK, FIN, PSH, RST, SYN, HeaderTemplate, Segment, flags_text
 from tests.support.app import App

@@ -33,11 +33,11 @@ from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
 from aiotcp.addresses import pack
-from aiotcp.info import Transition
 from aiotcp.link.base import Receiver
 from aiotcp.options import Options
 from aiotcp.streams import Stack
 from aiotcp.tcp.seq import unwrap
+from aiotcp.transition import Transition
 from aiotcp.wire import tcp
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.tcp import ACK, PSH, RST, SYN, HeaderTemplate, Segment, flags_text

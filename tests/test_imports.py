@@ -1,0 +1,66 @@
+"""`import aiotcp` brings what every stack needs; the rest comes when it is asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+import aiotcp
+from aiotcp import link
+
+LATER = {
+    *("aiotcp.eventloop", "aiotcp.info", "aiotcp.log", "aiotcp.nstat", "aiotcp.tcpinfo"),
+    *("aiotcp.link.fd", "aiotcp.link.impair", "aiotcp.link.network", "aiotcp.link.pcapng"),
+    *("aiotcp.link.udp", "aiotcp.link.unix", "aiotcp.serve", "aiotcp.sim", "aiotcp.tcp.bbr"),
+    *("click", "pyroute2", "starlette", "structlog", "uvicorn", "uvloop"),
+}
+STANDARD = {"bisect", "copy", "dataclasses", "hashlib", "hmac", "random", "zlib"}
+"""What of the standard library comes along that `import asyncio` has not brought."""
+
+
+def brought_by(program: str) -> set[str]:
+    """The modules that a program imports after asyncio, in a process of its own."""
+    program = (
+        "import asyncio, sys\n"
+        "before = set(sys.modules)\n"
+        f"{program}\n"
+        "print(*sorted(set(sys.modules) - before))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_import_aiotcp_brings_nothing_that_only_some_programs_need() -> None:
+    brought = brought_by("import aiotcp")
+    assert "aiotcp.tcp.connection" in brought
+    assert not brought & LATER
+    others = {name for name in brought if name.partition(".")[0] != "aiotcp"}
+    standard = {name for name in others if name in sys.stdlib_module_names and name[0] != "_"}
+    assert standard <= STANDARD
+
+
+@pytest.mark.parametrize("module", [aiotcp, link])
+def test_what_comes_later_is_there_for_all_who_ask(module: ModuleType) -> None:
+    name = module.__name__
+    names = module.__all__
+    assert set(names) <= set(dir(module))
+    for each in names:
+        assert getattr(module, each).__name__ == each
+    brought_by(f"from {name} import *\n{', '.join(names)}\n")
+    with pytest.raises(AttributeError, match=f"module '{name}' has no attribute 'Nothing'"):
+        module.Nothing  # noqa: B018
+
+
+def test_a_congestion_control_comes_with_the_first_that_chooses_it() -> None:
+    program = (
+        "from aiotcp.tcp.congestion import Start\n"
+        "from aiotcp.tcp.controls import congestion_control\n"
+        "start = Start(1460, 14600, 14600, 0.0, None, lambda: 0.5)\n"
+        "assert congestion_control({name!r}, start).name == {name!r}\n"
+    )
+    assert "aiotcp.tcp.bbr" not in brought_by(program.format(name="cubic"))
+    assert "aiotcp.tcp.bbr" in brought_by(program.format(name="bbr"))
