@@ -9,6 +9,7 @@
 # make mutations   one rule of each RFC taken away at a time: the tests must notice
 # make lint   ruff and mypy --strict
 # make bench  aiotcp against kernel sockets under the same programs, and against the limit of the device: docs/performance.md
+# make bench-peers   PyTCP and mitmproxy_rs, from PyPI, for make bench to show beside
 # make bench-cost  what a frame, a round trip and a connection cost, without kernel and device
 # make bench-loss   goodput over 40 ms and 100 Mbit/s with loss and reordering, in virtual time, with targets
 # make bench-live-loss   10 MB to and from the kernel with 1 % of packets dropped
@@ -22,6 +23,7 @@ VENV ?= .venv
 PYTEST_ARGS ?=
 SOAK_ARGS ?= --processes 2
 LOSS_ARGS ?=
+BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
 RUN := $(VENV)/.installed
@@ -29,7 +31,7 @@ DEV := $(VENV)/.installed-dev
 INTEGRATION := $(VENV)/.installed-integration
 OTHER = .venv-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 
-.PHONY: demo test test-integration test-python venv-python conformance docs soak random-links mutations lint bench bench-cost bench-loss bench-live-loss bench-memory bench-synflood venv clean
+.PHONY: demo test test-integration test-python venv-python conformance docs soak random-links mutations lint bench bench-peers bench-cost bench-loss bench-live-loss bench-memory bench-synflood venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUN)
@@ -66,7 +68,14 @@ lint: $(DEV)
 	$(BIN)/mypy
 
 bench: $(RUN)
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(BENCH_ARGS)
+
+# In an environment of their own: PyTCP is under the GPL, and nothing of ours imports it. What
+# mitmproxy_rs depends on is for a mode that is not used, and is built from source.
+bench-peers:
+	$(PYTHON) -m venv build/bench/peers
+	build/bench/peers/bin/python -m pip install --quiet --disable-pip-version-check uvloop PyTCP
+	build/bench/peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps mitmproxy_rs
 
 bench-cost: $(RUN)
 	$(BIN)/python -m bench.cost

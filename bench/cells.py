@@ -14,7 +14,8 @@ from typing import Protocol
 
 from bench import client, startup
 from bench.client import NotHere
-from bench.measure import Sample, Server, Work, measured, serving
+from bench.machine import BUILD
+from bench.measure import Sample, Server, Work, command, measured, serving
 from bench.serve import Setting
 
 CROWD = 10_000
@@ -49,12 +50,12 @@ class Common:
         if not self._certificate:
             folder = Path(self.kept.enter_context(tempfile.TemporaryDirectory()))
             key, certificate = folder / "key.pem", folder / "certificate.pem"
-            command = (
+            words = (
                 "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
                 f"-days 2 -subj /CN=bench -keyout {key} -out {certificate}"
             )
             try:
-                subprocess.run(command.split(), capture_output=True, check=True)
+                subprocess.run(words.split(), capture_output=True, check=True)
             except (OSError, subprocess.CalledProcessError):
                 raise NotHere("openssl could not make a certificate") from None
             certificate.write_text(certificate.read_text() + key.read_text())
@@ -95,7 +96,7 @@ class Serves:
     work: Work
     loop: str = "uvloop"
     offload: bool = True
-    label: str = ""
+    label: str = field(default="", compare=False)
 
     @property
     def name(self) -> str:
@@ -111,7 +112,32 @@ class Serves:
             "offload": self.offload,
             "certificate": certificate,
         }
-        return measured(Setting(**chosen), self.work, common.seconds)
+        return measured(command(Setting(**chosen)), self.work, common.seconds)
+
+
+PEERS = BUILD / "peers"
+"""The environment that `make bench-peers` makes for other people's TCPs."""
+_SCRIPTS = {"mitmproxy_rs": "mitmproxy_server.py", "PyTCP": "pytcp_server.py"}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server on another TCP in user space, and the client on kernel sockets."""
+
+    name: str
+    """"mitmproxy_rs" or "PyTCP"."""
+    program: str
+    """"discard", "source", "echo" or "line", on what that TCP has for streams."""
+    work: Work
+
+    def run(self, common: Common) -> Sample:
+        if common.version == 6:
+            raise NotHere("measured with IPv4 alone")
+        setting = common.setting(self.name, self.program)
+        script = Path(__file__).parent / "peers" / _SCRIPTS[self.name]
+        words = (self.program, setting.client_address, setting.server_address)
+        start = (str(PEERS / "bin" / "python"), "-O", str(script), *words)
+        return measured(start, self.work, common.seconds)
 
 
 class Crowd:
@@ -121,7 +147,7 @@ class Crowd:
         self._connections = connections
         self._faults: list[str] = []
         setting = common.setting("aiotcp", "echo-protocol", number)
-        self.server: Server = common.kept.enter_context(serving(setting, self._faults))
+        self.server: Server = common.kept.enter_context(serving(command(setting), self._faults))
         self._echo = common.kept.enter_context(
             client.Echo(self.server.host, self.server.port, connections)
         )

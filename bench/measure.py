@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,6 @@ from bench.machine import cpu_s
 from bench.serve import Setting
 
 _WARM_UP_S = 0.05
-_START_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,17 @@ class Sample:
 class Server:
     """A server in a process of its own, from when it is ready until `stop`."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: Sequence[str]) -> None:
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
         )
         assert self._process.stdout is not None
         words = self._process.stdout.readline().split()
         if len(words) != 3 or words[0] != "READY":
-            self.stop()
-            raise Failed("the server did not start")
+            faults = self.stop()
+            raise Failed(f"the server did not start: {'; '.join(faults)}")
         self.host, self.port = words[1], int(words[2])
-
-    @classmethod
-    def of(cls, setting: Setting) -> Server:
-        return cls([sys.executable, "-m", "bench.serve", setting.as_json()])
 
     def cpu_s(self) -> float:
         if self._process.poll() is not None:
@@ -63,13 +60,21 @@ class Server:
             self._process.kill()
             self._process.communicate()
             return ("the server had to be killed",)
+        finally:
+            with self._errors:
+                self._errors.seek(0)
+                errors = [line.strip() for line in self._errors if line.strip()]
         faults: dict[str, int] = json.loads(told or "{}")
-        return tuple(f"{count} {what}" for what, count in faults.items() if count)
+        return (
+            *(f"{count} {what}" for what, count in faults.items() if count),
+            *(f"it said: {line}" for line in errors[-1:]),
+        )
 
 
 @contextmanager
-def serving(setting: Setting, faults: list[str]) -> Iterator[Server]:
-    server = Server.of(setting)
+def serving(command: Sequence[str], faults: list[str]) -> Iterator[Server]:
+    """A server while it is needed; what went wrong is then among `faults`."""
+    server = Server(command)
     try:
         yield server
     finally:
@@ -121,13 +126,20 @@ class Work:
         return (_operations if self.unit == "/s" else _bulk)(told, server.cpu_s() - before)
 
 
-def measured(setting: Setting, work: Callable[[Server, float], Sample], seconds: float) -> Sample:
-    """One run, with a server of its own.
+def command(setting: Setting) -> tuple[str, ...]:
+    """What starts the server of that setting."""
+    return (sys.executable, "-m", "bench.serve", setting.as_json())
+
+
+def measured(
+    command: Sequence[str], work: Callable[[Server, float], Sample], seconds: float
+) -> Sample:
+    """One run, with a server of its own, started by `command`.
 
     To be called in a network namespace of one's own, with CAP_NET_ADMIN over it. Raises NotHere,
     Failed.
     """
     faults: list[str] = []
-    with serving(setting, faults) as server:
+    with serving(command, faults) as server:
         sample = work(server, seconds)
     return replace(sample, faults=tuple(faults))

@@ -20,15 +20,15 @@ _fields = struct.Struct("!HHIIBBH").unpack_from
 
 
 class RawResponder:
-    """A `Receiver`: what comes to `sink_port` it acknowledges; to a peer on `source_port` it sends
-    without end, canned frames, as far as the peer's window allows."""
+    """A `Receiver` of what comes to one port. role: "sink" acknowledges it, "echo" sends it back,
+    "source" sends without end, canned frames, as far as the peer's window allows."""
 
-    def __init__(self, tun: Tun, sink_port: int, source_port: int) -> None:
+    def __init__(self, tun: Tun, role: str, port: int) -> None:
         self._tun = tun
-        self._ports = (sink_port, source_port)
-        self._source_port = source_port
+        self._port = port
+        self._echoes, self._sends = role == "echo", role == "source"
         self._template: HeaderTemplate | None = None
-        self._port = 0
+        self._answer = b""
         self._burst = b""
         self._mss = 0
         self._rcv_nxt = self._acknowledged = self._snd_una = self._snd_nxt = 0
@@ -40,7 +40,7 @@ class RawResponder:
         if protocol != tcp.PROTOCOL:
             return
         _, port, seq, ack, offset, flags, window = _fields(packet, start)
-        if port not in self._ports:
+        if port != self._port:
             return
         if flags & SYN:
             self._open(packet, start, end)
@@ -53,12 +53,14 @@ class RawResponder:
             length = end - start - (offset >> 4) * 4
             if length and seq == self._rcv_nxt & 0xFFFFFFFF:
                 self._rcv_nxt += length
+                if self._echoes:
+                    self._answer = bytes(packet[end - length : end])
             self._snd_una += (ack - self._snd_una) & 0x7FFFFFFF
             self._peer_window = window << self._peer_shift
 
     def _open(self, packet: memoryview, start: int, end: int) -> None:
         syn = tcp.parse(packet, start, end)
-        source, self._port = struct.unpack_from("!HH", packet, start)
+        (source,) = struct.unpack_from("!H", packet, start)
         addresses = bytes(packet[12:20] if start == 20 else packet[8:40])
         remote, local = addresses[: len(addresses) // 2], addresses[len(addresses) // 2 :]
         self._template = HeaderTemplate(local, self._port, remote, source)
@@ -76,8 +78,10 @@ class RawResponder:
             return
         if self._rcv_nxt != self._acknowledged:
             self._acknowledged = self._rcv_nxt
-            self._transmit(ACK, self._snd_nxt)
-        if self._port == self._source_port and self._snd_una > 1000:
+            self._transmit(ACK | PSH if self._answer else ACK, self._snd_nxt, self._answer)
+            self._snd_nxt += len(self._answer)
+            self._answer = b""
+        if self._sends and self._snd_una > 1000:
             limit = self._snd_una + min(self._peer_window, IN_FLIGHT_BYTES)
             while self._snd_nxt + len(self._burst) <= limit:
                 self._transmit(ACK | PSH, self._snd_nxt, self._burst)

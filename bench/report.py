@@ -97,12 +97,14 @@ def summary(row: Row, found: dict[Cell, Found]) -> dict[str, Any]:
 
 
 def _number(value: float | None) -> str:
-    """Three digits, and those before the point."""
+    """Two digits or more, and all of those before the point."""
     if value is None:
         return "-"
     if abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    if abs(value) >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if abs(value) >= 0.1 or not value else f"{value:.2g}"
 
 
 def _goal(row: dict[str, Any]) -> str:

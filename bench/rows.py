@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from bench import startup
-from bench.cells import Among, Cell, Idle, Serves, Starts, Virtual
+from bench.cells import PEERS, Among, Cell, Idle, Peer, Serves, Starts, Virtual
 from bench.measure import Work
 
 
@@ -40,6 +40,7 @@ class Block:
 
 
 _IN, _OUT, _BOTH = Work("send"), Work("receive"), Work("both")
+_ONE_BY_ONE, _FIFTY = Work("lines"), Work("lines", 50)
 _ECHO, _HTTP = Work("echo"), Work("http", 64)
 _TLS_IN, _TLS_OUT = Work("tls-send"), Work("tls-receive")
 
@@ -52,7 +53,9 @@ def _row(key: str, words: str, work: Work, **rest: object) -> Row:
     return Row(key, words, work.unit, cpu_unit=work.cpu_unit, **rest)  # type: ignore[arg-type]
 
 
-def _against_kernel(key: str, words: str, program: str, work: Work, floor: float) -> Row:
+def _against_kernel(
+    key: str, words: str, program: str, work: Work, floor: float, *beside: Cell
+) -> Row:
     """The same program on aiotcp and on kernel sockets, both under uvloop."""
     return _row(
         key,
@@ -60,6 +63,7 @@ def _against_kernel(key: str, words: str, program: str, work: Work, floor: float
         work,
         ours=Serves("aiotcp", program, work),
         references=(Serves("kernel", program, work),),
+        beside=beside,
         floor=floor,
     )
 
@@ -178,10 +182,12 @@ _ROUND_TRIPS = Block(
     "echo",
     (
         _against_kernel(
-            "echo-streams", "round trips of 64 bytes, streams", "echo-streams", _ECHO, 0.6
+            *("echo-streams", "round trips of 64 bytes, streams", "echo-streams", _ECHO, 0.6),
+            Serves("raw", "echo", _ECHO),
         ),
         _against_kernel(
-            "echo-protocol", "round trips of 64 bytes, a Protocol", "echo-protocol", _ECHO, 0.7
+            *("echo-protocol", "round trips of 64 bytes, a Protocol", "echo-protocol", _ECHO, 0.7),
+            Serves("raw", "echo", _ECHO),
         ),
     ),
 )
@@ -190,9 +196,11 @@ _CONNECTIONS = Block(
     "lines",
     (
         _against_kernel(
-            "lines-1", "connect, a line each way, close", "line-streams", Work("lines"), 0.5
+            "lines-1", "connect, a line each way, close", "line-streams", _ONE_BY_ONE, 0.5
         ),
-        _against_kernel("lines-50", "the same, 50 at once", "line-streams", Work("lines", 50), 0.5),
+        _against_kernel(
+            "lines-50", "connect, a line each way, close: 50 at once", "line-streams", _FIFTY, 0.5
+        ),
     ),
 )
 
@@ -281,6 +289,23 @@ BLOCKS = (
 KEYS = tuple(row.key for block in BLOCKS for row in block.rows)
 
 
+_PEERS_TOO = {
+    "in-streams": ("discard", _IN),
+    "out-streams": ("source", _OUT),
+    "echo-streams": ("echo", _ECHO),
+    "lines-1": ("line", _ONE_BY_ONE),
+    "lines-50": ("line", _FIFTY),
+}
+"""The rows that other TCPs are shown in, and what they do there."""
+
+
+def _with_peers(row: Row) -> Row:
+    if row.key not in _PEERS_TOO or not PEERS.exists():
+        return row
+    peers = tuple(Peer(name, *_PEERS_TOO[row.key]) for name in ("mitmproxy_rs", "PyTCP"))
+    return replace(row, beside=(*row.beside, *peers))
+
+
 def chosen(patterns: list[str]) -> list[Block]:
     """The blocks with those rows whose key fits one of the patterns ("in-*"); [] means all.
 
@@ -292,7 +317,7 @@ def chosen(patterns: list[str]) -> list[Block]:
     blocks = []
     for block in BLOCKS:
         rows = tuple(
-            row
+            _with_peers(row)
             for row in block.rows
             if not patterns or any(fnmatchcase(row.key, pattern) for pattern in patterns)
         )

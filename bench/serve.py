@@ -29,7 +29,7 @@ from bench.raw_responder import RawResponder
 from bench.servers import PROGRAMS
 from bench.veth import move_behind_veth
 
-SINK_PORT, SOURCE_PORT, PORT = 9, 19, 80
+PORT = 80
 BACKLOG = 4096
 _MOST_CONNECTIONS = 20_000
 
@@ -48,7 +48,7 @@ class Setting:
     network: str
     """"aiotcp", "raw" (the responder on a TUN device) or "kernel"."""
     program: str
-    """One of PROGRAMS; "raw" has its own."""
+    """One of PROGRAMS; for "raw", "sink", "source" or "echo"."""
     loop: str = "uvloop"
     """"uvloop" or "asyncio"."""
     offload: bool = True
@@ -178,8 +178,8 @@ async def _application(setting: Setting, stack: Stack) -> AsyncIterator[None]:
 
 
 async def _raw(setting: Setting, tun: Tun) -> dict[str, int]:
-    tun.attach(RawResponder(tun, SINK_PORT, SOURCE_PORT), asyncio.get_running_loop())
-    _ready(setting.server_address, SINK_PORT if setting.program == "sink" else SOURCE_PORT)
+    tun.attach(RawResponder(tun, setting.program, PORT), asyncio.get_running_loop())
+    _ready(setting.server_address, PORT)
     await _stopped()
     return {"dropped by the device": await _device_drops(tun)}
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from bench import rows
 from bench.cells import Cell, Common
 from bench.client import Failed, read_wrk
 from bench.measure import Sample
@@ -122,6 +124,18 @@ def test_rows_are_chosen_by_name_and_pattern() -> None:
     assert keys == ["lines-1", "lines-50", "http"]
     with pytest.raises(ValueError, match="no row is called nothing"):
         chosen(["nothing"])
+
+
+def test_peers_are_shown_where_there_are_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def beside() -> set[str]:
+        return {cell.name for block in chosen(["lines-1"]) for cell in block.rows[0].beside}
+
+    monkeypatch.setattr(rows, "PEERS", tmp_path / "peers")
+    assert beside() == set()
+    (tmp_path / "peers").mkdir()
+    assert beside() == {"mitmproxy_rs", "PyTCP"}
 
 
 def test_wrk_is_read() -> None:
