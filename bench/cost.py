@@ -24,6 +24,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 import uvloop
@@ -39,7 +40,10 @@ from bench.servers import Discard, Source, discard, source
 ADDRESS, PORT = "192.0.2.2", 7
 _WINDOW = 64_000
 _HEADER_BYTES = 20 + 32
+_SYN_OPTIONS = tcp.pack_options(mss=1460, wscale=10, sack_permitted=True, timestamps=(1, 0))
 _numbers = struct.Struct("!IIH").pack_into
+_endpoint = struct.Struct("!I").pack_into
+_port = struct.Struct("!H").pack_into
 
 
 class Nowhere:
@@ -77,22 +81,13 @@ class Peer:
     def __init__(self, stack: Stack, link: Nowhere, number: int, payload: bytes = b"") -> None:
         self._stack = stack
         self._link = link
-        self._number = number
         self.seq = 1000
         self.ack = 0
-        template = HeaderTemplate(
-            (0x0A000000 + (number >> 15)).to_bytes(4, "big"),
-            1024 + (number & 0x7FFF),
-            pack(ADDRESS),
-            PORT,
-        )
-        self._template = template
-        options = tcp.pack_options(timestamps=(1, 0))
-        frame = template.frame(0, 0, ACK, _WINDOW, options=options, offload=True)
-        self._data = bytearray(frame.to_bytes() + payload)
-        self._data[2:4] = len(self._data).to_bytes(2, "big")
+        self._data = bytearray(_packet(ACK, tcp.pack_options(timestamps=(1, 0)), payload))
+        _endpoint(self._data, 12, 0x0A000000 + (number >> 15))
+        _port(self._data, 20, 1024 + (number & 0x7FFF))
         self._bare = self._data[:_HEADER_BYTES]
-        self._bare[2:4] = _HEADER_BYTES.to_bytes(2, "big")
+        _port(self._bare, 2, _HEADER_BYTES)
         self.size = len(payload)
 
     def _receive(self, packet: bytearray, flags: int, gso_size: int = 0) -> None:
@@ -110,11 +105,21 @@ class Peer:
         self.seq += flags & FIN  # takes a number
 
     def open(self) -> None:
-        options = tcp.pack_options(mss=1460, wscale=10, sack_permitted=True, timestamps=(1, 0))
-        syn = self._template.frame(999, 0, SYN, _WINDOW, options=options, offload=False)
-        self._stack.receive(memoryview(syn.to_bytes()), True)
+        syn = bytearray(_packet(SYN, _SYN_OPTIONS, b""))
+        syn[12:24] = self._data[12:24]  # addresses and ports
+        self._stack.receive(memoryview(syn), True)
         self._stack.flush()
         self.ack = int.from_bytes(self._link.last[24:28], "big") + 1
+
+
+@cache
+def _packet(flags: int, options: bytes, payload: bytes) -> bytes:
+    """A packet of some peer; who it is, and the numbers, are to be filled in."""
+    template = HeaderTemplate(bytes(4), 0, pack(ADDRESS), PORT)
+    frame = template.frame(999, 0, flags, _WINDOW, options=options, offload=True)
+    packet = bytearray(frame.to_bytes() + payload)
+    _port(packet, 2, len(packet))
+    return bytes(packet)
 
 
 class Echo(asyncio.Protocol):
