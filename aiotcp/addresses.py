@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address
 
 from aiotcp.errors import address_not_available
-from aiotcp.tcp.tcb import Endpoint
+from aiotcp.tcp.flow import (
+    LOOPED,
+    endpoints,
+    flow_key,
+    is_looped,
+    split_flow,
+    unpack,
+)
+
+__all__ = [
+    "LOOPED",
+    "LocalAddresses",
+    "endpoints",
+    "flow_key",
+    "is_looped",
+    "is_unicast",
+    "is_wildcard",
+    "pack",
+    "split_flow",
+    "unpack",
+]
 
 _UNSPECIFIED = bytes(16)
 _LOOPBACK = bytes(15) + b"\1"
-
-LOOPED = b"\0"
-"""Ends the key of a connection between two addresses of one stack (`loopback`). So nothing that is
-cut out of a packet of the link is ever equal to it, and a stranger's packet that claims to come
-from one of our own addresses finds no connection."""
 
 
 def pack(host: str) -> bytes:
@@ -22,11 +37,6 @@ def pack(host: str) -> bytes:
     address = ip_address(host.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return (mapped or address).packed
-
-
-def unpack(address: bytes) -> str:
-    """The usual text form of 4 or 16 bytes."""
-    return str(IPv4Address(address) if len(address) == 4 else IPv6Address(address))
 
 
 def is_wildcard(address: bytes) -> bool:
@@ -42,34 +52,6 @@ def is_unicast(address: bytes) -> bool:
     if len(address) == 4:
         return 0 < address[0] < 224 and address[0] != 127
     return address[0] != 0xFF and address not in (_UNSPECIFIED, _LOOPBACK)
-
-
-def flow_key(local: bytes, local_port: int, remote: bytes, remote_port: int) -> bytes:
-    """The 4-tuple in the order of an inbound packet: the demultiplexer's key."""
-    return b"".join((remote, local, remote_port.to_bytes(2, "big"), local_port.to_bytes(2, "big")))
-
-
-def split_flow(flow: bytes) -> tuple[bytes, int, bytes, int]:
-    """(local, local port, remote, remote port) of a key."""
-    width = (len(flow) - 4) // 2
-    ports = 2 * width
-    return (
-        flow[width:ports],
-        int.from_bytes(flow[ports + 2 : ports + 4], "big"),
-        flow[:width],
-        int.from_bytes(flow[ports : ports + 2], "big"),
-    )
-
-
-def is_looped(flow: bytes) -> bool:
-    """Whether a key has the mark `LOOPED`."""
-    return len(flow) & 1 == 1
-
-
-def endpoints(flow: bytes) -> tuple[Endpoint, Endpoint]:
-    """Local and remote end of a key."""
-    local, local_port, remote, remote_port = split_flow(flow)
-    return Endpoint(unpack(local), local_port), Endpoint(unpack(remote), remote_port)
 
 
 class LocalAddresses:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from aiotcp.options import Options
 from aiotcp.sockets import Address
-from aiotcp.tcp.tcb import Endpoint
+from aiotcp.tcp.flow import Endpoint
 from aiotcp.threadcheck import new_transport
 from aiotcp.transport import Transport
 

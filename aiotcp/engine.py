@@ -42,7 +42,6 @@ from aiotcp.tcp.challenge import SharedLimit
 from aiotcp.tcp.connection import Connection, Path, State
 from aiotcp.tcp.fastopen import CookieCache
 from aiotcp.tcp.halfopen import HalfOpen
-from aiotcp.tcp.isn import timestamp_offset
 from aiotcp.tcp.listener import Listener
 from aiotcp.tcp.memory import MemoryBudget
 from aiotcp.tcp.pmtucache import PathMtuCache
@@ -121,6 +120,7 @@ class Engine(PassiveOpens):
         self._replies: list[tuple[Callable[[Frame], None], Frame]] = []
         self._transitions: list[Transition] = []
         self._loopback = Loopback(self)
+        self._latest_path = Path(0, 0, 0, False)
         self._connections = 0  # how many of the table's entries are connections
         self._drained: asyncio.Event | None = None
         self.bound = False
@@ -421,12 +421,16 @@ class Engine(PassiveOpens):
 
     def _path(self, key: bytes) -> Path:
         link = self._loopback if is_looped(key) else self.link
-        return Path(
-            mtu=link.mtu,
-            ip_header=20 if len(key) < 36 else 40,
-            gso_max_bytes=link.gso_max_bytes,
-            offload=link.checksum_offload,
+        path = (
+            link.mtu,
+            20 if len(key) < 36 else 40,
+            link.gso_max_bytes,
+            link.checksum_offload,
         )
+        latest = self._latest_path
+        if path != latest:  # as most are: one object for all of them
+            self._latest_path = latest = Path(*path)
+        return latest
 
     def _path_mtu_evicted(self) -> None:
         self.counters.path_mtus_evicted += 1
@@ -446,26 +450,23 @@ class Engine(PassiveOpens):
         )
 
     def _new_connection(
-        self, key: bytes, path: Path, options: Options, iss: int, now: float
+        self, key: bytes, path: Path, options: Options, iss: int, ts_offset: int, now: float
     ) -> Connection:
-        local, remote = endpoints(key)
         conn = Connection(
             key,
-            local,
-            remote,
             path,
             self._template(key, options),
             options,
             iss=iss,
-            ts_offset=timestamp_offset(self._secret, key),
+            ts_offset=ts_offset,
             now=now,
             random=self._chance,
             paths=self.paths,
             transmit=self._way(key),
             memory=self.memory,
             events=self.counters.events,
+            challenges=self._challenges,
         )
-        conn.challenges.shared = self._challenges
         if self._receive_queue is not None and not is_looped(key):
             conn.queue_share = QueueShare(self._receive_queue)
         return conn
@@ -476,14 +477,19 @@ class Engine(PassiveOpens):
     # -- observation --------------------------------------------------------------------------
 
     def _on_state(self, conn: Connection, old: State, new: State) -> None:
-        self._tell(conn.flow, old, new, conn.error)
-
-    def _tell(self, flow: bytes, old: State, new: State, error: OSError | None = None) -> None:
         self.counters.moved(old, new)
         if self._observer is not None:
-            local, remote = endpoints(flow)
-            now = self._now if self._in_batch else self.clock()
-            self._transitions.append(Transition(now, local, remote, old, new, error))
+            self._note_transition(conn.flow, old, new, conn.error)
+
+    def _tell(self, flow: bytes, old: State, new: State) -> None:
+        self.counters.moved(old, new)
+        if self._observer is not None:
+            self._note_transition(flow, old, new, None)
+
+    def _note_transition(self, flow: bytes, old: State, new: State, error: OSError | None) -> None:
+        local, remote = endpoints(flow)
+        now = self._now if self._in_batch else self.clock()
+        self._transitions.append(Transition(now, local, remote, old, new, error))
 
     def _notify(self) -> None:
         """Tell the observer, now that no connection is in the middle of something."""

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from aiotcp.addresses import endpoints
 from aiotcp.tcp.connection import Connection
+from aiotcp.tcp.flow import Endpoint
 from aiotcp.tcp.halfopen import HalfOpen
-from aiotcp.tcp.tcb import Endpoint, State
+from aiotcp.tcp.tcb import State
 from aiotcp.tcp.timewait import TimeWait
 from aiotcp.tcpinfo import bytes_acked, control_name
 

@@ -12,9 +12,9 @@ from aiotcp.tcp.closed import reset_for
 from aiotcp.tcp.fastopen import own_keys
 from aiotcp.tcp.fastopen_setup import Accepted
 from aiotcp.tcp.halfopen import HalfOpen
-from aiotcp.tcp.isn import initial_sequence_number, timestamp_offset
+from aiotcp.tcp.isn import initial_numbers, timestamp_offset
 from aiotcp.tcp.listener import Listener
-from aiotcp.tcp.opening import read_offer
+from aiotcp.tcp.opening import completes, read_offer
 from aiotcp.tcp.seq import MASK, unwrap
 from aiotcp.tcp.tcb import Path, State
 from aiotcp.tcp.timewait import TimeWait
@@ -61,14 +61,12 @@ class PassiveOpens:
         def _path(self, key: bytes) -> Path: ...
         def _template(self, key: bytes, options: Options) -> tcp.HeaderTemplate: ...
         def _new_connection(
-            self, key: bytes, path: Path, options: Options, iss: int, now: float
+            self, key: bytes, path: Path, options: Options, iss: int, ts_offset: int, now: float
         ) -> Connection: ...
         def _enter(self, conn: Connection) -> None: ...
         def _forget(self, entry: Entry) -> None: ...
         def _touch(self, entry: Entry) -> None: ...
-        def _tell(
-            self, flow: bytes, old: State, new: State, error: OSError | None = None
-        ) -> None: ...
+        def _tell(self, flow: bytes, old: State, new: State) -> None: ...
 
         on_state: Callable[[Connection, State, State], None]
 
@@ -153,7 +151,7 @@ class PassiveOpens:
         self, listener: Listener, key: bytes, segment: tcp.Segment, above: int | None = None
     ) -> None:
         path = self._path(key)
-        iss = initial_sequence_number(self._secret, key, self._now)
+        iss, ts_offset = initial_numbers(self._secret, key, self._now)
         if above is not None:
             # MAY-2: "assigns its initial sequence number for the new connection to be larger
             # than the largest sequence number it used on the previous connection incarnation".
@@ -165,7 +163,7 @@ class PassiveOpens:
             read_offer(segment, path, listener.options),
             irs=segment.seq,
             iss=iss,
-            ts_offset=timestamp_offset(self._secret, key),
+            ts_offset=ts_offset,
         )
         if self._fast_open(entry, segment):
             return
@@ -192,7 +190,7 @@ class PassiveOpens:
         if index is None or scarce:
             return False
         now = self._now
-        conn = self._new_connection(entry.flow, entry.path, entry.options, entry.iss, now)
+        conn = self._connection_of(entry, now)
         self._enter(conn)
         self._tell(entry.flow, State.LISTEN, State.SYN_RECEIVED)
         conn.open_fast(listener, entry.offer, segment, now)
@@ -222,7 +220,7 @@ class PassiveOpens:
             self.counters.syn_cookies_accepted += 1
         entry.end()
         listener = entry.listener
-        conn = self._new_connection(entry.flow, entry.path, entry.options, entry.iss, now)
+        conn = self._connection_of(entry, now)
         self._timers.drop(entry)
         self._enter(conn)
         conn.open_passive(
@@ -232,7 +230,14 @@ class PassiveOpens:
         self._touch(conn)
         self._accepted.append((listener, conn))
         self.counters.connections_accepted += 1
+        if completes(conn, segment, now):
+            return None
         return conn.arrive(segment, now)
+
+    def _connection_of(self, entry: HalfOpen, now: float) -> Connection:
+        return self._new_connection(
+            entry.flow, entry.path, entry.options, entry.iss, entry.ts_offset, now
+        )
 
     def _reopen(self, entry: TimeWait, segment: tcp.Segment) -> bool:
         """A SYN that TIME-WAIT lets through (RFC 6191 2, MAY-2), if anybody takes it."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aiotcp.client import Resolved, bind_error, resolve
 from aiotcp.forever import ForeverServer
 from aiotcp.sockets import StackSocket, family_of
-from aiotcp.tcp.tcb import Endpoint
+from aiotcp.tcp.flow import Endpoint
 from aiotcp.threadcheck import new_transport
 from aiotcp.transport import Transport
 
@@ -127,6 +127,7 @@ class Server(ForeverServer):
             return
         transport = new_transport(self._stack, connection, protocol, context=context, owner=self)
         self._clients[transport] = None
+        transport.begin()
 
     def _detach(self, transport: Transport) -> None:
         self._clients.pop(transport, None)

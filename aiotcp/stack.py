@@ -22,7 +22,7 @@ from aiotcp.reasons import Why
 from aiotcp.tcp.connection import Connection, Endpoint, State, User
 from aiotcp.tcp.controls import try_control
 from aiotcp.tcp.fastopen_setup import Asking
-from aiotcp.tcp.isn import initial_sequence_number
+from aiotcp.tcp.isn import initial_numbers
 from aiotcp.tcp.listener import Listener
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ class PacketStack(Engine):
         port = self._local_port(source, local.port if local else 0, destination, remote.port)
         key = self._flow(source, port, destination, remote.port)
         now = self.clock()
-        iss = initial_sequence_number(self._secret, key, now)
-        conn = self._new_connection(key, self._path(key), options or self.options, iss, now)
+        numbers = initial_numbers(self._secret, key, now)
+        conn = self._new_connection(key, self._path(key), options or self.options, *numbers, now)
         conn.user = user
         conn.on_state = self.on_state
         self._enter(conn)

@@ -278,7 +278,7 @@ def tcp_info(conn: Connection, now: float) -> TcpInfo:
         last_data_sent=_since(conn.last_sent_at, now),
         last_data_recv=_since(conn.last_data_recv_at, now),
         last_ack_recv=_since(conn.heard_at, now),
-        pmtu=conn.path.mtu if conn.pmtu is None else conn.pmtu.mtu,
+        pmtu=conn.pmtu.mtu if conn.established else conn.path.mtu,
         rcv_ssthresh=conn.rcv_buffer,
         rtt=_us(rto.srtt),
         rttvar=_us(rto.rttvar),

@@ -86,6 +86,13 @@ class TimerQueue:
             heapify(self._heap)
             self._stale = 0
 
+    def _trim(self) -> None:
+        """No entry that nobody waits for is worth waking up for."""
+        heap = self._heap
+        while heap and heap[0][0] != heap[0][2].armed_at:
+            heappop(heap)
+            self._stale -= 1
+
     def close(self) -> None:
         """Forget everything."""
         self._heap.clear()
@@ -120,6 +127,7 @@ class TimerQueue:
                 if item.next_deadline() <= now + _SLACK_S:
                     self._on_due(item, max(now, when))
                 self.arm(item)
+            self._trim()
         finally:  # whatever one of them raised, the others have their time
             if self._heap and self._heap[0][0] < self._handle_at:
                 self._set(self._heap[0][0])

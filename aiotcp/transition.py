@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from aiotcp.tcp.tcb import Endpoint, State
+from aiotcp.tcp.flow import Endpoint
+from aiotcp.tcp.tcb import State
 
 
 class Transition(NamedTuple):

@@ -14,7 +14,7 @@ of the loop later; its connection lives on in the stack until TCP's own close is
 from __future__ import annotations
 
 import asyncio
-from asyncio import constants, transports
+from asyncio import constants
 from asyncio.log import logger
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from warnings import warn
 
 from aiotcp.errors import broken_pipe
-from aiotcp.sockets import StackSocket, address_of
+from aiotcp.extrainfo import Described
 from aiotcp.views import view_of
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _READ_BYTES = 256 * 1024
 """Most bytes in one `data_received()`, as in asyncio: what a protocol gets before it can pause."""
 
+_HIGH_WATER = 64 * 1024
+"""Where writing pauses, as in asyncio, until a program says something else."""
+
 
 class _Owner(Protocol):
     """Whoever counts a transport among its own: the server that accepted it."""
@@ -39,7 +42,7 @@ class _Owner(Protocol):
     def _detach(self, transport: Transport) -> None: ...
 
 
-class Transport(transports._FlowControlMixin):
+class Transport(Described):
     """One connection, as asyncio protocols and stream writers see it.
 
     Made by `create_connection()` and servers, never by users. All callbacks of the protocol run in
@@ -65,7 +68,6 @@ class Transport(transports._FlowControlMixin):
         "_again",
         "_buffered",
         "_closing",
-        "_connection",
         "_context",
         "_discarded",
         "_entered",
@@ -79,14 +81,15 @@ class Transport(transports._FlowControlMixin):
         "_owner",
         "_paused",
         "_protocol",
-        "_stack",
         "_started",
         "_urgent_bytes",
     )
 
     if TYPE_CHECKING:  # what _FlowControlMixin has and the stubs leave out
-        _loop: asyncio.AbstractEventLoop
         _extra: dict[str, Any]
+        _protocol_paused: bool
+        _high_water: int
+        _low_water: int
 
         def _maybe_pause_protocol(self) -> None: ...
         def _maybe_resume_protocol(self) -> None: ...
@@ -101,20 +104,16 @@ class Transport(transports._FlowControlMixin):
         waiter: asyncio.Future[None] | None = None,
         owner: _Owner | None = None,
     ) -> None:
-        loop = stack.loop
-        super().__init__(
-            {
-                "socket": StackSocket(connection.local, connection.remote, stack, connection),
-                "sockname": address_of(connection.local),
-                "peername": address_of(connection.remote),
-                "connection": connection,
-            },
-            loop,
-        )
+        self._loop = loop = stack.loop
+        self._extra = {}
+        self._protocol_paused = False
+        self._high_water = _HIGH_WATER
+        self._low_water = _HIGH_WATER // 4
         self._stack = stack
         self._connection = connection
         self._context = context
         self._owner = owner
+        self._socket = None
         self._overflow: deque[memoryview] = deque()
         self._overflow_bytes = 0
         self._urgent_bytes = 0  # of the overflow, up to the end of urgent data
@@ -131,38 +130,23 @@ class Transport(transports._FlowControlMixin):
         self._lost = 0  # connection_lost() is on its way (1), writes since then (the rest)
         self.set_protocol(protocol)
         connection.user = self
-        loop.call_soon(self._enter, protocol.connection_made, self, context=context)
-        loop.call_soon(self._enter, self._start_reading, context=context)
         if waiter is not None:
+            loop.call_soon(self._enter, self._begin, context=context)
             loop.call_soon(_set_unless_done, waiter, context=context)
 
-    def __repr__(self) -> str:
-        info = [type(self).__name__]
-        if self._loop is None:
-            info.append("closed")
-        elif self._closing:
-            info.append("closing")
-        connection = self._connection
-        info.append(f"local={connection.local} remote={connection.remote}")
-        if self._loop is not None:
-            info.append(f"state={connection.state.value}")
-            info.append(f"read={'polling' if self._wants_input() else 'idle'}")
-            writing = "polling" if self._overflow else "idle"
-            info.append(f"write=<{writing}, bufsize={self._overflow_bytes}>")
-        return f"<{' '.join(info)}>"
+    def begin(self) -> None:
+        """Of an accepted connection: `connection_made()`, and what has arrived with the end of the
+        handshake. Called by the stack, which runs output afterwards."""
+        self._in_progress = True
+        try:
+            self._context.run(self._enter, self._begin)
+        finally:
+            self._in_progress = False
 
     def __del__(self) -> None:
         # While the stack has the connection, it has us: so the one or the other has ended.
         if getattr(self, "_loop", None) is not None:
             warn(f"unclosed transport {self!r}", ResourceWarning, stacklevel=1, source=self)
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """As asyncio, and "tcp_info": how the connection is at this moment (`TcpInfo`)."""
-        if name == "tcp_info":
-            from aiotcp.tcpinfo import tcp_info
-
-            return tcp_info(self._connection, self._stack.clock())
-        return super().get_extra_info(name, default)
 
     # The protocol
 
@@ -236,10 +220,13 @@ class Transport(transports._FlowControlMixin):
         self._paused = False
         self._loop.call_soon(self._enter, self._read_and_push, context=self._context)
 
-    def _start_reading(self) -> None:
-        self._started = True
-        self._tell_news()
-        self._read_and_push()
+    def _begin(self) -> None:
+        try:
+            self._protocol.connection_made(self)
+        finally:  # the loop reports what it raises, and goes on
+            self._started = True
+            self._tell_news()
+            self._read_and_push()
 
     def _read_and_push(self) -> None:
         if self._wants_input():
@@ -313,7 +300,7 @@ class Transport(transports._FlowControlMixin):
         self._eof_received = True
         if not self._call("eof_received"):
             self.close()
-            if not (self._overflow or self._given_up or self._extra["socket"].lingers_zero):
+            if not (self._overflow or self._given_up or self._lingers_zero):
                 # Now, not after connection_lost(): one segment is our FIN and the ACK of theirs.
                 self._connection.shutdown()
 
@@ -482,12 +469,13 @@ class Transport(transports._FlowControlMixin):
         try:
             self._protocol.connection_lost(exc)
         finally:
-            if self._given_up or self._extra["socket"].lingers_zero:
-                connection.abort(discarded=self._discarded or self._extra["socket"].lingers_zero)
+            if self._given_up or self._lingers_zero:
+                connection.abort(discarded=self._discarded or self._lingers_zero)
             else:
                 connection.close()
             self._stack.push(connection)
-            self._extra["socket"].invalidate()
+            if self._socket is not None:
+                self._socket.invalidate()
             # Cut the cycles: a protocol holds its transport, and often much else.
             self._protocol = self._owner = None
             self._loop = None  # type: ignore[assignment]

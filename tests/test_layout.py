@@ -18,7 +18,7 @@ STACK = {
 }
 TRANSPORTS = {
     *("transport", "server", "sockets", "sockopts", "client", "opened", "anywhere", "readiness"),
-    *("threadcheck", "forever", "views"),
+    *("threadcheck", "forever", "extrainfo", "views"),
 }
 ON_TOP = {
     *("streams", "tls", "routes", "residents", "dialing", "routing", "jointserver", "eventloop"),

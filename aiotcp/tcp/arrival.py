@@ -378,7 +378,7 @@ def _text(conn: Connection, segment: Segment, now: float) -> Drop | None:
         _note_duplicate(conn, *held)
     if conn.memory.pressure:
         return Drop.MEMORY
-    kept = conn.reassembly.insert(start, payload)
+    kept = conn.hold(start, payload)
     if kept is None:
         return Drop.REASSEMBLY_FULL
     # A copy is no news, except for a FIN that the first one did not have.

@@ -84,7 +84,8 @@ def receive_room(conn: Connection, now: float) -> int:
 def _resize(conn: Connection, size: int) -> None:
     conn.rcv_space = min(size, _MAX_FIELD << conn.rcv_wscale)
     # Not less than before: what was offered must find room.
-    conn.reassembly.limit = max(conn.reassembly.limit, 2 * conn.rcv_space)
+    if conn.reassembly:
+        conn.reassembly.limit = max(conn.reassembly.limit, 2 * conn.rcv_space)
 
 
 def initial_send_buffer(options: Options) -> int:

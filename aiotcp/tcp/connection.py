@@ -30,15 +30,16 @@ from aiotcp.options import Options
 from aiotcp.reasons import Drop, Event, Why
 from aiotcp.tcp import arrival, fastopen_setup, opening, output, timeouts
 from aiotcp.tcp.buffers import send_limit
-from aiotcp.tcp.congestion import CongestionControl, Start, initial_window
-from aiotcp.tcp.controls import congestion_control
+from aiotcp.tcp.challenge import SharedLimit
+from aiotcp.tcp.congestion import CongestionControl, Start
 from aiotcp.tcp.cork import Cork
+from aiotcp.tcp.flow import Endpoint
 from aiotcp.tcp.icmp import IcmpNews, on_icmp
 from aiotcp.tcp.memory import MemoryBudget
 from aiotcp.tcp.pmtucache import PathMtuCache
 from aiotcp.tcp.scoreboard import Scoreboard
 from aiotcp.tcp.sendbuffer import Buffer
-from aiotcp.tcp.tcb import Endpoint, Milestone, Path, State, Tcb
+from aiotcp.tcp.tcb import NOTHING_HELD, Milestone, Path, State, Tcb
 from aiotcp.tcp.tuning import tune
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.tcp import HeaderTemplate, Segment
@@ -61,12 +62,6 @@ class User(Protocol):
 
     def close(self) -> None:
         """The owner is closing: close the connection once everything is written."""
-
-
-@coroutine
-def _next_milestone() -> Generator[None, Milestone, Milestone]:
-    """The only place where a life waits."""
-    return (yield)
 
 
 class Connection(Tcb):
@@ -100,8 +95,6 @@ class Connection(Tcb):
     def __init__(
         self,
         flow: bytes,
-        local: Endpoint,
-        remote: Endpoint,
         path: Path,
         template: HeaderTemplate,
         options: Options,
@@ -114,20 +107,10 @@ class Connection(Tcb):
         transmit: Callable[[Frame], None],
         memory: MemoryBudget,
         events: Counter[Event],
+        challenges: SharedLimit | None = None,
     ) -> None:
-        cc = CongestionControl(Start(path.mss, path.mss, path.mss, now, None, random))
         super().__init__(
-            flow,
-            local,
-            remote,
-            path,
-            template,
-            options,
-            cc,
-            paths,
-            iss=iss,
-            ts_offset=ts_offset,
-            now=now,
+            flow, path, template, options, paths, challenges, iss=iss, ts_offset=ts_offset, now=now
         )
         self.random = random
         """Evenly distributed over [0, 1)."""
@@ -199,15 +182,16 @@ class Connection(Tcb):
             await self.until(Milestone.FIN_ACKED)
         self._enter(State.TIME_WAIT)  # 2MSL is spent as a small record: see timewait
 
-    async def until(self, *milestones: Milestone) -> Milestone:
-        """The first of `milestones` that is reached, or was; the order breaks a tie."""
-        while True:
+    @coroutine
+    def until(self, *milestones: Milestone) -> Generator[None, Milestone, Milestone]:
+        """The first of `milestones` that is reached, or was; the order breaks a tie. The only place
+        where a life waits."""
+        if self._reached:
             for milestone in milestones:
                 if milestone in self._reached:
                     return milestone
-            self._awaited = milestones
-            milestone = await _next_milestone()  # others may be added meanwhile
-            self._reached += (milestone,)
+        self._awaited = milestones
+        return (yield)  # see `reach`: it is one of them
 
     def _begin(self, state: State) -> None:
         self._enter(state)
@@ -260,7 +244,7 @@ class Connection(Tcb):
         self.rexmt_at = self.tlp_at = self.reo_at = self.pace_at = self.orphan_until = self.NEVER
         self.sending.discard_to(self.sending.finish())
         self.scoreboard = Scoreboard()
-        self.reassembly.clear()
+        self.reassembly = NOTHING_HELD
 
     def _enter(self, state: State) -> None:
         before, self.state = self.state, state
@@ -271,6 +255,8 @@ class Connection(Tcb):
 
     def open_active(self) -> None:
         """OPEN, active (RFC 9293 3.10.1): the SYN leaves with the next output."""
+        mss = self.path.mss
+        self.cc = CongestionControl(Start(mss, mss, mss, self.opened_at, None, self.random))
         self._begin(State.SYN_SENT)
 
     def open_passive(
@@ -295,24 +281,6 @@ class Connection(Tcb):
     def opens_early(self) -> bool:
         """In SYN-SENT, and its user may read and write all the same: Fast Open (RFC 7413)."""
         return fastopen_setup.opens_early(self)
-
-    def start_congestion(self, mss: int, now: float) -> None:
-        """The handshake settled the MSS (payload bytes, options taken off): open the window."""
-        self.mss = mss
-        window = initial_window(mss, self.options.initial_window_segments)
-        lost = self.retransmissions > 0
-        start = Start(
-            mss=mss,
-            # RFC 5681 3.1: "if the SYN or SYN/ACK is lost, the initial window used by a sender
-            # after a correctly transmitted SYN MUST be one segment".
-            initial_window=mss if lost else window,
-            restart_window=window,
-            now=now,
-            rtt=None if lost or self.syn_sent_at == -self.NEVER else now - self.syn_sent_at,
-            random=self.random,
-            selective=self.sack_enabled,
-        )
-        self.cc = congestion_control(self.options.cc, start)
 
     # -- the owner's calls ------------------------------------------------------------------
 

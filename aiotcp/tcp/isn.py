@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+from aiotcp.tcp.seq import MASK
+
 _TICKS_PER_S = 250_000
 """RFC 9293 3.4.1, MUST-8: a clock that ticks about every 4 microseconds."""
 
 
-def _keyed(secret: bytes, flow: bytes, purpose: bytes) -> int:
-    digest = blake2b(flow, key=secret, digest_size=4, person=purpose)
-    return int.from_bytes(digest.digest(), "big")
+def _keyed(secret: bytes, flow: bytes) -> int:
+    """64 bits: half of them for each number, which tells nothing of the other one."""
+    return int.from_bytes(blake2b(flow, key=secret, digest_size=8).digest(), "big")
+
+
+def initial_numbers(secret: bytes, flow: bytes, now: float) -> tuple[int, int]:
+    """`initial_sequence_number` and `timestamp_offset` by one hash."""
+    keyed = _keyed(secret, flow)
+    return int(now * _TICKS_PER_S) + (keyed >> 32) & MASK, keyed & MASK
 
 
 def initial_sequence_number(secret: bytes, flow: bytes, now: float) -> int:
@@ -18,9 +26,9 @@ def initial_sequence_number(secret: bytes, flow: bytes, now: float) -> int:
 
     `flow` holds the addresses and ports, `secret` 16 to 64 random bytes of this stack.
     """
-    return (int(now * _TICKS_PER_S) + _keyed(secret, flow, b"aiotcp-isn")) & 0xFFFF_FFFF
+    return initial_numbers(secret, flow, now)[0]
 
 
 def timestamp_offset(secret: bytes, flow: bytes) -> int:
     """Where this connection's timestamp clock starts (RFC 7323 7.1: random per connection)."""
-    return _keyed(secret, flow, b"aiotcp-ts")
+    return _keyed(secret, flow) & MASK

@@ -11,8 +11,8 @@ from aiotcp.options import Options
 from aiotcp.reasons import Drop
 from aiotcp.tcp.cookies import PERIOD_S
 from aiotcp.tcp.fastopen import PENALTY_S
+from aiotcp.tcp.flow import Endpoint
 from aiotcp.tcp.halfopen import HalfOpen
-from aiotcp.tcp.tcb import Endpoint
 from aiotcp.wire.tcp import ACK, RST, SYN, Segment
 
 

@@ -17,12 +17,23 @@ from aiotcp.tcp.buffers import (
     largest_receive_buffer,
     settle_receive_buffer,
 )
+from aiotcp.tcp.congestion import Start, initial_window
+from aiotcp.tcp.controls import congestion_control
 from aiotcp.tcp.pathmtu import begin as begin_path_mtu
-from aiotcp.tcp.seq import unwrap
+from aiotcp.tcp.seq import MASK, unwrap
 from aiotcp.tcp.tcb import Milestone, Path, State
 from aiotcp.tcp.tuning import on_user_timeout
 from aiotcp.tcp.window import scale_for
-from aiotcp.wire.tcp import ACK, MAX_OPTIONS_LENGTH, RST, SYN, Segment, pack_options
+from aiotcp.wire.tcp import (
+    ACK,
+    MAX_OPTIONS_LENGTH,
+    PSH,
+    RST,
+    SYN,
+    Segment,
+    pack_options,
+    pack_usual_syn,
+)
 
 if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
@@ -84,13 +95,26 @@ def syn_options(
     """
     scaling = options.window_scaling and (answered is None or answered.wscale is not None)
     stamps = options.timestamps and (answered is None or answered.tsval is not None)
+    sack = options.sack and (answered is None or answered.sack)
+    mss = advertised_mss(path, options)
+    wscale = scale_for(largest_receive_buffer(options)) if scaling else None
+    fast_open = cookie if answered is None else answered.cookie or None
+    if (
+        wscale is not None
+        and stamps
+        and sack
+        and fast_open is None
+        and not options.uto
+        and (answered is None or not answered.ecn)
+    ):
+        return pack_usual_syn(mss, wscale, ts)
     pack = partial(
         pack_options,
-        mss=advertised_mss(path, options),
-        wscale=scale_for(largest_receive_buffer(options)) if scaling else None,
-        sack_permitted=options.sack and (answered is None or answered.sack),
+        mss=mss,
+        wscale=wscale,
+        sack_permitted=sack,
         timestamps=ts if stamps else None,
-        fast_open=cookie if answered is None else answered.cookie or None,
+        fast_open=fast_open,
     )
     # Advice, not an offer: a SYN+ACK has it whether the SYN had it or not (RFC 5482 3).
     timeout = usertimeout.advertised(options.user_timeout_s) if options.uto else None
@@ -126,10 +150,27 @@ def settle(conn: Connection, offer: Offer, irs: int, now: float) -> None:
         conn.ts_recent_at = now
     if offer.user_timeout is not None:
         on_user_timeout(conn, offer.user_timeout)
-    usual_options = TIMESTAMP_OPTION_BYTES if conn.ts_enabled else 0
-    conn.start_congestion(begin_path_mtu(conn, usual_options, now), now)
+    conn.mss = begin_path_mtu(conn, now)
+    conn.cc = congestion_control(options.cc, _start(conn, now))
     if offer.ecn:
         ecn_setup.settle(conn, offer.ecn)
+
+
+def _start(conn: Connection, now: float) -> Start:
+    """How the congestion control begins: the handshake settled the MSS."""
+    window = initial_window(conn.mss, conn.options.initial_window_segments)
+    lost = conn.retransmissions > 0
+    return Start(
+        conn.mss,
+        # RFC 5681 3.1: "if the SYN or SYN/ACK is lost, the initial window used by a sender after
+        # a correctly transmitted SYN MUST be one segment".
+        conn.mss if lost else window,
+        window,
+        now,
+        None if lost or conn.syn_sent_at == -conn.NEVER else now - conn.syn_sent_at,
+        conn.random,
+        conn.sack_enabled,
+    )
 
 
 def syn_acknowledged(conn: Connection, segment: Segment, now: float) -> None:
@@ -157,6 +198,27 @@ def syn_acknowledged(conn: Connection, segment: Segment, now: float) -> None:
     conn.snd_wl1 = segment.seq
     conn.snd_wl2 = segment.ack
     conn.reach(Milestone.SYNCHRONIZED)
+
+
+def completes(conn: Connection, segment: Segment, now: float) -> bool:
+    """Of a passive open: whether `segment` is the ACK of the handshake and nothing else, and then
+    that it is done. Its half-open entry has checked all that `arrive` would."""
+    if (
+        segment.flags & ~PSH != ACK
+        or segment.payload
+        or (segment.seq - conn.rcv_nxt) & MASK
+        or conn.ecn is not None
+        or segment.user_timeout is not None
+    ):
+        return False
+    conn.segs_in += 1
+    segment.seq = conn.rcv_nxt
+    segment.ack = conn.iss + 1
+    if segment.tsval is not None and conn.ts_enabled:
+        conn.ts_recent = unwrap(segment.tsval, conn.ts_recent)
+        conn.ts_recent_at = now
+    syn_acknowledged(conn, segment, now)
+    return True
 
 
 def arrive_syn_sent(conn: Connection, segment: Segment, now: float) -> Drop | None:

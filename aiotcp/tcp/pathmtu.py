@@ -18,7 +18,9 @@ from aiotcp.tcp.pmtucache import Known
 
 if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
+    from aiotcp.tcp.tcb import Tcb
 
+_TIMESTAMP_OPTION_BYTES = 12
 _LEAST_IPV4 = 552
 """Lower values are attacks or errors: RFC 1191 7 and the kernel's own floor."""
 _LEAST_IPV6 = 1280
@@ -41,11 +43,10 @@ class Discovery(PathMtu):
         "seen",
     )
 
-    def __init__(self, conn: Connection, usual_options: int, now: float) -> None:
-        """`usual_options`: bytes of the options that every segment carries."""
-        options, path, cache = conn.options, conn.path, conn.paths
-        self.destination = conn.flow[: 4 if path.ip_header == 20 else 16]
-        known = cache.find(self.destination, now)
+    def __init__(self, conn: Tcb, known: Known | None = None) -> None:
+        """`known`: what other connections have found out."""
+        options, path = conn.options, conn.path
+        self.destination = _destination(conn)
         probes = options.mtu_probing == "on"
         if known is not None and known.searching:
             probes = options.mtu_probing != "off"
@@ -59,9 +60,10 @@ class Discovery(PathMtu):
         )
         if known is not None and not self.searching and self.mtu < ceiling:
             self.raise_at = known.until
-        self.headers = path.ip_header + 20 + usual_options
+        self.headers = _headers(conn)
         """What a full segment has besides its payload."""
-        self.seen = cache.changes
+        self.seen = 0
+        """`PathMtuCache.changes` when it was last asked."""
         self.proof_end = self.probe_end = math.inf
         self.proof_size = 0
         """The packet that ends at `proof_end` is so large."""
@@ -84,10 +86,26 @@ class Discovery(PathMtu):
         return -math.inf if self.acked < self.mtu else self.raise_at
 
 
-def begin(conn: Connection, usual_options: int, now: float) -> int:
-    """The handshake told both sides' MSS: payload bytes of a full segment (MUST-16)."""
-    conn.pmtu = found = Discovery(conn, usual_options, now)
+def _destination(conn: Tcb) -> bytes:
+    return conn.flow[: 4 if conn.path.ip_header == 20 else 16]
+
+
+def _headers(conn: Tcb) -> int:
+    return conn.path.ip_header + 20 + (_TIMESTAMP_OPTION_BYTES if conn.ts_enabled else 0)
+
+
+def begin(conn: Tcb, now: float) -> int:
+    """The handshake told both sides' MSS: payload bytes of a full segment (MUST-16).
+
+    Where nothing else is known, there is nothing to keep before a full-sized segment leaves."""
     conn.mtu_mark = math.inf
+    known = conn.paths.find(_destination(conn), now) if conn.paths else None
+    if known is None and conn.options.mtu_probing != "on":
+        conn.mtu_at = -math.inf
+        headers = _headers(conn)
+        return min(conn.path.mtu, conn.peer_mss + conn.path.ip_header + 20) - headers
+    conn.pmtu = found = Discovery(conn, known)
+    found.seen = conn.paths.changes
     conn.mtu_at = found.attend_at()
     return found.mtu - found.headers
 

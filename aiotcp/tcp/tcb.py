@@ -16,9 +16,11 @@ from aiotcp.reasons import Why
 from aiotcp.tcp.ackpolicy import AckPolicy
 from aiotcp.tcp.autotune import ReceiveTuning
 from aiotcp.tcp.buffers import initial_receive_buffer, least_send_limit
-from aiotcp.tcp.challenge import ChallengeLimit
+from aiotcp.tcp.challenge import ChallengeLimit, SharedLimit
 from aiotcp.tcp.delivery import DeliveryRate
+from aiotcp.tcp.flow import Endpoint, local_endpoint, remote_endpoint
 from aiotcp.tcp.pacer import Pacer
+from aiotcp.tcp.pathmtu import Discovery
 from aiotcp.tcp.queueshare import QueueShare
 from aiotcp.tcp.reassembly import Reassembly
 from aiotcp.tcp.recovery import Recovery
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from aiotcp.tcp.ecn import ClassicEcn
     from aiotcp.tcp.fastopen_setup import Accepted, Asking
     from aiotcp.tcp.opening import Offer
-    from aiotcp.tcp.pathmtu import Discovery
     from aiotcp.tcp.pmtucache import PathMtuCache
     from aiotcp.wire.tcp import HeaderTemplate
 
@@ -71,16 +72,6 @@ class Milestone(Enum):
     """Our FIN is acknowledged."""
 
 
-class Endpoint(NamedTuple):
-    """An address in its usual text form, and a port."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
 class Path(NamedTuple):
     """What the way to the peer looks like from here."""
 
@@ -104,15 +95,24 @@ class Path(NamedTuple):
         return 536 if self.ip_header == 20 else 1220
 
 
+NOTHING_HELD = Reassembly(0)
+"""Of most connections: empty, and to be left so."""
+
+
 class Tcb:
     """The variables of one connection."""
+
+    cc: CongestionControl
+    """Made by `opening.settle`; before that, if at all, one that only tells a window."""
 
     NEVER: ClassVar[float] = math.inf
 
     __slots__ = (
+        "_challenges",
+        "_pacer",
+        "_pmtu",
         "acks",
         "cc",
-        "challenges",
         "closed_by_user",
         "cork",
         "crossed_offer",
@@ -136,7 +136,6 @@ class Tcb:
         "last_ack_sent",
         "last_data_recv_at",
         "last_sent_at",
-        "local",
         "max_snd_wnd",
         "mss",
         "mtu_at",
@@ -145,12 +144,10 @@ class Tcb:
         "options",
         "pace_at",
         "paced",
-        "pacer",
         "path",
         "paths",
         "peer_fin",
         "peer_mss",
-        "pmtu",
         "probe_due",
         "probes",
         "queue_share",
@@ -169,7 +166,6 @@ class Tcb:
         "received",
         "received_bytes",
         "recovery",
-        "remote",
         "reo_at",
         "retransmissions",
         "rexmt_at",
@@ -181,6 +177,7 @@ class Tcb:
         "segs_in",
         "segs_out",
         "sending",
+        "shared_challenges",
         "snd_max",
         "snd_nxt",
         "snd_una",
@@ -212,13 +209,11 @@ class Tcb:
     def __init__(
         self,
         flow: bytes,
-        local: Endpoint,
-        remote: Endpoint,
         path: Path,
         template: HeaderTemplate,
         options: Options,
-        cc: CongestionControl,
         paths: PathMtuCache,
+        challenges: SharedLimit | None,
         *,
         iss: int,
         ts_offset: int,
@@ -226,8 +221,6 @@ class Tcb:
     ) -> None:
         self.flow = flow
         """The stack's key: addresses and ports as inbound packets carry them."""
-        self.local = local
-        self.remote = remote
         self.path = path
         self.template = template
         self.options = options
@@ -257,8 +250,7 @@ class Tcb:
         """Eff.snd.MSS: payload bytes of a full segment, options taken off (MUST-16)."""
         self.peer_mss = path.default_mss
         """What the peer's MSS option said, or its default."""
-        self.pmtu: Discovery = None  # type: ignore[assignment]  # set when both SYNs are known
-        """What is known of the path's MTU."""
+        self._pmtu: Discovery | None = None
         self.paths = paths
         """What the stack knows of all its paths."""
         self.mtu_mark = math.inf
@@ -310,7 +302,8 @@ class Tcb:
         self.received_bytes = 0
         self.unsettled = 0
         """How many chunks at the end of `received` may still be in the link's memory."""
-        self.reassembly = Reassembly(2 * self.rcv_space)
+        self.reassembly = NOTHING_HELD
+        """What came ahead of its turn: an object of its own once something did."""
         self.dsacks: tuple[tuple[int, int], ...] = ()
         """What arrived again, to be reported once (RFC 2883)."""
         self.acks = AckPolicy(options.delayed_ack_s, options.quickack)
@@ -337,13 +330,14 @@ class Tcb:
         self.rtt_seq = iss
         """An acknowledgment beyond this gives the next round-trip sample: one for each window,
         however many frames or acknowledgments that takes (RFC 6298 3)."""
-        self.cc = cc
         self.recovery = Recovery(iss)
         self.rates = DeliveryRate(now)
-        self.pacer = Pacer()
+        self._pacer: Pacer | None = None
         self.paced = asks_for_pacing(options)
         """The options ask for pacing, whatever the congestion control does."""
-        self.challenges = ChallengeLimit(options.challenge_acks)
+        self.shared_challenges = challenges
+        """The stack's limit, on top of our own."""
+        self._challenges: ChallengeLimit | None = None
         self.rexmt_at = math.inf
         """When the send timer fires: retransmission, window probe or silly-window override."""
         self.tlp_at = math.inf
@@ -393,6 +387,46 @@ class Tcb:
         self.dsack_dups = 0
         self.total_rto = 0
         self.last_data_recv_at = -math.inf
+
+    # -- what most connections never need, made when it is asked for -----------------------
+
+    @property
+    def local(self) -> Endpoint:
+        return local_endpoint(self.flow)
+
+    @property
+    def remote(self) -> Endpoint:
+        return remote_endpoint(self.flow)
+
+    @property
+    def challenges(self) -> ChallengeLimit:
+        if self._challenges is None:
+            self._challenges = ChallengeLimit(self.options.challenge_acks, self.shared_challenges)
+        return self._challenges
+
+    @property
+    def pmtu(self) -> Discovery:
+        """What is known of the path's MTU, once both SYNs are."""
+        if self._pmtu is None:
+            self._pmtu = Discovery(self)
+        return self._pmtu
+
+    @pmtu.setter
+    def pmtu(self, found: Discovery) -> None:
+        self._pmtu = found
+
+    @property
+    def pacer(self) -> Pacer:
+        if self._pacer is None:
+            self._pacer = Pacer()
+        return self._pacer
+
+    def hold(self, start: int, payload: Buffer) -> bool | None:
+        """Keep text that came ahead of its turn: see `Reassembly.insert`."""
+        if self.reassembly is NOTHING_HELD:
+            # What was offered must find room, even if `rcv_space` has become less.
+            self.reassembly = Reassembly(2 * max(self.rcv_space, self.rcv_adv - self.rcv_nxt))
+        return self.reassembly.insert(start, payload)
 
     # -- small facts, derived ---------------------------------------------------------------
 

@@ -7,10 +7,7 @@ _MAX_FIELD = 0xFFFF
 
 def scale_for(buffer: int) -> int:
     """The smallest shift with which the window field can offer `buffer` bytes (RFC 7323 2.3)."""
-    shift = 0
-    while shift < 14 and (_MAX_FIELD << shift) < buffer:
-        shift += 1
-    return shift
+    return min(max((buffer - 1) // _MAX_FIELD, 0).bit_length(), 14)
 
 
 def advertise(rcv_nxt: int, edge: int, held: int, buffer: int, mss: int, shift: int) -> int:

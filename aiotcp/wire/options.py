@@ -28,6 +28,9 @@ MAX_WSCALE = 14
 # NOP, NOP, kind 8, length 10: the layout of RFC 7323 appendix A, which everybody sends.
 TIMESTAMPS_FIRST = 0x0101080A
 
+# The options of a SYN in Linux's order: kinds and lengths.
+_MSS_OPTION, _SACK_AND_TIMESTAMPS, _WSCALE_OPTION = 0x0204, 0x0402080A, 0x010303
+
 _SYN = 2
 _FAST_OPEN_LENGTHS = frozenset({2, *range(6, 19, 2)})
 """RFC 7413 4.1.1: a cookie of 4 to 16 bytes, an even number, or none. "Options with invalid Length
@@ -37,6 +40,8 @@ _u16 = struct.Struct("!H").unpack_from
 _two_u32 = struct.Struct("!II")
 _u32_pair = _two_u32.unpack_from
 _sack_blocks: Callable[[Buffer], Iterator[tuple[int, int]]] = _two_u32.iter_unpack
+_syn_layout = struct.Struct("!HHIIII")
+_usual_syn, _pack_usual_syn = _syn_layout.unpack_from, _syn_layout.pack
 _pack_timestamps = struct.Struct("!III").pack
 
 AccEcnFields: TypeAlias = tuple[int | None, int | None, int | None]
@@ -51,6 +56,18 @@ def parse_options(segment: Segment, options: memoryview) -> None:
     """
     position = 0
     end = len(options)
+    if end == 20:  # nearly always a SYN, as Linux and we ourselves write it
+        mss_option, mss, layout, tsval, tsecr, wscale_option = _usual_syn(options)
+        if (
+            layout == _SACK_AND_TIMESTAMPS
+            and mss_option == _MSS_OPTION
+            and wscale_option >> 8 == _WSCALE_OPTION
+        ):
+            segment.mss = mss
+            segment.sack_permitted = True
+            segment.tsval, segment.tsecr = tsval, tsecr
+            segment.wscale = min(wscale_option & 255, MAX_WSCALE)
+            return
     while position < end:
         kind = options[position]
         if kind == NOP:
@@ -161,6 +178,18 @@ def pack_options(
         for left, right in blocks:
             packed += _two_u32.pack(left & 0xFFFFFFFF, right & 0xFFFFFFFF)
     return bytes(packed)
+
+
+def pack_usual_syn(mss: int, wscale: int, timestamps: tuple[int, int]) -> bytes:
+    """What `pack_options` makes of these and SACK permitted, at once."""
+    return _pack_usual_syn(
+        _MSS_OPTION,
+        mss,
+        _SACK_AND_TIMESTAMPS,
+        timestamps[0] & 0xFFFFFFFF,
+        timestamps[1] & 0xFFFFFFFF,
+        _WSCALE_OPTION << 8 | wscale,
+    )
 
 
 def pack_accecn(kind: int, fields: Sequence[int]) -> bytes:

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 
 from aiotcp.reasons import Drop
-from aiotcp.wire import checksum, ipv4, ipv6
+from aiotcp.wire import checksum
 from aiotcp.wire.frame import Buffer, Frame
 from aiotcp.wire.malformed import Malformed
 from aiotcp.wire.options import (
@@ -30,6 +30,7 @@ from aiotcp.wire.options import (
     AccEcnFields,
     pack_accecn,
     pack_options,
+    pack_usual_syn,
     parse_options,
 )
 
@@ -64,6 +65,7 @@ __all__ = [
     "flags_text",
     "pack_accecn",
     "pack_options",
+    "pack_usual_syn",
     "parse",
     "verify_checksum",
 ]
@@ -79,6 +81,9 @@ _fixed = struct.Struct("!4xIIHH2xH").unpack_from
 _timestamped = struct.Struct("!4xIIHH2xHIII").unpack_from
 _pack_ipv4 = struct.Struct("!2sHH4sH12sIIHHHH").pack
 _pack_ipv6 = struct.Struct("!4sH38sIIHHHH").pack
+
+_ports = struct.Struct("!HH").pack
+_u32 = struct.Struct("!I").pack
 
 _FLAG_NAMES = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE")
 
@@ -274,34 +279,24 @@ class HeaderTemplate:
         """
         if len(local) != len(remote):
             raise ValueError("local and remote address are of different families")
-        ports = struct.pack("!HH", local_port, remote_port)
-        self._ipv4 = len(local) == 4
-        self._after_length = b""
-        self._base = 0
-        if self._ipv4:
-            whole = ipv4.header(
-                local, remote, PROTOCOL, 0, hop_limit=hop_limit, traffic_class=traffic_class
-            )
-            self._start = whole[:2]
-            self._after_length = whole[6:10]
-            self._middle = whole[12:] + ports
-            # The IPv4 header's sum without total length, identification and checksum.
-            self._base = checksum.sum_buffers((self._start, whole[6:10], whole[12:]))
-        else:
-            whole = ipv6.header(
-                local,
-                remote,
-                PROTOCOL,
-                0,
-                hop_limit=hop_limit,
-                traffic_class=traffic_class,
-                flow_label=flow_label,
-            )
-            self._start = whole[:4]
-            self._middle = whole[6:] + ports
-        self._pseudo = checksum.pseudo_header_sum(local, remote, PROTOCOL, 0)
+        addresses = local + remote
+        # 65536 is 1 modulo 65535, so a number of whole words is congruent to their sum.
+        self._pseudo = int.from_bytes(addresses, "big") % 0xFFFF + PROTOCOL
         self._with_ports = self._pseudo + local_port + remote_port
-
+        self._ipv4 = len(local) == 4
+        if self._ipv4:
+            self._start = bytes((0x45, traffic_class))
+            self._after_length = bytes((0x40, 0, hop_limit, PROTOCOL))  # DF
+            self._middle = addresses + _ports(local_port, remote_port)
+            # The IPv4 header's sum without total length, identification and checksum.
+            self._base = self._pseudo + 0x8500 + traffic_class + (hop_limit << 8)
+        else:
+            self._start = _u32(6 << 28 | traffic_class << 20 | flow_label)
+            self._after_length = b""
+            self._middle = (
+                bytes((PROTOCOL, hop_limit)) + addresses + _ports(local_port, remote_port)
+            )
+            self._base = 0
         self._vary()
 
     def _vary(self) -> None:

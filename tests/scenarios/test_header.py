@@ -63,8 +63,8 @@ async def test_mss_negotiation_none_offered(ipv6: bool, default: int) -> None:
 @pytest.mark.parametrize("lossy", [False, True])
 async def test_sequence_wrap(monkeypatch: pytest.MonkeyPatch, lossy: bool) -> None:
     """A transfer across 2**32 in both directions: every byte arrives once, in order."""
-    monkeypatch.setattr(stack, "initial_sequence_number", lambda *_: 2**32 - 30_000)
-    monkeypatch.setattr(passive, "initial_sequence_number", lambda *_: 2**32 - 70_000)
+    monkeypatch.setattr(stack, "initial_numbers", lambda *_: (2**32 - 30_000, 1000))
+    monkeypatch.setattr(passive, "initial_numbers", lambda *_: (2**32 - 70_000, 2000))
     async with Story() as story, connected(story) as (reader, writer, their_reader, their_writer):
         if lossy:
             chance = random.Random(2)

@@ -72,8 +72,8 @@ class SlowReader(asyncio.BufferedProtocol):
 async def test_window_transcript(monkeypatch: pytest.MonkeyPatch) -> None:
     """Six segments fill the buffer; the window opens by 2 KiB and 2 KiB again; two more segments,
     the second one with the FIN; both sides close."""
-    monkeypatch.setattr(stack, "initial_sequence_number", lambda *_: 0)
-    monkeypatch.setattr(passive, "initial_sequence_number", lambda *_: 8000)
+    monkeypatch.setattr(stack, "initial_numbers", lambda *_: (0, 0))
+    monkeypatch.setattr(passive, "initial_numbers", lambda *_: (8000, 0))
     client_options = PLAIN.replace(receive_buffer=4096)  # MSS 1460, as the link's MTU has it
     server_options = PLAIN.replace(receive_buffer=6144, mss=1024)
     async with Story(client=client_options, server=server_options) as story:

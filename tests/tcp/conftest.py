@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from aiotcp import engine, passive, stack
+from aiotcp import passive, stack
 from aiotcp.tcp import isn
 from tests.support.conversation import Peer
 
@@ -27,12 +28,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("_numbers", ["usual", "wrap"], indirect=True)
 
 
-def _shifted(function: Callable[..., int]) -> Callable[..., int]:
-    """`function`, moved so that its first result is FIRST."""
+def _shifted() -> Callable[[int], int]:
+    """Moves numbers so that the first of them becomes FIRST."""
     shifts: list[int] = []
 
-    def moved(*args: object) -> int:
-        number = function(*args)
+    def moved(number: int) -> int:
         if not shifts:
             shifts.append(FIRST - number)
         return number + shifts[0] & 0xFFFF_FFFF
@@ -44,12 +44,18 @@ def _shifted(function: Callable[..., int]) -> Callable[..., int]:
 def _numbers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if getattr(request, "param", "usual") == "usual":
         return
-    moved = _shifted(isn.initial_sequence_number)
-    monkeypatch.setattr(passive, "initial_sequence_number", moved)
-    monkeypatch.setattr(stack, "initial_sequence_number", moved)
-    moved = _shifted(isn.timestamp_offset)
-    monkeypatch.setattr(engine, "timestamp_offset", moved)
-    monkeypatch.setattr(passive, "timestamp_offset", moved)
+    move_sequence, move_timestamps = _shifted(), _shifted()
+
+    def numbers(*args: Any) -> tuple[int, int]:
+        sequence, timestamps = isn.initial_numbers(*args)
+        return move_sequence(sequence), move_timestamps(timestamps)
+
+    def offset(*args: Any) -> int:
+        return move_timestamps(isn.timestamp_offset(*args))
+
+    monkeypatch.setattr(passive, "initial_numbers", numbers)
+    monkeypatch.setattr(stack, "initial_numbers", numbers)
+    monkeypatch.setattr(passive, "timestamp_offset", offset)
     defaults = Peer.__init__.__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "iss", FIRST)

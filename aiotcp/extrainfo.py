@@ -1,0 +1,75 @@
+"""What a transport tells about itself, made when it is asked for: most connections never are."""
+
+from __future__ import annotations
+
+from asyncio import transports
+from typing import TYPE_CHECKING, Any
+
+from aiotcp.sockets import StackSocket, address_of
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections import deque
+
+    from aiotcp.stack import Connection, PacketStack
+
+
+class Described(transports._FlowControlMixin):
+    """The part of a transport that answers questions. Its attributes are set by `Transport`."""
+
+    __slots__ = ("_connection", "_socket", "_stack")
+
+    if TYPE_CHECKING:
+        _loop: asyncio.AbstractEventLoop
+        _connection: Connection
+        _stack: PacketStack
+        _socket: StackSocket | None
+        """None until somebody asks for it."""
+        _closing: bool
+        _overflow: deque[memoryview]
+        _overflow_bytes: int
+
+        def _wants_input(self) -> bool: ...
+
+    def __repr__(self) -> str:
+        info = [type(self).__name__]
+        if self._loop is None:
+            info.append("closed")
+        elif self._closing:
+            info.append("closing")
+        connection = self._connection
+        info.append(f"local={connection.local} remote={connection.remote}")
+        if self._loop is not None:
+            info.append(f"state={connection.state.value}")
+            info.append(f"read={'polling' if self._wants_input() else 'idle'}")
+            writing = "polling" if self._overflow else "idle"
+            info.append(f"write=<{writing}, bufsize={self._overflow_bytes}>")
+        return f"<{' '.join(info)}>"
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """As asyncio; "connection", TCP's own side of it; and "tcp_info": how the connection is at
+        this moment (`TcpInfo`)."""
+        connection = self._connection
+        if name == "peername":
+            return address_of(connection.remote)
+        if name == "sockname":
+            return address_of(connection.local)
+        if name == "socket":
+            if self._socket is None:
+                self._socket = StackSocket(
+                    connection.local, connection.remote, self._stack, connection
+                )
+                if self._loop is None:
+                    self._socket.invalidate()
+            return self._socket
+        if name == "connection":
+            return connection
+        if name == "tcp_info":
+            from aiotcp.tcpinfo import tcp_info
+
+            return tcp_info(connection, self._stack.clock())
+        return default
+
+    @property
+    def _lingers_zero(self) -> bool:
+        return self._socket is not None and self._socket.lingers_zero
