@@ -44,6 +44,7 @@ from aiotcp.tcp.fastopen import CookieCache
 from aiotcp.tcp.halfopen import HalfOpen
 from aiotcp.tcp.listener import Listener
 from aiotcp.tcp.memory import MemoryBudget
+from aiotcp.tcp.output import output
 from aiotcp.tcp.pmtucache import PathMtuCache
 from aiotcp.tcp.queueshare import QueueShare, ReceiveQueue
 from aiotcp.tcp.timewait import TimeWait
@@ -284,7 +285,7 @@ class Engine(PassiveOpens):
     def _finish(self, entry: Entry, now: float) -> None:
         """Output, then the deadline; what has ended leaves the table."""
         if isinstance(entry, Connection):
-            entry.output(now)
+            output(entry, now)
             held = entry.held_bytes
             if held != entry.accounted:
                 self._account(entry, held)

@@ -174,7 +174,8 @@ class CongestionControl:
         """The last `on_congestion` or `on_timeout` was for nothing (RFC 4015): take it back."""
 
     def on_idle(self, idle_s: float, rto: float) -> None:
-        """Nothing was in the network for `idle_s`, and data is about to be sent."""
+        """Nothing was in the network for `idle_s`, and data is about to be sent. Not always told
+        of if that is no longer than the `rto`."""
 
     def set_mss(self, mss: int) -> None:
         """The path's MSS changed."""

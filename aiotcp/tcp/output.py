@@ -16,6 +16,7 @@ from aiotcp.tcp.fastopen_setup import sends_early
 from aiotcp.tcp.opening import output_syn
 from aiotcp.tcp.segments import acknowledge, send_segment
 from aiotcp.tcp.tcb import State
+from aiotcp.tcp.usual import output_usual
 from aiotcp.tcp.window import worth_update
 from aiotcp.wire.tcp import ACK, RST
 
@@ -29,6 +30,8 @@ _UNSYNCHRONIZED = frozenset({State.SYN_SENT, State.SYN_RECEIVED})
 
 def output(conn: Connection, now: float) -> None:
     """Send all that may be sent, and set the send timer for what could not."""
+    if output_usual(conn, now):
+        return
     if conn.stray_resets:
         _send_stray_resets(conn)
     if conn.farewell is not None:

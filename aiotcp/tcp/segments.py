@@ -132,6 +132,47 @@ def send_segment(
         conn.uto.due = False
 
 
+def send_plain(
+    conn: Connection,
+    now: float,
+    seq: int,
+    flags: int,
+    why: str,
+    payload: Sequence[Buffer] = (),
+    length: int = 0,
+) -> None:
+    """The same, for a segment that is known to carry timestamps and nothing else beside its text
+    (see `usual`)."""
+    rcv_nxt, rcv_adv, shift = conn.rcv_nxt, conn.rcv_adv, conn.rcv_wscale
+    buffer = conn.rcv_space if conn.queue_share is None else receive_room(conn, now)
+    conn.rcv_buffer = buffer
+    window = advertise(rcv_nxt, rcv_adv, conn.received_bytes, buffer, conn.rcv_mss, shift)
+    edge = rcv_nxt + (window << shift)
+    if edge > rcv_adv:
+        conn.rcv_adv = edge
+    conn.segs_out += 1
+    if length:
+        conn.data_segs_out += 1
+        if seq + length > conn.snd_max:
+            conn.snd_max = seq + length
+    conn.last_ack_sent = rcv_nxt
+    conn.acks.sent()
+    conn.transmit(
+        conn.template.plain(
+            seq,
+            rcv_nxt,
+            flags,
+            window,
+            int(now * 1000) + conn.ts_offset,  # `Tcb.clock`
+            conn.ts_recent,
+            payload,
+            length,
+            conn.path.offload,
+            why,
+        )
+    )
+
+
 def acknowledge(conn: Connection, now: float) -> None:
     """A pure ACK; out-of-order segments of one batch are answered one by one (RFC 5681 4.2), and
     so are duplicates: each is reported once, by one D-SACK block (RFC 2883 4)."""

@@ -81,6 +81,8 @@ _fixed = struct.Struct("!4xIIHH2xH").unpack_from
 _timestamped = struct.Struct("!4xIIHH2xHIII").unpack_from
 _pack_ipv4 = struct.Struct("!2sHH4sH12sIIHHHH").pack
 _pack_ipv6 = struct.Struct("!4sH38sIIHHHH").pack
+_pack_plain_ipv4 = struct.Struct("!2sHH4sH12sIIHHHHIII").pack
+_pack_plain_ipv6 = struct.Struct("!4sH38sIIHHHHIII").pack
 
 _ports = struct.Struct("!HH").pack
 _u32 = struct.Struct("!I").pack
@@ -322,6 +324,74 @@ class HeaderTemplate:
             self._start = word.to_bytes(4, "big")
             self._middle = self._middle[:1] + bytes((hop_limit,)) + self._middle[2:]
         self._vary()
+
+    def plain(
+        self,
+        seq: int,
+        ack: int,
+        flags: int,
+        window: int,
+        tsval: int,
+        tsecr: int,
+        payload: Sequence[Buffer],
+        payload_length: int,
+        offload: bool,
+        reason: str,
+    ) -> Frame:
+        """What most frames are: one packet, with timestamps and no other option; otherwise as
+        `frame`. The timestamps, too, may exceed 32 bits."""
+        seq &= 0xFFFFFFFF
+        ack &= 0xFFFFFFFF
+        tsval &= 0xFFFFFFFF
+        tsecr &= 0xFFFFFFFF
+        offset_flags = 0x8000 + flags
+        length = 32 + payload_length
+        if offload:
+            field = (self._pseudo + length) % 0xFFFF
+        else:
+            total = self._with_ports + length + seq + ack + offset_flags + window
+            total += TIMESTAMPS_FIRST + tsval + tsecr
+            if payload_length:
+                total += checksum.sum_buffers(payload)
+            field = -total % 0xFFFF
+        if self._ipv4:
+            checksum_start = 20
+            packet_length = 20 + length
+            header = _pack_plain_ipv4(
+                self._start,
+                packet_length,
+                0,
+                self._after_length,
+                -(self._base + packet_length) % 0xFFFF,
+                self._middle,
+                seq,
+                ack,
+                offset_flags,
+                window,
+                field,
+                0,
+                TIMESTAMPS_FIRST,
+                tsval,
+                tsecr,
+            )
+        else:
+            checksum_start = 40
+            packet_length = 40 + length
+            header = _pack_plain_ipv6(
+                self._start,
+                length,
+                self._middle,
+                seq,
+                ack,
+                offset_flags,
+                window,
+                field,
+                0,
+                TIMESTAMPS_FIRST,
+                tsval,
+                tsecr,
+            )
+        return Frame(header, payload, packet_length, 0, checksum_start if offload else 0, reason)
 
     def frame(
         self,
