@@ -20,9 +20,7 @@ class EphemeralPorts:
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
-        self._next = [
-            self._hash(b"ports-init", index.to_bytes(4, "big")) for index in range(_TABLE_SIZE)
-        ]
+        self._next: dict[int, int] = {}  # the RFC's table, each entry from when it is needed
 
     def _hash(self, purpose: bytes, data: bytes) -> int:
         digest = blake2b(data, key=self._secret, digest_size=4, person=purpose)
@@ -33,6 +31,8 @@ class EphemeralPorts:
         count = LAST - FIRST + 1
         offset = self._hash(b"ports-offset", destination)
         index = self._hash(b"ports-index", destination) % _TABLE_SIZE
+        if index not in self._next:
+            self._next[index] = self._hash(b"ports-init", index.to_bytes(4, "big"))
         for _ in range(count):
             port = FIRST + (offset + self._next[index]) % count
             self._next[index] += 1
