@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench import client, startup
-from bench.client import NotHere
+from bench.client import Failed, NotHere
 from bench.machine import BUILD
 from bench.measure import Sample, Server, Work, command, measured, serving
 from bench.serve import Setting
@@ -210,8 +210,10 @@ class Virtual:
             [sys.executable, "-m", "bench.virtual", self.kind, str(simulated_s)],
             stdout=subprocess.PIPE,
             timeout=600,
-            check=True,
+            check=False,
         )
+        if done.returncode:
+            raise Failed(f"bench.virtual ended with {done.returncode}")
         return Sample(json.loads(done.stdout)["simulated_per_cpu_s"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from bench.machine import cpu_s
 from bench.serve import Setting
 
 _WARM_UP_S = 0.05
+_START_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Server:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
         )
         assert self._process.stdout is not None
-        words = self._process.stdout.readline().split()
+        ready, _, _ = select.select([self._process.stdout], [], [], _START_S)
+        words = self._process.stdout.readline().split() if ready else []
         if len(words) != 3 or words[0] != "READY":
             faults = self.stop()
             raise Failed(f"the server did not start: {'; '.join(faults)}")

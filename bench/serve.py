@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import socket
 import ssl
@@ -235,6 +236,7 @@ async def _uvicorn(application: Any, listening: socket.socket) -> Any:
 
 
 def main() -> None:
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # sources write until they hear of the end
     setting = Setting(**json.loads(sys.argv[1]))
     factory = uvloop.new_event_loop if setting.loop == "uvloop" else asyncio.new_event_loop
     with contextlib.ExitStack() as opened:

@@ -9,6 +9,8 @@ from typing import Any, cast
 
 _BLOCK = bytes(256 * 1024)  # what a source writes at a time, and a reader asks for
 
+_IN_A_ROW = 64
+
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -44,8 +46,15 @@ class _Writes:
 
     def resume_writing(self) -> None:
         self._writing = True
-        while self._writing and not self._transport.is_closing():
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """TLS over a connection that is lost takes all that is written, and only later says so."""
+        for _ in range(_IN_A_ROW):
+            if not self._writing or self._transport.is_closing():
+                return
             self._transport.write(_BLOCK)
+        asyncio.get_running_loop().call_soon(self._go_on)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._writing = False

@@ -17,6 +17,7 @@ import pytest
 
 from bench import client
 from bench.client import Echo, Failed, NotHere
+from bench.measure import Server
 from tests.support.netns import loopback as loopback
 from tests.support.netns import obstacle
 
@@ -140,3 +141,15 @@ def test_rows_are_measured(rows: list[str]) -> None:
             assert len(cell["runs"]) == 1
             assert cell["median"] > 0 or row["key"] == "crowd-idle"
         assert row["ratio"] is not None
+
+
+def test_a_server_that_does_not_start_says_why() -> None:
+    with pytest.raises(Failed, match="did not start: it said: ValueError: broken"):
+        Server([sys.executable, "-c", "raise ValueError('broken')"])
+
+
+def test_a_server_that_ends_by_itself_is_a_failure() -> None:
+    server = Server([sys.executable, "-c", "print('READY nowhere 80', flush=True)"])
+    server.stop()
+    with pytest.raises(Failed, match="the server has ended"):
+        server.cpu_s()
