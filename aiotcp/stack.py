@@ -15,7 +15,7 @@ from aiotcp.errors import (
     network_down,
     network_unreachable,
 )
-from aiotcp.link.base import Link
+from aiotcp.link.base import Link, owns
 from aiotcp.listeners import everywhere
 from aiotcp.options import Options
 from aiotcp.reasons import Why
@@ -73,10 +73,11 @@ class PacketStack(Engine):
         touch the link (see `loopback`): a capture of the link does not show them.
 
         Raises OSError: ENETUNREACH for a destination that no connection can have or that no
-        address of the stack can reach, EADDRNOTAVAIL for a `local` that is not the stack's or
-        when no port is free, EADDRINUSE for a local port in use towards this destination or
-        by a listener; OverflowError for a port that there can't be; and what an `Options.cc` of
-        one's own raises when it is made.
+        address of the stack can reach, EADDRNOTAVAIL for a `local` that is not the stack's or whose
+        answers come to another queue of the device (`link.base.owns`), or when no port is free,
+        EADDRINUSE for a local port in use towards this destination or by a listener; OverflowError
+        for a port that there can't be; and what an `Options.cc` of one's own raises when it is
+        made.
         """
         self._check_open()
         destination = pack(remote.host)
@@ -123,18 +124,24 @@ class PacketStack(Engine):
         return key + LOOPED if destination in self.addresses else key
 
     def _local_port(self, source: bytes, port: int, destination: bytes, remote_port: int) -> int:
+        ours = owns(self.link) if destination not in self.addresses else None
+
         def is_free(candidate: int) -> bool:
             # A call to a port of our own on which nobody listens must not answer itself.
             return (
                 self._flow(source, candidate, destination, remote_port) not in self._table
                 and not self._listeners.clashes(source, candidate)
                 and (candidate != remote_port or source != destination)
+                and (ours is None or ours(flow_key(source, candidate, destination, remote_port)))
             )
 
         if port:
             key = self._flow(source, port, destination, remote_port)
             if key in self._table or self._listeners.clashes(source, port):
                 raise address_in_use(str(Endpoint(unpack(source), port)))
+            if ours is not None and not ours(key):
+                where = f"{Endpoint(unpack(source), port)} towards {unpack(destination)}"
+                raise address_not_available(f"{where}: answers come to another queue of the device")
             return port
         chosen = self._ports.choose(source + destination + remote_port.to_bytes(2, "big"), is_free)
         if chosen is None:

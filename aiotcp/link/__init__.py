@@ -1,6 +1,6 @@
 """Where packets come from and go to: docs/links.md.
 
-What is named here is found everywhere; `aiotcp.link.tun` and `aiotcp.link.network` are Linux'.
+What is named here is found everywhere; `tun`, `queues`, `steering` and `network` are Linux'.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -44,6 +44,7 @@ Three rules make links interchangeable:
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from aiotcp.wire.frame import Frame
@@ -81,7 +82,7 @@ class Link(Protocol):
     """A place where frames come from and go to.
 
     The three properties of a link are fixed once it exists; a stack reads them when it attaches.
-    A link may have a fourth, `receive_queue_packets`: see the function of that name.
+    A link may have two more, `receive_queue_packets` and `owns`: see the functions of those names.
     """
 
     mtu: int
@@ -136,3 +137,12 @@ def receive_queue_packets(link: Link) -> int | None:
     the windows that it offers below that."""
     packets: int | None = getattr(link, "receive_queue_packets", None)
     return packets
+
+
+def owns(link: Link) -> Callable[[bytes], bool] | None:
+    """Tells which flows come to `link`, where several processes share one device: its attribute
+    `owns`. A flow is remote address, local address, remote port and local port, as an inbound
+    packet has them one after the other: 12 or 36 bytes. None, or no such attribute: all of them, as
+    far as is known. The stack chooses local ports so that the answers come to it."""
+    found: Callable[[bytes], bool] | None = getattr(link, "owns", None)
+    return found

@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
+from aiotcp.link.queues import Queues, open_queues
 from aiotcp.link.tun import Tun
 
 HOST_ADDRESSES = ("192.0.2.1/24", "fd61:696f:7463:70::1/64")
@@ -134,14 +135,34 @@ def open_tun(
     Raises what `Tun` and `configure` raise; the device is closed again then.
     """
     tun = Tun(name, mtu=mtu, offload=offload)
+    return tun, _configured(tun, host_addresses, mtu, queue_length)
+
+
+def open_tun_queues(
+    count: int,
+    name: str = "aiotcp%d",
+    *,
+    host_addresses: Iterable[str] = HOST_ADDRESSES,
+    mtu: int = 1500,
+    queue_length: int = QUEUE_LENGTH,
+    offload: bool = True,
+) -> tuple[Queues, Configured]:
+    """The same, for a device with `count` queues: see `aiotcp.link.queues`. queue_length: packets
+    that may wait in each of them."""
+    queues = open_queues(count, name, mtu=mtu, offload=offload)
+    return queues, _configured(queues, host_addresses, mtu, queue_length)
+
+
+def _configured(
+    opened: Tun | Queues, host_addresses: Iterable[str], mtu: int, queue_length: int
+) -> Configured:
     try:
-        done = configure(
-            tun.name, host_addresses=host_addresses, mtu=mtu, queue_length=queue_length
+        return configure(
+            opened.name, host_addresses=host_addresses, mtu=mtu, queue_length=queue_length
         )
     except BaseException:
-        tun.close()
+        opened.close()
         raise
-    return tun, done
 
 
 def check_free(host_addresses: Iterable[str], *, name: str = "") -> None:

@@ -22,9 +22,10 @@ import asyncio
 import os
 import struct
 import time
+from collections.abc import Callable
 from typing import BinaryIO
 
-from aiotcp.link.base import Link, Receiver, receive_queue_packets
+from aiotcp.link.base import Link, Receiver, owns, receive_queue_packets
 from aiotcp.link.keylog import KeyLog
 from aiotcp.wire.frame import Frame
 
@@ -103,6 +104,11 @@ class Capture:
     def receive_queue_packets(self) -> int | None:
         """That of the link below."""
         return receive_queue_packets(self.link)
+
+    @property
+    def owns(self) -> Callable[[bytes], bool] | None:
+        """That of the link below."""
+        return owns(self.link)
 
     def __repr__(self) -> str:
         return f"<Capture {self.counters} of {self.link!r}>"

@@ -56,6 +56,7 @@ _TUNGETIFF = 0x800454D2
 _TUNSETVNETHDRSZ = 0x400454D8
 _SIOCGIFMTU = 0x8921
 _IFF_TUN = 0x0001
+_IFF_MULTI_QUEUE = 0x0100
 _IFF_NO_PI = 0x1000
 _IFF_VNET_HDR = 0x4000
 _TUN_F_CSUM = 0x01
@@ -91,8 +92,10 @@ class Tun:
         IFF_NO_PI, which nobody can check afterwards; with IFF_VNET_HDR for offload). It belongs to
         this object once the constructor has returned. If the device is in another network
         namespace, give `mtu`.
+    multi_queue: the device may have more queues, each an object like this one (`link.queues`).
+    owns: see `aiotcp.link.base.owns`.
 
-    Attributes: those of `Link`, and `name`, as the kernel chose it.
+    Attributes: those of `Link`, `owns`, and `name`, as the kernel chose it.
 
     Counters: `received_packets`, `received_bytes`, `received_batches`, `sent_packets`,
     `sent_bytes`, and the drops `send_would_block`, `send_no_memory`, `send_link_down` (the
@@ -111,14 +114,17 @@ class Tun:
         mtu: int | None = None,
         offload: bool = True,
         fd: int | None = None,
+        multi_queue: bool = False,
+        owns: Callable[[bytes], bool] | None = None,
     ) -> None:
         self._file: io.FileIO | None = None
         self._fd = -1
+        self.owns = owns
         if fd is None:
             encoded = _encoded(name)
             opened = _open_device()
             try:
-                self.name, flags = _attach(opened, encoded, offload)
+                self.name, flags = _attach(opened, encoded, offload, multi_queue)
                 self._set_up(opened, flags, mtu, offload)
             except BaseException:
                 os.close(opened)
@@ -301,10 +307,12 @@ def _encoded(name: str) -> bytes:
     return encoded
 
 
-def _attach(fd: int, encoded: bytes, offload: bool) -> tuple[str, int]:
+def _attach(fd: int, encoded: bytes, offload: bool, multi_queue: bool) -> tuple[str, int]:
     """Bind the descriptor to the device; returns its name and flags."""
     name = encoded.decode()
     flags = _IFF_TUN | _IFF_NO_PI | (_IFF_VNET_HDR if offload else 0)
+    if multi_queue:
+        flags |= _IFF_MULTI_QUEUE
     try:
         fcntl.ioctl(fd, _TUNSETIFF, _IFREQ.pack(encoded, flags))
     except OSError as exc:
@@ -316,7 +324,8 @@ def _attach(fd: int, encoded: bytes, offload: bool) -> tuple[str, int]:
         elif exc.errno == errno.EBUSY:
             message = f"{name} is in use by another process"
         elif exc.errno == errno.EINVAL:
-            message = f"{name} exists and is not a TUN device with a single queue"
+            queues = "several queues (multi_queue)" if multi_queue else "a single queue"
+            message = f"{name} exists and is not a TUN device with {queues}"
         else:
             message = f"{name}: {os.strerror(exc.errno or 0)}"
         raise OSError(exc.errno, message) from exc

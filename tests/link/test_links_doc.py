@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import aiotcp.link
 from aiotcp.link import base
 from tests.link.test_descriptor import transfer
 from tests.support.netns import loopback as loopback
+from tests.support.netns import obstacle, private_network
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "links.md").read_text()
@@ -45,6 +47,34 @@ def run(name: str, folder: Path) -> str:
 def test_the_links_in_memory_wrap_each_other(tmp_path: Path) -> None:
     assert run("memory.py", tmp_path) == "b'hello' 0.2\n"
     assert (tmp_path / "memory.pcapng").stat().st_size > 500
+
+
+@pytest.mark.tun
+def test_two_processes_share_a_device(tmp_path: Path) -> None:
+    if why_not := obstacle():
+        pytest.skip(why_not)
+    path = tmp_path / "queues.py"
+    path.write_text(PROGRAMS["queues.py"])
+    with private_network():
+        parent = subprocess.Popen(
+            [sys.executable, path], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert parent.stdout is not None
+            assert sorted(parent.stdout.read(12)) == sorted("ready\n" * 2)  # in any order
+            answers = set()
+            for _ in range(40):
+                with socket.create_connection(("192.0.2.2", 7), TIMEOUT_S) as client:
+                    answers.add(int(client.makefile().readline()))
+        finally:
+            listed = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text()
+            processes = {int(each) for each in listed.split()}
+            for process in processes:
+                os.kill(process, signal.SIGTERM)
+            parent.communicate(timeout=TIMEOUT_S)
+    assert parent.returncode == 0
+    assert answers == processes
+    assert len(processes) == 2
 
 
 @pytest.mark.usefixtures("loopback")

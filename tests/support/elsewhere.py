@@ -24,7 +24,10 @@ import sys
 import tempfile
 from typing import Any
 
-LINUX_ONLY = ("aiotcp.link.tun", "aiotcp.link.network", "aiotcp.serve")
+LINUX_ONLY = (
+    *(f"aiotcp.link.{name}" for name in ("tun", "queues", "steering", "network")),
+    "aiotcp.serve",
+)
 
 ABSENT_MODULES = {
     "darwin": ("pyroute2",),
