@@ -81,3 +81,9 @@ def configure(
     ours.setLevel(level.upper())
     root.setLevel(max(ours.level, logging.INFO))
     root.handlers[:] = [handler]
+
+
+def bind(**fields: object) -> None:
+    """Put these fields into every event of this process from now on (of the current context, and
+    of those that are copied from it, as tasks' are)."""
+    structlog.contextvars.bind_contextvars(**fields)

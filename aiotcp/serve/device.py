@@ -9,7 +9,9 @@ import os
 import socket
 import struct
 from dataclasses import dataclass
+from typing import Any
 
+from aiotcp.link.queues import Queues, open_queues
 from aiotcp.link.tun import Tun
 from aiotcp.serve.problems import AddressClash, BadOptions, DeviceBusy, NoPermission, NoTun, Problem
 from aiotcp.serve.settings import Settings
@@ -21,7 +23,7 @@ _IFREQ = struct.Struct("=16sH22x")
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """An open device. host_addresses: empty if somebody else has set it up."""
+    """An open device, or one queue of it. host_addresses: empty if somebody else has set it up."""
 
     tun: Tun
     host_addresses: tuple[str, ...]
@@ -29,6 +31,12 @@ class Device:
     """The stack's addresses that packets can reach."""
     missing: dict[str, str]
     """Host addresses that could not be had, and why."""
+    queues: Queues | None = None
+    """For several workers: `tun` is one of these."""
+
+    def close(self) -> None:
+        """Also what the process has of the other queues."""
+        (self.queues or self.tun).close()
 
 
 def open_device(settings: Settings) -> Device:
@@ -39,6 +47,11 @@ def open_device(settings: Settings) -> Device:
     if settings.fd is None and not settings.configure:
         _refuse_missing(settings.device)
     try:
+        if settings.workers > 1 and not settings.configure:
+            queues = open_queues(
+                settings.workers, settings.device, mtu=settings.mtu, offload=settings.offload
+            )
+            return Device(queues.tuns[0], (), settings.addresses, {}, queues)
         if settings.fd is not None or not settings.configure:
             tun = Tun(settings.device, mtu=settings.mtu, offload=settings.offload, fd=settings.fd)
             return Device(tun, (), settings.addresses, {})
@@ -62,12 +75,17 @@ def _refuse_missing(name: str) -> None:
 def _create(settings: Settings) -> Device:
     from aiotcp.link import network  # pyroute2 takes its time: not for --help, nor for --fd
 
-    tun, done = network.open_tun(
-        settings.device,
-        host_addresses=settings.host_addresses,
-        mtu=settings.mtu if settings.mtu is not None else 1500,
-        offload=settings.offload,
-    )
+    shared: dict[str, Any] = {
+        "host_addresses": settings.host_addresses,
+        "mtu": settings.mtu if settings.mtu is not None else 1500,
+        "offload": settings.offload,
+    }
+    queues = None
+    if settings.workers > 1:
+        queues, done = network.open_tun_queues(settings.workers, settings.device, **shared)
+        tun = queues.tuns[0]
+    else:
+        tun, done = network.open_tun(settings.device, **shared)
     prefixes = [ipaddress.ip_interface(address).network for address in done.addresses]
     reachable = tuple(
         address
@@ -75,10 +93,10 @@ def _create(settings: Settings) -> Device:
         if any(ipaddress.ip_address(address) in prefix for prefix in prefixes)
     )
     if not reachable:
-        tun.close()
+        (queues or tun).close()
         reasons = "; ".join(f"{address}: {why}" for address, why in done.missing.items())
         raise Problem(f"none of the addresses can be had: {reasons}")
-    return Device(tun, done.addresses, reachable, done.missing)
+    return Device(tun, done.addresses, reachable, done.missing, queues)
 
 
 def doubts(device: Device) -> list[str]:
@@ -92,6 +110,11 @@ def doubts(device: Device) -> list[str]:
     name = device.tun.name
     if _flags(name) & _IFF_UP == 0:
         found.insert(0, f"{name} is down: ip link set {name} up")
+    if device.queues is not None and device.queues.steering is None:
+        found.append(
+            f"{device.queues.unsteered}: ICMP errors reach any worker, and connections that an "
+            "application opens on the stack mostly fail"
+        )
     return found
 
 
@@ -146,4 +169,5 @@ There are three ways out:
               ip address add 192.0.2.1/24 dev {device}
               ip link set {device} up
               then, as {user}:
-              aiotcp-serve … --device {device} --no-configure --address 192.0.2.2"""
+              aiotcp-serve … --device {device} --no-configure --address 192.0.2.2
+              (with --workers: ip tuntap add … multi_queue)"""

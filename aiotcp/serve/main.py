@@ -135,6 +135,15 @@ _OPTIONS = (
         show_default=True,
     ),
     click.option(
+        "--workers",
+        type=click.IntRange(1, 256),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Processes that share the load, each with a queue of the device and the connections "
+        "that come to it. One that crashes is started again; the others go on.",
+    ),
+    click.option(
         "--log",
         "log_format",
         type=click.Choice(["console", "json"]),
@@ -302,8 +311,14 @@ def _settings(
     tunables: tuple[str, ...],
     certfile: str | None,
     keyfile: str | None,
+    workers: int,
+    capture: str | None,
     **others: Any,
 ) -> Settings:
+    if workers > 1 and fd is not None:
+        raise click.UsageError("--workers needs a queue for each: --fd has one only")
+    if workers > 1 and capture is not None:
+        raise click.UsageError("--capture is for one process: leave out --workers")
     if fd is not None and fd == ready_fd:
         raise click.UsageError("--fd and --ready-fd are the same descriptor")
     if fd is not None and device is not None:
@@ -332,6 +347,8 @@ def _settings(
         ready_fd=ready_fd,
         options=options,
         certificate=certificate,
+        workers=workers,
+        capture=capture,
         **others,
     )
 

@@ -59,3 +59,9 @@ class NoApplication(Problem):
     """MODULE:APP can't be imported, or refuses to start."""
 
     exit_code = 8
+
+
+def problem_of(code: int, message: str) -> Problem:
+    """The problem of that exit code, as another process has met it."""
+    kinds: list[type[Problem]] = [*Problem.__subclasses__(), Problem]
+    return next(kind for kind in kinds if kind.exit_code == code)(message)

@@ -9,20 +9,21 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import BinaryIO
-
-import click
+from typing import BinaryIO, Protocol
 
 from aiotcp import log
 from aiotcp.link.base import Link
 from aiotcp.link.pcapng import Capture
 from aiotcp.options import Options
 from aiotcp.serve import privileges
+from aiotcp.serve.announcement import announce
 from aiotcp.serve.certificate import log_keys
-from aiotcp.serve.device import Device, doubts, open_device
+from aiotcp.serve.device import Device, open_device
 from aiotcp.serve.problems import BadOptions, PortTaken, Problem
 from aiotcp.serve.service import Listening, Service, joined
 from aiotcp.serve.settings import Settings
+from aiotcp.serve.supervisor import Supervisor
+from aiotcp.serve.worker import Worker
 from aiotcp.streams import Stack
 from aiotcp.transition import Transition
 
@@ -47,6 +48,7 @@ def run(settings: Settings, new_service: Callable[[Sequence[str]], Service]) -> 
     """
     user = privileges.account(settings.user) if settings.user is not None else None
     device = open_device(settings)
+    worker: Worker | None = None
     link: Link = device.tun
     capture: BinaryIO | None = None
     keylog: str | None = None
@@ -58,11 +60,22 @@ def run(settings: Settings, new_service: Callable[[Sequence[str]], Service]) -> 
             link = Capture(link, capture, interface=device.tun.name, keylog=keylog)
         if user is not None:
             privileges.become(user)
+        if device.queues is not None:
+            worker = Supervisor(settings, device).run()
+            if worker is None:
+                return
+            device, link = worker.device, worker.device.tun
         service = new_service(device.addresses)
+        director = _Alone(settings, device) if worker is None else worker
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_serve(settings, device, link, service))
+            runner.run(_serve(settings, device, link, service, director))
+    except Problem as problem:
+        if worker is None:
+            raise
+        worker.report(problem)
+        sys.exit(problem.exit_code)
     finally:
-        device.tun.close()
+        device.close()
         if capture is not None:
             _close_capture(capture, link)
 
@@ -109,10 +122,11 @@ class _ServedStack(Stack):
         link: Link,
         addresses: Sequence[str],
         options: Options,
+        seed: bytes | None,
         on_lost: Callable[[OSError], None],
     ) -> None:
         observer = _log_transition if _logger.isEnabledFor(logging.DEBUG) else None
-        super().__init__(link, addresses=addresses, options=options, observer=observer)
+        super().__init__(link, addresses=addresses, options=options, seed=seed, observer=observer)
         self._on_lost = on_lost
 
     def link_lost(self, exc: OSError) -> None:
@@ -131,31 +145,66 @@ def _log_transition(transition: Transition) -> None:
     )
 
 
-async def _serve(settings: Settings, device: Device, link: Link, service: Service) -> None:
+class Director(Protocol):
+    """Who starts and stops the service: the user, or for a worker its supervisor."""
+
+    seed: bytes | None
+    """As for `Stack`."""
+
+    def listening(self, service: Service, endpoints: Sequence[tuple[str, int]]) -> None:
+        """The service accepts connections at these addresses now."""
+        ...
+
+    def direct(self, loop: asyncio.AbstractEventLoop, stop: Callable[[str, bool], None]) -> None:
+        """Have `stop` called on the loop when it is time; with why, and whether not to wait if it
+        has been called before."""
+        ...
+
+
+class _Alone:
+    """One process, which people and service managers talk to."""
+
+    seed: bytes | None = None
+
+    def __init__(self, settings: Settings, device: Device) -> None:
+        self._settings = settings
+        self._device = device
+
+    def listening(self, service: Service, endpoints: Sequence[tuple[str, int]]) -> None:
+        commands = [service.commands(*each) for each in endpoints]
+        announce(self._settings, self._device, service.what, endpoints, commands)
+
+    def direct(self, loop: asyncio.AbstractEventLoop, stop: Callable[[str, bool], None]) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop, number.name, True)
+
+
+async def _serve(
+    settings: Settings, device: Device, link: Link, service: Service, director: Director
+) -> None:
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[None] = loop.create_future()
     at_once: asyncio.Future[None] = loop.create_future()
     lost: list[OSError] = []
 
-    def on_signal(name: str) -> None:
-        _logger.info("stopping", signal=name, grace_s=0 if stop.done() else settings.grace)
-        _resolve(at_once if stop.done() else stop)
+    def on_stop(why: str, again: bool) -> None:
+        if not stop.done():
+            _logger.info("stopping", signal=why, grace_s=settings.grace)
+            _resolve(stop)
+        elif again:
+            _logger.info("stopping", signal=why, grace_s=0)
+            _resolve(at_once)
 
     def on_lost(exc: OSError) -> None:
         lost.append(exc)
         _resolve(stop)
 
     def on_listening(endpoints: Sequence[tuple[str, int]]) -> None:
-        try:
-            _announce(device, service, endpoints)
-        except OSError:  # nobody reads it; nor must the rest, written at exit, fail there
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _tell_ready(settings.ready_fd, endpoints)
+        director.listening(service, endpoints)
         _logger.info("serving", what=service.what, endpoints=[joined(*each) for each in endpoints])
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number.name)
-    stack = _ServedStack(link, device.addresses, settings.options, on_lost)
+    director.direct(loop, on_stop)
+    stack = _ServedStack(link, device.addresses, settings.options, director.seed, on_lost)
     serving = asyncio.create_task(_run_service(service, stack, on_listening))
     serving.add_done_callback(lambda _: _resolve(stop))
     await stop
@@ -201,30 +250,3 @@ async def _before(
 def _resolve(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def _announce(device: Device, service: Service, endpoints: Sequence[tuple[str, int]]) -> None:
-    tun = device.tun
-    offload = "on" if tun.checksum_offload else "off"
-    has = ", ".join(device.host_addresses) or "set up by someone else"
-    click.echo(f"device   {tun.name}: {has}; MTU {tun.mtu}, offload {offload}")
-    for address, why in device.missing.items():
-        click.echo(f"         without {address}: {why}")
-    for doubt in doubts(device):
-        click.echo(f"         warning: {doubt}")
-    at = " and ".join(joined(*each) for each in endpoints)
-    click.echo(f"serving  {service.what} at {at}")
-    lines = [line for each in endpoints for line in service.commands(*each)]
-    for label, line in zip(["try", *[""] * len(lines)], lines, strict=False):
-        click.echo(f"{label:9}{line}")
-
-
-def _tell_ready(fd: int | None, endpoints: Sequence[tuple[str, int]]) -> None:
-    if fd is None:
-        return
-    line = " ".join(("READY", *(joined(*each) for each in endpoints)))
-    try:
-        with os.fdopen(fd, "w") as ready:
-            ready.write(line + "\n")
-    except OSError as exc:
-        raise Problem(f"--ready-fd {fd}: {exc.strerror}") from None

@@ -22,7 +22,8 @@ class Settings:
 
     addresses: of the stack, without prefix length; host_addresses: of this machine on the device,
     with it. mtu in bytes, None: 1500 for a device of our own, else what the device has. grace in
-    seconds. fd, ready_fd: file descriptors. options: the stack's. certificate: of --certfile.
+    seconds. fd, ready_fd: file descriptors. workers: processes. options: the stack's. certificate:
+    of --certfile.
     """
 
     device: str = "aiotcp%d"
@@ -38,6 +39,7 @@ class Settings:
     grace: float = 5.0
     options: Options = field(default_factory=Options)
     certificate: Certificate | None = None
+    workers: int = 1
 
 
 def checked_addresses(
