@@ -19,6 +19,7 @@ import os
 import platform
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 from bench import client, machine
@@ -122,6 +123,7 @@ def main() -> int:
             "kernel": platform.release(),
             "python": platform.python_version(),
             "uvloop": version("uvloop"),
+            "http": "httptools" if find_spec("httptools") else "h11",
         },
     }
     if options.json:

@@ -71,9 +71,10 @@ def summary(row: Row, found: dict[Cell, Found]) -> dict[str, Any]:
     """One row, as JSON has it. `found` has each of its cells."""
     references = [found[cell] for cell in row.references]
     ratio = _median(_comparisons(found[row.ours], references, row))
-    cpu_ratio = None
+    per_cpu = None
     if row.references and row.cpu_unit:
-        cpu_ratio = _median(_comparisons(found[row.ours], references, row, "cpu"))
+        costs = _comparisons(found[row.ours], references, row, "cpu")
+        per_cpu = _median([1 / cost for cost in costs if cost])
     met = None if ratio is None else (ratio <= row.floor if row.at_most else ratio >= row.floor)
     roles = ((row.ours, "ours"), *((cell, "reference") for cell in row.references))
     return {
@@ -85,7 +86,7 @@ def summary(row: Row, found: dict[Cell, Found]) -> dict[str, Any]:
         "ratio_is": "difference"
         if row.difference
         else ("ratio" if row.references else "the value itself"),
-        "cpu_ratio": cpu_ratio,
+        "ratio_per_cpu": per_cpu,
         "floor": row.floor,
         "at_most": row.at_most,
         "met": met,
@@ -128,14 +129,16 @@ def _heading(report: dict[str, Any]) -> list[str]:
         f"{setting['runs']} runs of {setting['seconds']:g} s, medians; all senders CUBIC; kernel "
         f"sockets are {kernel}",
         f"busy with other work: {machine['busy_elsewhere']:.2f} processors; load average "
-        f"{machine['load_average'][0]:.2f}",
+        f"{machine['load_average'][0]:.2f}; uvicorn with {machine['http']}",
     ]
 
 
 def table(report: dict[str, Any]) -> str:
     """For people. A number that misses its floor has a `!` behind it."""
     lines = [*_heading(report), ""]
-    lines.append(f"{'':38}{'median':>10}{'lowest':>9}{'highest':>9}{'CPU':>9}{'ratio':>9}  floor")
+    lines.append(
+        f"{'':38}{'median':>10}{'lowest':>9}{'highest':>9}{'CPU':>9}{'per CPU':>9}{'ratio':>9}  floor"
+    )
     for row in report["rows"]:
         cpu = f"; CPU: s per {row['cpu_unit']}" if row["cpu_unit"] else ""
         lines.append(f"{row['words']} ({row['unit']}{cpu})")
@@ -150,6 +153,8 @@ def table(report: dict[str, Any]) -> str:
             )
             line += f"{_number(cell['cpu']) if cell['cpu'] is not None else '':>9}"
             if cell["role"] == "ours":
+                per_cpu = row["ratio_per_cpu"]
+                line += f"{_number(per_cpu) if per_cpu is not None else '':>9}"
                 line += f"{_number(row['ratio']):>9}{_mark(row)} {_goal(row)}"
             faults = sorted(set(cell["faults"]))
             lines.append((line + (f"  ({'; '.join(faults)})" if faults else "")).rstrip())
@@ -161,8 +166,9 @@ def markdown(report: dict[str, Any]) -> str:
     lines = [
         *(line + "  " for line in _heading(report)),
         "",
-        "| work | aiotcp | reference | ratio | floor | CPU, aiotcp | CPU, reference | beside |",
-        "|---|---|---|---|---|---|---|---|",
+        "| work | aiotcp | reference | ratio | floor | per CPU | CPU, aiotcp | CPU, reference "
+        "| beside |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in report["rows"]:
         ours, *others = row["cells"]
@@ -185,6 +191,7 @@ def markdown(report: dict[str, Any]) -> str:
             shown(references),
             f"**{_number(row['ratio'])}**" if row["met"] else f"{_number(row['ratio'])} !",
             _goal(row),
+            "" if row["ratio_per_cpu"] is None else _number(row["ratio_per_cpu"]),
             *(each + per if each else "" for each in cpu),
             shown(beside),
         )
