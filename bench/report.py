@@ -136,9 +136,8 @@ def _heading(report: dict[str, Any]) -> list[str]:
 def table(report: dict[str, Any]) -> str:
     """For people. A number that misses its floor has a `!` behind it."""
     lines = [*_heading(report), ""]
-    lines.append(
-        f"{'':38}{'median':>10}{'lowest':>9}{'highest':>9}{'CPU':>9}{'per CPU':>9}{'ratio':>9}  floor"
-    )
+    titles = ("lowest", "highest", "CPU", "per CPU", "ratio")
+    lines.append(f"{'median':>48}{''.join(f'{title:>9}' for title in titles)}  floor")
     for row in report["rows"]:
         cpu = f"; CPU: s per {row['cpu_unit']}" if row["cpu_unit"] else ""
         lines.append(f"{row['words']} ({row['unit']}{cpu})")
