@@ -59,7 +59,7 @@ ALGORITHMS = {
     *("reassembly", "window", "ackpolicy", "sendbuffer", "isn", "cookies", "challenge"),
     "memory",
 }
-STRUCTURES = {"scoreboard", "timeline"}
+STRUCTURES = {"flight", "scoreboard", "timeline"}
 """What they work on. Longer, but it knows as little of the rest."""
 
 # What would make the core depend on a clock, a network, chance or a log.

@@ -14,7 +14,7 @@ from aiotcp.tcp.congestion import RateSample
 
 class Stamp:
     """What was known when a frame was sent (4.1.2.1.2). A retransmission gets a new one; the
-    pieces of a frame that is split share theirs."""
+    pieces of a frame that is split share theirs, and so do frames that leave together."""
 
     __slots__ = (
         "app_limited",
@@ -43,7 +43,8 @@ class Stamp:
         self.delivered_at = delivered_at
         self.app_limited = app_limited
         self.in_flight = in_flight
-        """In the network just after it was sent, itself included: the draft's P.tx_in_flight."""
+        """In the network just after it was sent, itself and what left with it included: the draft's
+        P.tx_in_flight."""
         self.lost = lost
         """`DeliveryRate.lost` then: the draft's P.lost."""
 
@@ -93,7 +94,8 @@ class DeliveryRate:
         return self._app_limited != 0
 
     def on_sent(self, now: float, flight: int, size: int) -> Stamp:
-        """A frame of `size` leaves; `flight` was in the network before it (4.1.2.2)."""
+        """A frame of `size`, or several that leave at once, with `flight` in the network before
+        (4.1.2.2)."""
         if not flight:
             self.first_sent_at = self.delivered_at = now
         return Stamp(

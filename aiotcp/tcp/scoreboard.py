@@ -3,20 +3,16 @@
 A frame may hold many MSS, and an acknowledgment or a loss may touch part of it: then the record
 is split, so that each byte is always in exactly one record, and a record is lost, or selectively
 acknowledged, as a whole. Sizes are bytes.
-
-Three orders are kept: by sequence number, without gaps from `snd_una` to `snd_nxt`; by the time of
-the latest transmission (`Timeline`); and, of what is lost, the lowest first.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator
 from heapq import heappop, heappush
 from typing import NamedTuple
 
 from aiotcp.tcp.delivery import Stamp
-from aiotcp.tcp.timeline import Sent, Timeline
+from aiotcp.tcp.flight import Flight
+from aiotcp.tcp.timeline import Sent
 
 _COMPACT_AT = 64
 
@@ -30,52 +26,11 @@ class Delivered(NamedTuple):
     size: int
 
 
-class Scoreboard:
+class Scoreboard(Flight):
     """RFC 6675's scoreboard. `in_flight` is its pipe: the bytes believed to be in the network,
     which are neither lost nor selectively acknowledged."""
 
-    __slots__ = (
-        "_first",
-        "_losses",
-        "_records",
-        "_timeline",
-        "in_flight",
-        "lost_bytes",
-        "sacked_bytes",
-    )
-
-    def __init__(self) -> None:
-        self._records: list[Sent] = []
-        self._first = 0  # entries before this one are acknowledged and not yet cut off
-        self._timeline = Timeline()
-        self._losses: list[Sent] = []  # a heap, lowest first
-        self.in_flight = 0
-        self.lost_bytes = 0
-        """Bytes that wait for retransmission."""
-        self.sacked_bytes = 0
-
-    def __bool__(self) -> bool:
-        return self._first < len(self._records)
-
-    def __iter__(self) -> Iterator[Sent]:
-        return iter(self._records[self._first :])
-
-    @property
-    def oldest(self) -> Sent | None:
-        """The record at `snd_una`."""
-        return self._records[self._first] if self else None
-
-    @property
-    def newest(self) -> Sent | None:
-        """The record that ends at `snd_nxt`."""
-        return self._records[-1] if self else None
-
-    def sent(self, start: int, end: int, stamp: Stamp) -> None:
-        """New bytes left; `start` is where the last record ended."""
-        record = Sent(start, end, stamp)
-        self._records.append(record)
-        self._timeline.sent(record)
-        self.in_flight += end - start
+    __slots__ = ()
 
     # -- what arrived -----------------------------------------------------------------------
 
@@ -270,23 +225,3 @@ class Scoreboard:
         record.transmissions += 1
         record.stamp = stamp
         self._timeline.sent(record)
-
-    def _find(self, seq: int) -> int:
-        """The index of the record that holds `seq`, or else of the first one."""
-        index = bisect_right(self._records, seq, self._first, key=_start) - 1
-        return max(index, self._first)
-
-    def _split(self, index: int, at: int) -> None:
-        record = self._records[index]
-        rest = Sent(at, record.end, record.stamp, record.transmissions)
-        record.end = at
-        rest.lost, rest.sacked = record.lost, record.sacked
-        self._records.insert(index + 1, rest)
-        if rest.lost:
-            heappush(self._losses, rest)
-        elif not rest.sacked:
-            self._timeline.insert(rest)
-
-
-def _start(record: Sent) -> int:
-    return record.start

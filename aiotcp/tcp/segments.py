@@ -8,6 +8,7 @@ from aiotcp.reasons import Why
 from aiotcp.tcp.buffers import receive_room
 from aiotcp.tcp.opening import TIMESTAMP_OPTION_BYTES
 from aiotcp.tcp.window import advertise
+from aiotcp.wire.alike import frames
 from aiotcp.wire.tcp import ACK, FIN, MAX_OPTIONS_LENGTH, RST, URG, pack_accecn, pack_options
 
 if TYPE_CHECKING:
@@ -69,23 +70,7 @@ def send_segment(
     gso_size: int = 0,
 ) -> None:
     rcv_nxt = conn.rcv_nxt
-    shift = conn.rcv_wscale
-    conn.rcv_buffer = conn.rcv_space if conn.queue_share is None else receive_room(conn, now)
-    if conn.memory.pressure:
-        offered = conn.received_bytes + conn.rcv_adv - rcv_nxt  # is not taken back (SHLD-14)
-        share = conn.memory.receive_buffer(conn.rcv_buffer, conn.rcv_mss)
-        conn.rcv_buffer = max(share, offered)
-    window = advertise(
-        rcv_nxt,
-        conn.rcv_adv,
-        conn.received_bytes,
-        conn.rcv_buffer,
-        conn.rcv_mss,
-        shift,
-    )
-    edge = rcv_nxt + (window << shift)
-    if edge > conn.rcv_adv:
-        conn.rcv_adv = edge
+    window = _offer_window(conn, now)
     urgent = 0
     if conn.snd_up is not None and seq < conn.snd_up and not flags & RST:
         # MUST-62: the pointer is the number of the octet that follows the urgent data.
@@ -171,6 +156,64 @@ def send_plain(
             why,
         )
     )
+
+
+def send_alike(
+    conn: Connection,
+    now: float,
+    seq: int,
+    length: int,
+    count: int,
+    why: str,
+    *,
+    options: bytes,
+    gso_size: int,
+) -> None:
+    """New data in `count` frames of `length` bytes each, as `send_segment` would send them one by
+    one, where nothing is urgent and no congestion mark is told or asked for."""
+    rcv_nxt = conn.rcv_nxt
+    made = frames(
+        conn.template,
+        seq,
+        rcv_nxt,
+        ACK,
+        _offer_window(conn, now),
+        conn.sending.pieces(seq, length, count),
+        length,
+        options=options,
+        gso_size=gso_size,
+        offload=conn.path.offload,
+        reason=why,
+    )
+    segments = -(-length // gso_size) * count if gso_size else count
+    conn.segs_out += segments
+    conn.data_segs_out += segments
+    conn.last_ack_sent = rcv_nxt
+    conn.acks.sent()
+    end = seq + length * count
+    if end > conn.snd_max:
+        conn.snd_max = end
+    transmit = conn.transmit
+    for frame in made:
+        transmit(frame)
+    if conn.uto is not None:
+        conn.uto.due = False
+
+
+def _offer_window(conn: Connection, now: float) -> int:
+    """The window field of a segment that leaves now; what it offers is offered."""
+    rcv_nxt = conn.rcv_nxt
+    shift = conn.rcv_wscale
+    buffer = conn.rcv_space if conn.queue_share is None else receive_room(conn, now)
+    if conn.memory.pressure:
+        offered = conn.received_bytes + conn.rcv_adv - rcv_nxt  # is not taken back (SHLD-14)
+        buffer = max(conn.memory.receive_buffer(buffer, conn.rcv_mss), offered)
+    conn.rcv_buffer = buffer
+    window = advertise(rcv_nxt, conn.rcv_adv, conn.received_bytes, buffer, conn.rcv_mss, shift)
+    edge = rcv_nxt + (window << shift)
+    if edge > conn.rcv_adv:
+        conn.rcv_adv = edge
+    return window
 
 
 def acknowledge(conn: Connection, now: float) -> None:

@@ -113,3 +113,31 @@ class SendBuffer:
             found.append(chunk[:length])
             length -= len(chunk)
         return found
+
+    def pieces(self, seq: int, length: int, count: int) -> list[list[Buffer]]:
+        """`slices` of `count` ranges of `length` bytes each, one behind the other from `seq` on."""
+        chunks, starts = self._chunks, self._starts
+        index = bisect_right(starts, seq, self._first) - 1
+        chunk = chunks[index]
+        offset = seq - starts[index]
+        left = len(chunk) - offset
+        found: list[list[Buffer]] = []
+        while len(found) < count:
+            if left >= length:
+                found.append([chunk[offset : offset + length]])
+                offset += length
+                left -= length
+                continue
+            parts: list[Buffer] = [chunk[offset:]] if left else []
+            offset = length - left
+            while True:
+                index += 1
+                chunk = chunks[index]
+                left = len(chunk) - offset
+                if left >= 0:
+                    break
+                parts.append(chunk)
+                offset = -left
+            parts.append(chunk[:offset])
+            found.append(parts)
+        return found

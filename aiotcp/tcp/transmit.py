@@ -9,7 +9,7 @@ from aiotcp.reasons import Event, Why
 from aiotcp.tcp import mtuprobe, pacing, pathmtu, recovery, tlp
 from aiotcp.tcp.congestion import Phase
 from aiotcp.tcp.opening import TIMESTAMP_OPTION_BYTES
-from aiotcp.tcp.segments import header_options, send_segment, timestamps_only
+from aiotcp.tcp.segments import header_options, send_alike, send_segment, timestamps_only
 from aiotcp.wire.tcp import ACK, FIN, PSH
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aiotcp.tcp.timeline import Sent
 
 _MAX_FRAME_BYTES = 65535
+_NEW_DATA, _LIMITED_TRANSMIT = Why.NEW_DATA, Why.LIMITED_TRANSMIT
 
 
 def _segment_size(conn: Connection, options: bytes) -> int:
@@ -158,6 +159,8 @@ def send_new(conn: Connection, now: float) -> None:
     if now >= conn.mtu_at and not _probe_path(conn, now, options):
         conn.recovery.cwnd_limited = True
         return
+    if rate is None:
+        _send_alike(conn, now, options, size, frame)
     limited = False
     while (left := conn.unsent) > 0:
         fin = conn.fin_seq is not None
@@ -197,6 +200,36 @@ def send_new(conn: Connection, now: float) -> None:
     conn.recovery.cwnd_limited = limited
     if conn.snd_nxt > begin:
         tlp.schedule(conn, now)
+
+
+def _send_alike(conn: Connection, now: float, options: bytes, size: int, frame: int) -> None:
+    """The beginning of a long output: whole frames that differ in nothing but their number and what
+    they carry, so that most is computed once for all of them. What the loop in `send_new` would
+    send first; the rest of the queue and all that is special is its business."""
+    repair, board = conn.recovery, conn.scoreboard
+    if repair.prr is not None or conn.ecn is not None or conn.snd_up is not None:
+        return
+    start = conn.snd_nxt
+    room = min(
+        conn.sending.end - start - 1,  # the last of the text has PSH
+        conn.snd_una + conn.snd_wnd - start,
+        recovery.window(conn) - board.in_flight,
+    )
+    count = room // frame
+    if count < 2:
+        return
+    why = _NEW_DATA
+    if repair.transmits_limited(board.sacked_bytes):
+        why = _LIMITED_TRANSMIT
+    if not board:
+        _first_in_flight(conn, now)
+    length = count * frame
+    conn.snd_nxt = end = start + length
+    gso_size = size if frame > size else 0
+    send_alike(conn, now, start, frame, count, why, options=options, gso_size=gso_size)
+    board.sent_alike(start, end, frame, conn.rates.on_sent(now, board.in_flight, length))
+    conn.last_sent_at = now
+    conn.probe_due = False
 
 
 def _first_in_flight(conn: Connection, now: float) -> None:

@@ -134,3 +134,18 @@ def test_agrees_with_one_long_string(steps: list[bytes | float | tuple[float, fl
             assert joined(buffer, offset, length) == written[offset : offset + length]
         assert buffer.start == START + acknowledged
         assert buffer.end == START + len(written)
+
+
+@given(
+    writes=st.lists(st.integers(1, 3000), min_size=1, max_size=12),
+    first=st.integers(0, 2000),
+    length=st.integers(1, 4000),
+)
+def test_pieces_are_slices_one_behind_the_other(writes: list[int], first: int, length: int) -> None:
+    buffer = filled(*(bytes([n % 256]) * size for n, size in enumerate(writes)))
+    count = (len(buffer) - first) // length
+    if first < len(buffer) and count > 0:
+        pieces = buffer.pieces(START + first, length, count)
+        assert len(pieces) == count
+        for n, piece in enumerate(pieces):
+            assert b"".join(piece) == joined(buffer, first + n * length, length)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiotcp.wire import checksum, ipv4, ipv6, tcp
+from aiotcp.wire.alike import frames
 from aiotcp.wire.frame import Buffer, Frame
 from aiotcp.wire.tcp import ACK, FIN, PSH, SYN, URG, HeaderTemplate, pack_options
 from tests.wire.oracle import (
@@ -173,6 +174,49 @@ def test_frames_are_what_scapy_builds(
     assert (int(segment.flags), segment.window, segment.urgptr) == (flags, window, urgent)
     assert segment.reserved == 0
     assert bytes(segment.payload) == b"".join(payload)
+
+
+@relaxed
+@given(
+    ends=addresses,
+    seq=words32,
+    ack=words32,
+    window=words16,
+    options=st.sampled_from((b"", pack_options(timestamps=TS))),
+    payload=st.binary(min_size=1, max_size=90),
+    cut=st.integers(1, 89),
+    gso_size=st.sampled_from((0, 10)),
+    offload=st.booleans(),
+)
+def test_frames_made_at_once_are_those_made_one_by_one(
+    ends: tuple[bytes, bytes],
+    seq: int,
+    ack: int,
+    window: int,
+    options: bytes,
+    payload: bytes,
+    cut: int,
+    gso_size: int,
+    offload: bool,
+) -> None:
+    template = HeaderTemplate(ends[0], 1, ends[1], 2)
+    length = len(payload)
+    payloads: list[list[Buffer]] = [[payload], [payload[:cut], payload[cut:]], [payload[::-1]]]
+    same: dict[str, Any] = {"options": options, "offload": offload, "reason": "why"}
+    same["gso_size"] = gso_size
+    found = frames(template, seq, ack, ACK, window, payloads, length, **same)
+    for number, (frame, parts) in enumerate(zip(found, payloads, strict=True)):
+        alone = template.frame(
+            seq + number * length,
+            ack,
+            ACK,
+            window,
+            payload=parts,
+            payload_length=length,
+            **same,
+        )
+        for name in Frame.__slots__:
+            assert getattr(frame, name) == getattr(alone, name)
 
 
 @pytest.mark.req("ST-21")

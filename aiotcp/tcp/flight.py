@@ -1,0 +1,90 @@
+"""Frames in flight: one record for each that was sent and not yet acknowledged, in two orders."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from heapq import heappush
+
+from aiotcp.tcp.delivery import Stamp
+from aiotcp.tcp.timeline import Sent, Timeline
+
+
+class Flight:
+    """The records, and how many bytes there are of each kind; what becomes of them: `Scoreboard`.
+
+    Three orders are kept: by sequence number, without gaps from `snd_una` to `snd_nxt`; by the time
+    of the latest transmission (`Timeline`); and, of what is lost, the lowest first.
+    """
+
+    __slots__ = (
+        "_first",
+        "_losses",
+        "_records",
+        "_timeline",
+        "in_flight",
+        "lost_bytes",
+        "sacked_bytes",
+    )
+
+    def __init__(self) -> None:
+        self._records: list[Sent] = []
+        self._first = 0  # entries before this one are acknowledged and not yet cut off
+        self._timeline = Timeline()
+        self._losses: list[Sent] = []  # a heap, lowest first
+        self.in_flight = 0
+        self.lost_bytes = 0
+        """Bytes that wait for retransmission."""
+        self.sacked_bytes = 0
+
+    def __bool__(self) -> bool:
+        return self._first < len(self._records)
+
+    def __iter__(self) -> Iterator[Sent]:
+        return iter(self._records[self._first :])
+
+    @property
+    def oldest(self) -> Sent | None:
+        """The record at `snd_una`."""
+        return self._records[self._first] if self else None
+
+    @property
+    def newest(self) -> Sent | None:
+        """The record that ends at `snd_nxt`."""
+        return self._records[-1] if self else None
+
+    def sent(self, start: int, end: int, stamp: Stamp) -> None:
+        """New bytes left; `start` is where the last record ended."""
+        record = Sent(start, end, stamp)
+        self._records.append(record)
+        self._timeline.sent(record)
+        self.in_flight += end - start
+
+    def sent_alike(self, start: int, end: int, size: int, stamp: Stamp) -> None:
+        """New bytes left in frames of `size` bytes each, all at once."""
+        append, timeline = self._records.append, self._timeline.sent
+        for seq in range(start, end, size):
+            record = Sent(seq, seq + size, stamp)
+            append(record)
+            timeline(record)
+        self.in_flight += end - start
+
+    def _find(self, seq: int) -> int:
+        """The index of the record that holds `seq`, or else of the first one."""
+        index = bisect_right(self._records, seq, self._first, key=_start) - 1
+        return max(index, self._first)
+
+    def _split(self, index: int, at: int) -> None:
+        record = self._records[index]
+        rest = Sent(at, record.end, record.stamp, record.transmissions)
+        record.end = at
+        rest.lost, rest.sacked = record.lost, record.sacked
+        self._records.insert(index + 1, rest)
+        if rest.lost:
+            heappush(self._losses, rest)
+        elif not rest.sacked:
+            self._timeline.insert(rest)
+
+
+def _start(record: Sent) -> int:
+    return record.start
