@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from aiotcp.addresses import (
-    LOOPED,
     LocalAddresses,
     endpoints,
     is_looped,
@@ -29,15 +28,15 @@ from aiotcp.addresses import (
 from aiotcp.clock import NotYet, clock_of
 from aiotcp.counters import Counters
 from aiotcp.errors import timed_out
-from aiotcp.icmp import IcmpHost, flow_of, news_of
+from aiotcp.icmp import IcmpHost
+from aiotcp.inbound import Inbound
 from aiotcp.limits import TokenBucket
 from aiotcp.link.base import Link, receive_queue_packets, require_link
 from aiotcp.listeners import Listeners
 from aiotcp.loopback import Loopback
 from aiotcp.options import Options
-from aiotcp.passive import PassiveOpens
 from aiotcp.ports import EphemeralPorts
-from aiotcp.reasons import Drop, Event, Why
+from aiotcp.reasons import Event, Why
 from aiotcp.tcp.challenge import SharedLimit
 from aiotcp.tcp.connection import Connection, Path, State
 from aiotcp.tcp.fastopen import CookieCache
@@ -46,20 +45,19 @@ from aiotcp.tcp.listener import Listener
 from aiotcp.tcp.memory import MemoryBudget
 from aiotcp.tcp.output import output
 from aiotcp.tcp.pmtucache import PathMtuCache
+from aiotcp.tcp.prediction import Train
 from aiotcp.tcp.queueshare import QueueShare, ReceiveQueue
 from aiotcp.tcp.timewait import TimeWait
 from aiotcp.timers import Timed, TimerQueue
 from aiotcp.timewaits import TimeWaits
 from aiotcp.transition import Transition
-from aiotcp.wire import ipv4, ipv6, tcp
+from aiotcp.wire import tcp
 from aiotcp.wire.frame import Frame
-from aiotcp.wire.icmp import IcmpError
-from aiotcp.wire.malformed import Malformed
 
 Entry = Connection | HalfOpen | TimeWait
 
 
-class Engine(PassiveOpens):
+class Engine(Inbound):
     """The table of connections on one link, and what arrives for them."""
 
     loop: asyncio.AbstractEventLoop = NotYet()  # type: ignore[assignment]
@@ -117,6 +115,7 @@ class Engine(PassiveOpens):
         self._now = 0.0
         self._in_batch = False
         self._touched: list[Entry] = []
+        self._train = Train()
         self._accepted: list[tuple[Listener, Connection]] = []
         self._replies: list[tuple[Callable[[Frame], None], Frame]] = []
         self._transitions: list[Transition] = []
@@ -147,101 +146,12 @@ class Engine(PassiveOpens):
         self._receive_queue = ReceiveQueue(queue) if queue is not None else None
         self.bound = True
 
-    # -- packets in ---------------------------------------------------------------------------
-
-    def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
-        """One packet of a batch; see `aiotcp.link.base.Receiver`. Raises nothing, whatever the
-        packet holds: what can't be used counts under its `Drop`."""
-        if not self._in_batch:
-            self._in_batch = True
-            self._now = self.clock()
-        counters = self.counters
-        counters.packets_received += 1
-        counters.bytes_received += len(packet)
-        try:
-            dropped = self._receive(packet, vouched, gso_size)
-        except Malformed as malformed:
-            dropped = malformed.reason
-        if dropped is not None:
-            counters.dropped[dropped] += 1
-
-    def _receive(self, packet: memoryview, vouched: bool, gso_size: int) -> Drop | None:
-        if not packet:
-            return Drop.IP_EMPTY
-        version = packet[0] >> 4
-        if version == 4:
-            protocol, offset, end = ipv4.parse(packet, vouched)
-            addresses = slice(12, 20)
-            ecn = packet[1] & 3
-        elif version == 6:
-            protocol, offset, end = ipv6.parse(packet, vouched)
-            addresses = slice(8, 40)
-            ecn = packet[1] >> 4 & 3
-        else:
-            return Drop.IP_VERSION
-        if protocol != tcp.PROTOCOL:
-            return self._receive_other(packet, protocol, offset, end, vouched)
-        segment = tcp.parse(packet, offset, end)
-        if not vouched and not tcp.verify_checksum(packet, offset, end):
-            return Drop.TCP_CHECKSUM
-        segment.gso_size = gso_size
-        segment.ecn = ecn
-        if offset == addresses.stop:
-            key = bytes(packet[addresses.start : offset + 4])
-        else:  # IP options or extension headers stand between
-            key = bytes(packet[addresses]) + bytes(packet[offset : offset + 4])
-        entry = self._table.get(key)
-        if entry is None or entry.ended:
-            if entry is None and self._loopback.delivering:
-                key += LOOPED
-                entry = self._table.get(key)
-            if entry is not None and entry.ended:
-                # Earlier in this batch. Its last words go out with the others; the table is for
-                # who comes next.
-                self._retire(entry, self._now)
-                entry = self._table.get(key)
-            if entry is None:
-                return self._unmatched(key, segment)
-        if type(entry) is not Connection:
-            if type(entry) is TimeWait and entry.accepts(segment) and self._reopen(entry, segment):
-                return None
-            if type(entry) is HalfOpen and entry.listener.closed:
-                self._forget(entry)
-                return self._unmatched(key, segment)
-        if not entry.touched:
-            entry.touched = True
-            self._touched.append(entry)
-        return entry.arrive(segment, self._now)
-
-    def _receive_other(
-        self, packet: memoryview, protocol: int, offset: int, end: int, vouched: bool
-    ) -> Drop | None:
-        answer = self._icmp.receive(packet, protocol, offset, end, vouched, self._now)
-        if isinstance(answer, IcmpError):
-            return self._icmp_error(answer)
-        if answer.reply is not None:
-            self._replies.append((self._shared_transmit, answer.reply))
-        return answer.dropped
-
-    def _icmp_error(self, message: IcmpError) -> Drop | None:
-        entry = self._table.get(flow_of(message)) if message.protocol == tcp.PROTOCOL else None
-        if not isinstance(entry, Connection):
-            return Drop.ICMP_NO_CONNECTION
-        self._touch(entry)
-        dropped = entry.on_icmp(news_of(message), self._now)
-        if dropped is None:
-            self.counters.events[Event.ICMP_ERROR] += 1
-        return dropped
-
-    def _touch(self, entry: Entry) -> None:
-        if not entry.touched:
-            entry.touched = True
-            self._touched.append(entry)
-
     # -- after a batch ------------------------------------------------------------------------
 
     def flush(self) -> None:
         """The batch is over: users look, everything that is due goes out, timers are set."""
+        if self._train.key:
+            self._end_train()
         accepted, self._accepted = self._accepted, []
         for listener, conn in accepted:
             if listener.closed:

@@ -200,6 +200,11 @@ class Bench:
         self.stack.flush()
         for _ in range(10):
             await asyncio.sleep(0)
+        if self.work.step is bulk_in:
+            # The SYN's window is too small for a batch: this is acknowledged with a larger one.
+            for _ in range(1 if self.work.offload else 2):
+                self.peer.data(1448 if self.work.offload else 0)
+            self.stack.flush()
 
     def new_peer(self) -> Peer:
         self.number += 1
@@ -396,6 +401,8 @@ async def measure(work: Work, runs: int, seconds: float, *, opcodes: bool) -> di
             costs.append(used / steps / work.of_step * 1e6)
         found["lowest_us"] = min(costs)
         found["median_us"] = statistics.median(costs)
+    if dropped := bench.stack.counters.dropped:
+        raise RuntimeError(f"{work.name}: not all was taken: {dropped}")
     await bench.stack.aclose(grace=0)
     return found
 

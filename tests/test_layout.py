@@ -14,8 +14,9 @@ MODULES = sorted((ROOT / "aiotcp").rglob("*.py"))
 
 LEAVES = {"errors", "options", "ranges", "reasons"}
 STACK = {
-    *("stack", "engine", "clock", "addresses", "counters", "icmp", "info", "limits", "listeners"),
-    *("loopback", "passive", "ports", "nstat", "tcpinfo", "timers", "timewaits", "transition"),
+    *("stack", "engine", "inbound", "clock", "addresses", "counters", "icmp", "info", "limits"),
+    *("listeners", "loopback", "passive", "ports", "nstat", "tcpinfo", "timers", "timewaits"),
+    "transition",
 }
 TRANSPORTS = {
     *("transport", "server", "sockets", "sockopts", "client", "opened", "anywhere", "readiness"),

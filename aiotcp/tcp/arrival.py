@@ -22,6 +22,8 @@ the name under which the segment was discarded, or None.
         seventh   process the segment text        _text
         eighth    check the FIN bit               _fin
     3.10.7.4  TIME-WAIT                           timewait.py
+
+Most segments of an established connection do not come here: see `prediction`.
 """
 
 from __future__ import annotations
@@ -357,7 +359,7 @@ def _text(conn: Connection, segment: Segment, now: float) -> Drop | None:
         elif conn.reassembly and (held := conn.reassembly.first_held(start, end)):
             _note_duplicate(conn, *held)
         if now >= conn.rcv_tune_at:
-            tune_receive_buffer(conn, segment, now)
+            tune_receive_buffer(conn, segment.tsecr, now)
         pieces = len(conn.received)
         conn.received.append(payload)
         conn.rcv_nxt = end

@@ -15,7 +15,6 @@ from aiotcp.tcp.memory import LEAST_SEND_BYTES
 
 if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
-    from aiotcp.wire.tcp import Segment
 
 _MAX_FIELD = 0xFFFF
 
@@ -42,15 +41,15 @@ def settle_receive_buffer(conn: Connection) -> None:
         conn.rcv_tune_at = -conn.NEVER
 
 
-def tune_receive_buffer(conn: Connection, segment: Segment, now: float) -> None:
-    """Text arrived, and a measurement is due."""
+def tune_receive_buffer(conn: Connection, tsecr: int, now: float) -> None:
+    """Text arrived, which echoes our timestamp `tsecr` (0: none), and a measurement is due."""
     tuning = conn.rcv_tuning
     if tuning is None:
         tuning = conn.rcv_tuning = ReceiveTuning(conn.rcv_mss, conn.rto.srtt)
     if not conn.ts_enabled:
         tuning.on_progress(conn.rcv_nxt, conn.rcv_adv, now)
-    elif segment.tsecr:
-        tuning.on_echo(((conn.clock(now) - segment.tsecr) & 0xFFFF_FFFF) / 1000)
+    elif tsecr:
+        tuning.on_echo(((conn.clock(now) - tsecr) & 0xFFFF_FFFF) / 1000)
     taken = conn.total_received - conn.received_bytes
     space = tuning.measure(taken, conn.rcv_space, now)
     if space > conn.rcv_space and not conn.memory.pressure:

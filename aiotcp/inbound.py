@@ -1,0 +1,204 @@
+"""Packets in: from a link to the connection, half-open entry or TIME-WAIT record that they are for.
+
+Nearly every packet is one more of an established connection, and looks like the one before it
+(`wire.usual`). Such a packet takes a short way: its fields are read in one go, one lookup finds the
+connection, one condition says whether it is what was expected (`tcp.prediction`), and those that
+directly follow it in the same batch are collected with hardly a look at the connection. All others
+take the complete way, step by step, with the same results.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiotcp.addresses import LOOPED
+from aiotcp.icmp import flow_of, news_of
+from aiotcp.passive import PassiveOpens
+from aiotcp.reasons import Drop, Event
+from aiotcp.tcp import prediction
+from aiotcp.tcp.connection import Connection
+from aiotcp.tcp.halfopen import HalfOpen
+from aiotcp.tcp.seq import MASK
+from aiotcp.tcp.timewait import TimeWait
+from aiotcp.wire import ipv4, ipv6, tcp, usual
+from aiotcp.wire.icmp import IcmpError
+from aiotcp.wire.malformed import Malformed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiotcp.icmp import IcmpHost
+    from aiotcp.loopback import Loopback
+    from aiotcp.wire.frame import Frame
+
+    Entry = Connection | HalfOpen | TimeWait
+
+
+class Inbound(PassiveOpens):
+    """The part of an `Engine` that packets come in by."""
+
+    if TYPE_CHECKING:  # what the engine has
+        _icmp: IcmpHost
+        _loopback: Loopback
+        _in_batch: bool
+        _touched: list[Entry]
+        _train: prediction.Train
+        _shared_transmit: Callable[[Frame], None]
+
+        def _retire(self, entry: Entry, now: float) -> None: ...
+
+    def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
+        """One packet of a batch; see `aiotcp.link.base.Receiver`. Raises nothing, whatever the
+        packet holds: what can't be used counts under its `Drop`."""
+        size = len(packet)
+        start = 0  # of the text, in a packet of the usual form
+        if size >= usual.IPV4_BYTES:
+            first = packet[0]
+            if first == 0x45:
+                octets, fragment, protocol, key, seq, words, layout, stamps = usual.ipv4(packet)
+                if octets == size and not fragment & usual.NO_FRAGMENT:
+                    start = usual.IPV4_BYTES
+            elif first >> 4 == 6 and size >= usual.IPV6_BYTES:
+                octets, protocol, key, seq, words, layout, stamps = usual.ipv6(packet)
+                if octets + 40 == size:
+                    start = usual.IPV6_BYTES
+        train = self._train
+        if start and layout == usual.TIMESTAMPS_FIRST and protocol == usual.PROTOCOL:
+            if not vouched:
+                vouched = usual.right_checksums(packet, key)
+            length = size - start
+            if (
+                key == train.key
+                and seq == train.seq
+                and words | usual.PSH == train.words
+                and stamps == train.stamps
+                and (gso_size or length) <= train.size
+                and 0 < length <= train.room
+                and vouched
+            ):
+                train.pieces.append(packet[start:])
+                train.seq = (seq + length) & MASK
+                train.room -= length
+                train.segments += -(-length // gso_size) if gso_size else 1
+                return
+            if vouched and words & usual.FLAGS == usual.ONLY_ACK:
+                conn = self._table.get(key)
+                if type(conn) is Connection:
+                    if train.pieces:
+                        self._end_train()
+                    train.key = b""
+                    if not self._in_batch:
+                        self._in_batch = True
+                        self._now = self.clock()
+                    now = self._now
+                    if prediction.take(conn, seq, words, stamps, packet, start, gso_size, now):
+                        counters = self.counters
+                        counters.packets_received += 1
+                        counters.bytes_received += size
+                        if not conn.touched:
+                            conn.touched = True
+                            self._touched.append(conn)
+                        if length:
+                            train.begin(conn, seq + length, words, stamps, gso_size or length, now)
+                        return
+        if train.key:
+            self._end_train()
+        self.receive_completely(packet, vouched, gso_size)
+
+    def _end_train(self) -> None:
+        """What comes next does not belong to it, or the batch is over."""
+        train, counters = self._train, self.counters
+        count = len(train.pieces)
+        header_bytes = usual.IPV4_BYTES if len(train.key) == 12 else usual.IPV6_BYTES
+        counters.packets_received += count
+        counters.bytes_received += count * header_bytes + train.end(self._now)
+
+    def receive_completely(
+        self, packet: memoryview, vouched: bool = False, gso_size: int = 0
+    ) -> None:
+        """As `receive`, by the complete way, whatever the packet."""
+        if not self._in_batch:
+            self._in_batch = True
+            self._now = self.clock()
+        counters = self.counters
+        counters.packets_received += 1
+        counters.bytes_received += len(packet)
+        try:
+            dropped = self._receive(packet, vouched, gso_size)
+        except Malformed as malformed:
+            dropped = malformed.reason
+        if dropped is not None:
+            counters.dropped[dropped] += 1
+
+    def _receive(self, packet: memoryview, vouched: bool, gso_size: int) -> Drop | None:
+        if not packet:
+            return Drop.IP_EMPTY
+        version = packet[0] >> 4
+        if version == 4:
+            protocol, offset, end = ipv4.parse(packet, vouched)
+            addresses = slice(12, 20)
+            ecn = packet[1] & 3
+        elif version == 6:
+            protocol, offset, end = ipv6.parse(packet, vouched)
+            addresses = slice(8, 40)
+            ecn = packet[1] >> 4 & 3
+        else:
+            return Drop.IP_VERSION
+        if protocol != tcp.PROTOCOL:
+            return self._receive_other(packet, protocol, offset, end, vouched)
+        segment = tcp.parse(packet, offset, end)
+        if not vouched and not tcp.verify_checksum(packet, offset, end):
+            return Drop.TCP_CHECKSUM
+        segment.gso_size = gso_size
+        segment.ecn = ecn
+        if offset == addresses.stop:
+            key = bytes(packet[addresses.start : offset + 4])
+        else:  # IP options or extension headers stand between
+            key = bytes(packet[addresses]) + bytes(packet[offset : offset + 4])
+        entry = self._table.get(key)
+        if entry is None or entry.ended:
+            if entry is None and self._loopback.delivering:
+                key += LOOPED
+                entry = self._table.get(key)
+            if entry is not None and entry.ended:
+                # Earlier in this batch. Its last words go out with the others; the table is for
+                # who comes next.
+                self._retire(entry, self._now)
+                entry = self._table.get(key)
+            if entry is None:
+                return self._unmatched(key, segment)
+        if type(entry) is not Connection:
+            if type(entry) is TimeWait and entry.accepts(segment) and self._reopen(entry, segment):
+                return None
+            if type(entry) is HalfOpen and entry.listener.closed:
+                self._forget(entry)
+                return self._unmatched(key, segment)
+        if not entry.touched:
+            entry.touched = True
+            self._touched.append(entry)
+        return entry.arrive(segment, self._now)
+
+    def _receive_other(
+        self, packet: memoryview, protocol: int, offset: int, end: int, vouched: bool
+    ) -> Drop | None:
+        answer = self._icmp.receive(packet, protocol, offset, end, vouched, self._now)
+        if isinstance(answer, IcmpError):
+            return self._icmp_error(answer)
+        if answer.reply is not None:
+            self._replies.append((self._shared_transmit, answer.reply))
+        return answer.dropped
+
+    def _icmp_error(self, message: IcmpError) -> Drop | None:
+        entry = self._table.get(flow_of(message)) if message.protocol == tcp.PROTOCOL else None
+        if not isinstance(entry, Connection):
+            return Drop.ICMP_NO_CONNECTION
+        self._touch(entry)
+        dropped = entry.on_icmp(news_of(message), self._now)
+        if dropped is None:
+            self.counters.events[Event.ICMP_ERROR] += 1
+        return dropped
+
+    def _touch(self, entry: Entry) -> None:
+        if not entry.touched:
+            entry.touched = True
+            self._touched.append(entry)

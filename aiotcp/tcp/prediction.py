@@ -1,0 +1,159 @@
+"""Header prediction (Van Jacobson, 1990): the next segment is nearly always the one that one
+would expect, in its turn, of the same window, with nothing out of the ordinary on either side.
+
+One condition tells, and what `arrival.arrive` would do to such a segment step by step is then done
+at once: no `Segment` is made, and no step is asked whether it has anything to do. Whatever differs
+in any point is for `arrive`; both leave the same state behind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiotcp.tcp.buffers import tune_receive_buffer
+from aiotcp.tcp.seq import MASK
+from aiotcp.tcp.tcb import State
+from aiotcp.wire.usual import PSH
+
+if TYPE_CHECKING:
+    from aiotcp.tcp.connection import Connection
+    from aiotcp.wire.frame import Buffer
+
+_OLDER = 1 << 31
+_ESTABLISHED = State.ESTABLISHED
+
+
+def take(
+    conn: Connection,
+    seq: int,
+    words: int,
+    stamps: int,
+    packet: memoryview,
+    start: int,
+    gso_size: int,
+    now: float,
+) -> bool:
+    """A segment with the timestamps option and no other, with ACK and perhaps PSH and no other
+    flag; `words` and `stamps` as in `wire.usual`, its text is `packet[start:]`.
+
+    False: nothing has changed, it is for `arrive`.
+    """
+    rcv_nxt = conn.rcv_nxt
+    snd_una = conn.snd_una
+    newer = (stamps >> 32) - conn.ts_recent & MASK
+    if (
+        # In its turn; neither its window is older than the one we know (ST-15), nor its timestamp
+        # (PAWS).
+        (seq ^ rcv_nxt) & MASK
+        or rcv_nxt < conn.snd_wl1
+        or newer >= _OLDER
+        or not conn.ts_enabled
+        # And nothing is under way that other segments would have to do with.
+        or conn.state is not _ESTABLISHED
+        or conn.ecn is not None
+        or conn.fast_open is not None
+        or conn.probes
+    ):
+        return False
+    length = len(packet) - start
+    if (
+        # Text, within the window, and nothing is known of what follows it.
+        not length
+        or rcv_nxt + length > conn.rcv_adv
+        or conn.reassembly.cost
+        or conn.peer_fin is not None
+        or conn.memory.exhausted
+        # Nothing of ours is on its way, and so the acknowledgment is no news.
+        or (words >> 32 ^ snd_una) & MASK
+        or snd_una != conn.snd_nxt
+        or conn.recovery.tlp_end is not None
+    ):
+        return False
+    conn.heard_at = conn.last_data_recv_at = now
+    window = (words & 0xFFFF) << conn.snd_wscale
+    if window != conn.snd_wnd:
+        conn.snd_wnd = window
+        if window > conn.max_snd_wnd:
+            conn.max_snd_wnd = window
+    conn.snd_wl1 = rcv_nxt
+    conn.snd_wl2 = snd_una
+    if rcv_nxt <= conn.last_ack_sent:
+        conn.ts_recent += newer
+        conn.ts_recent_at = now
+    if now >= conn.rcv_tune_at:
+        tune_receive_buffer(conn, stamps & MASK, now)
+    count = -(-length // gso_size) if gso_size else 1  # a frame of many
+    conn.segs_in += count
+    conn.data_segs_in += count
+    conn.received.append(packet[start:])
+    conn.unsettled += 1
+    conn.rcv_nxt = rcv_nxt + length
+    conn.received_bytes += length
+    conn.total_received += length
+    conn.acks.on_text(length, gso_size or length, now)
+    return True
+
+
+class Train:
+    """Segments of one batch that follow directly upon one that was taken, and differ from it in
+    sequence number, text and PSH only (what Linux's generic receive offload merges).
+
+    The owner collects them in `pieces`, and keeps `room`, `segments` and `seq` up to date.
+    """
+
+    __slots__ = ("conn", "key", "pieces", "room", "segments", "seq", "size", "stamps", "words")
+
+    def __init__(self) -> None:
+        self.conn: Connection | None = None
+        self.key = b""
+        """Of the connection; empty: no more are taken."""
+        self.seq = 0
+        """The next one's, as on the wire."""
+        self.words = 0
+        """Theirs, PSH set."""
+        self.stamps = 0
+        """Theirs."""
+        self.size = 0
+        """Bytes of text: no segment is larger, be it one of a frame of many."""
+        self.room = 0
+        """Bytes of the window that are left."""
+        self.segments = 0
+        self.pieces: list[Buffer] = []
+        """Text."""
+
+    def begin(
+        self, conn: Connection, seq: int, words: int, stamps: int, size: int, now: float
+    ) -> None:
+        """`conn` has taken a segment of `size` bytes, or a frame of segments of that size: others
+        may follow at `seq`. Not while a measurement is due that each of them has a part in."""
+        if now < conn.rcv_tune_at:
+            self.conn = conn
+            self.key = conn.flow
+            self.seq = seq & MASK
+            self.words = words | PSH
+            self.stamps = stamps
+            self.size = size
+            self.room = conn.rcv_adv - conn.rcv_nxt
+
+    def end(self, now: float) -> int:
+        """What was collected goes to the connection, as if each had been taken by itself: so many
+        bytes."""
+        self.key = b""
+        pieces = self.pieces
+        if not pieces:
+            return 0
+        conn = self.conn
+        assert conn is not None
+        self.pieces = []
+        length = conn.rcv_adv - conn.rcv_nxt - self.room
+        conn.segs_in += self.segments
+        conn.data_segs_in += self.segments
+        self.segments = 0
+        conn.received += pieces
+        conn.unsettled += len(pieces)
+        conn.rcv_nxt += length
+        conn.snd_wl1 = conn.rcv_nxt - len(pieces[-1])
+        conn.received_bytes += length
+        conn.total_received += length
+        conn.acks.on_text(length, self.size, now)
+        return length
