@@ -140,7 +140,7 @@ async def _on_aiotcp(setting: Setting, tun: Tun) -> dict[str, int]:
         await _stopped()
     told = {
         "dropped by the device": await _device_drops(tun),
-        "sent again": sum(stack.counters.sent[why] for why in _REPEATED),
+        **{str(why): stack.counters.sent[why] for why in _REPEATED},
     }
     await stack.aclose(grace=0)
     return told
