@@ -188,9 +188,8 @@ class Engine(Inbound):
     def _user_failed(self, function: Callable[..., None], exc: BaseException) -> None:
         if isinstance(exc, SystemExit | KeyboardInterrupt):
             raise exc
-        self.loop.call_exception_handler(
-            {"message": f"Exception in {function!r}", "exception": exc}
-        )
+        message = f"Exception in {function!r}"
+        self.loop.call_exception_handler({"message": message, "exception": exc})
 
     def _finish(self, entry: Entry, now: float) -> None:
         """Output, then the deadline; what has ended leaves the table."""
@@ -213,7 +212,7 @@ class Engine(Inbound):
         elif isinstance(entry, TimeWait):
             if entry.restarted:
                 self._time_waits.moved(entry)
-        else:
+        elif entry.next_deadline() < entry.armed_at:
             self._timers.arm(entry)
         if self._transitions:
             self._notify()

@@ -57,6 +57,7 @@ class PacketStack(Engine):
         addresses that a stack can not have, TypeError for one bare string and for what is no link;
         and what `Options` raises."""
         super().__init__(link, addresses=addresses, options=options, seed=seed, observer=observer)
+        self._written: dict[Connection, None] = {}  # in this turn of the loop; in order
 
     def connect(
         self,
@@ -219,6 +220,22 @@ class PacketStack(Engine):
     def push(self, conn: Connection) -> None:
         """After calls on `conn`: what should go out now does, and its deadline is looked at."""
         self._finish(conn, self._now if self._in_batch else self.clock())
+
+    def push_soon(self, conn: Connection) -> None:
+        """The same at the end of this turn of the loop, so that the small things which programs
+        write in one turn leave as one."""
+        if not self._written:
+            self.loop.call_soon(self._push_written)
+        self._written[conn] = None
+
+    def push_later(self, conn: Connection) -> None:
+        """Who has called `push_soon` is going to `push` soon himself."""
+        self._written.pop(conn, None)
+
+    def _push_written(self) -> None:
+        written, self._written = self._written, {}
+        for conn in written:
+            self._finish(conn, self.clock())
 
     def connections(self) -> list[ConnectionInfo]:
         """A row for each connection, half-open entry and TIME-WAIT record, oldest first."""

@@ -326,7 +326,7 @@ class Transport(Described):
             and self._connection.sending.append_whole(data)
         ):
             if not self._in_progress:
-                self._stack.push(self._connection)
+                self._stack.push_soon(self._connection)
             return
         self._write((data,), "write")
 
@@ -427,6 +427,7 @@ class Transport(Described):
             return
         self._closing = True
         if not self._overflow:
+            self._stack.push_later(self._connection)  # the last bytes leave with the FIN
             self._lose(None)
 
     def abort(self) -> None:

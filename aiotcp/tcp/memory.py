@@ -34,6 +34,8 @@ class MemoryBudget:
     def account(self, change: int) -> bool:
         """A connection holds `change` bytes more, or less; True if pressure begins by that."""
         self.used += change
+        if self.used < self._low and not (self.pressure or self.exhausted):
+            return False
         self.exhausted = self.used >= self.limit
         if self.pressure:
             self.pressure = self.used >= self._low

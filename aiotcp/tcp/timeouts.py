@@ -27,9 +27,17 @@ def next_deadline(conn: Connection) -> float:
     """When `expire` has something to do; infinity if never."""
     if conn.ended:
         return conn.NEVER
-    deadline = min(
-        conn.rexmt_at, conn.tlp_at, conn.reo_at, conn.pace_at, conn.acks.deadline, conn.orphan_until
-    )
+    deadline = conn.rexmt_at
+    if conn.acks.deadline < deadline:
+        deadline = conn.acks.deadline
+    if conn.tlp_at < deadline:
+        deadline = conn.tlp_at
+    if conn.reo_at < deadline:
+        deadline = conn.reo_at
+    if conn.pace_at < deadline:
+        deadline = conn.pace_at
+    if conn.orphan_until < deadline:
+        deadline = conn.orphan_until
     if conn.options.user_timeout_s is not None:
         deadline = min(deadline, conn.stalled_since + conn.options.user_timeout_s)
     if conn.keepalive is not None and _is_idle(conn):

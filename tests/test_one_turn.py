@@ -1,0 +1,117 @@
+"""What a program writes in one turn of the loop leaves together, and waits for nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import pytest_asyncio
+
+from aiotcp import Stack
+from aiotcp.link import memory
+
+HERE, THERE = "192.0.2.1", "192.0.2.2"
+
+
+class Pair(NamedTuple):
+    here: Stack
+    there: Stack
+
+
+@pytest_asyncio.fixture
+async def pair() -> AsyncIterator[Pair]:
+    left, right = memory.pair()
+    async with Stack(left, addresses=[HERE]) as here, Stack(right, addresses=[THERE]) as there:
+        yield Pair(here, there)
+
+
+def frames(stack: Stack) -> dict[str, int]:
+    return {str(why): count for why, count in stack.counters.sent.items() if count}
+
+
+async def test_small_writes_are_one_segment_and_carry_the_acknowledgment(pair: Pair) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readline():
+            writer.write(b"headers\n")
+            writer.write(b"body\n")
+            await asyncio.sleep(0)
+            writer.write(b"later\n")
+        writer.close()
+
+    server = await pair.there.start_server(serve, THERE, 80)
+    reader, writer = await pair.here.open_connection(THERE, 80)
+    for _ in range(10):
+        writer.write(b"request\n")
+        assert await reader.readline() == b"headers\n"
+        assert await reader.readline() == b"body\n"
+        assert await reader.readline() == b"later\n"
+    sent = frames(pair.there)
+    assert sent.pop("new_data") == 20
+    assert sent == {"open_reply": 1}  # the answer came before any acknowledgment was due
+    writer.close()
+    server.close()
+    await writer.wait_closed()
+
+
+async def test_several_connections_of_one_turn(pair: Pair) -> None:
+    arrived: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrived.append(await reader.read())
+        writer.close()
+
+    server = await pair.there.start_server(serve, THERE, 80)
+    writers = [(await pair.here.open_connection(THERE, 80))[1] for _ in range(3)]
+    before = frames(pair.here).get("new_data", 0)
+    for number in range(30):
+        writers[number % 3].write(b"%d " % number)
+    assert frames(pair.here).get("new_data", 0) == before  # not before the turn ends
+    assert all(writer.transport.get_write_buffer_size() == 0 for writer in writers)
+    for writer in writers:
+        writer.close()
+    await asyncio.gather(*(writer.wait_closed() for writer in writers))
+    while len(arrived) < 3:
+        await asyncio.sleep(0.01)
+    # The last bytes and the FIN in one: nothing else leaves for the closing.
+    assert frames(pair.here)["new_data"] == before + 3
+    assert "close" not in frames(pair.here)
+    assert sorted(arrived) == sorted(
+        b"".join(b"%d " % number for number in range(first, 30, 3)) for first in range(3)
+    )
+    server.close()
+
+
+async def test_what_was_written_goes_though_the_program_writes_on(pair: Pair) -> None:
+    """A program that never lets a turn pass without writing holds nothing back."""
+    received = bytearray()
+    done = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(100):
+            received.extend(data)
+            done.set()
+        writer.close()
+
+    server = await pair.there.start_server(serve, THERE, 80)
+    _, writer = await pair.here.open_connection(THERE, 80)
+    for turn in range(1000):
+        writer.write(b"x")
+        await asyncio.sleep(0)
+        if done.is_set():
+            break
+    assert turn < 20
+    writer.close()
+    server.close()
+
+
+async def test_a_lost_connection_is_not_written_to(pair: Pair) -> None:
+    """What is left for the end of the turn when the stack is gone before it."""
+    server = await pair.there.start_server(lambda reader, writer: None, THERE, 80)
+    _, writer = await pair.here.open_connection(THERE, 80)
+    writer.write(b"x")
+    writer.transport.abort()
+    pair.here.abort()
+    await asyncio.sleep(0)
+    assert frames(pair.here)["rst_abort"] == 1
+    server.close()
