@@ -55,10 +55,10 @@ async def test_small_writes_are_one_segment_and_carry_the_acknowledgment(pair: P
 
 
 async def test_several_connections_of_one_turn(pair: Pair) -> None:
-    arrived: list[bytes] = []
+    arrived: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        arrived.append(await reader.read())
+        arrived.put_nowait(await reader.read())
         writer.close()
 
     server = await pair.there.start_server(serve, THERE, 80)
@@ -71,12 +71,11 @@ async def test_several_connections_of_one_turn(pair: Pair) -> None:
     for writer in writers:
         writer.close()
     await asyncio.gather(*(writer.wait_closed() for writer in writers))
-    while len(arrived) < 3:
-        await asyncio.sleep(0.01)
+    texts = [await arrived.get() for _ in writers]
     # The last bytes and the FIN in one: nothing else leaves for the closing.
     assert frames(pair.here)["new_data"] == before + 3
     assert "close" not in frames(pair.here)
-    assert sorted(arrived) == sorted(
+    assert sorted(texts) == sorted(
         b"".join(b"%d " % number for number in range(first, 30, 3)) for first in range(3)
     )
     server.close()
@@ -95,12 +94,12 @@ async def test_what_was_written_goes_though_the_program_writes_on(pair: Pair) ->
 
     server = await pair.there.start_server(serve, THERE, 80)
     _, writer = await pair.here.open_connection(THERE, 80)
-    for turn in range(1000):
+    turns = 0
+    while not done.is_set():
+        turns += 1
+        assert turns < 20
         writer.write(b"x")
         await asyncio.sleep(0)
-        if done.is_set():
-            break
-    assert turn < 20
     writer.close()
     server.close()
 
