@@ -1,5 +1,5 @@
 # make demo   a web page on our own TCP, fetched by curl through a TUN device
-# make test   the tests; those that need a TUN device are skipped where there is none to have
+# make test   the tests, one process on each core; those that need a TUN device are skipped where there is none to have
 # make test-integration   uvicorn, aiohttp, Redis and others, unmodified, over a TUN device
 # make test-python PYTHON=python3.13   CPython's own tests, and the contract tests, in another interpreter
 # make conformance   the tests, and writes docs/conformance.md from what they show
@@ -37,8 +37,9 @@ OTHER = .venv-$(shell $(PYTHON) -c 'import platform; print(platform.python_versi
 demo: $(RUN)
 	$(BIN)/python bin/demo.py
 
+# A worker collects all tests, which takes longer than more than a few of them save.
 test: $(DEV)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(PYTEST_ARGS)
 
 test-integration: $(INTEGRATION)
 	$(BIN)/python -m pytest -m integration tests/integration tests/test_guide.py $(PYTEST_ARGS)

@@ -1,6 +1,6 @@
 """docs/conformance.md: each requirement, the tests that carry its id, and how they ended.
 
-    pytest --conformance=docs/conformance.md
+    pytest --conformance=docs/conformance.md    # in one process, without pytest-xdist's -n
 
 The requirements are those of docs/requirements.toml; a test claims one by
 `@pytest.mark.req("MUST-13")`. An id that no requirement has is an error.
@@ -111,4 +111,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: Any) -> None:
+    if config.getoption("--conformance") is not None and config.getoption("numprocesses", None):
+        raise pytest.UsageError("--conformance is about tests of one process: without -n")
     config.pluginmanager.register(Conformance(config.getoption("--conformance")))
