@@ -291,7 +291,7 @@ def test_connections_finish_when_the_program_ends(loop_factory: LoopFactory) -> 
         writer.write(bytes(3_000_000))
         writer.close()
 
-    aiotcp.run(main(), stack=stack, loop_factory=loop_factory)
+    aiotcp.run(main(), stack=stack, grace=60, loop_factory=loop_factory)
     assert sum(received) == 3_000_000
 
 

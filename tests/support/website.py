@@ -167,7 +167,13 @@ async def serving(
 
     create_server: `Stack.create_server`, or that of a loop.
     """
-    config = uvicorn.Config(site.app, lifespan="off", log_config=None, access_log=False)
+    config = uvicorn.Config(
+        site.app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=300,  # 5 s are nothing to fifty curls on a busy machine
+    )
     config.load()
     state = ServerState()
 
