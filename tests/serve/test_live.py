@@ -13,6 +13,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,16 @@ STACK = ("192.0.2.2", "fd61:696f:7463:70::2")
 root_only = pytest.mark.skipif(
     not privileges.is_root(), reason="needs the machine's root: the program becomes someone else"
 )
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that other users may read. Not one of pytest's: every pytest that starts closes
+    those to others."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 def give_up_net_admin() -> None:
@@ -87,17 +99,16 @@ def test_the_commands_that_it_prints_work_as_printed() -> None:
 
 
 @root_only
-def test_files_and_listings_are_served_to_someone_who_is_not_root(tmp_path: Path) -> None:
-    root = tmp_path / "root"
+def test_files_and_listings_are_served_to_someone_who_is_not_root(
+    public: Path, tmp_path: Path
+) -> None:
+    root = public / "root"
     (root / "sub dir").mkdir(parents=True)
     (root / "sub dir" / "large").write_bytes(bytes(range(256)) * 4096)
     (root / "<b>.txt").write_text("bold")
     (root / "secret").write_text("for its owner")
     (root / "secret").chmod(0o600)
     (root / "outside").symlink_to("/etc/passwd")
-    for path in (root, *root.parents):
-        if path.stat().st_uid == os.getuid() and path != Path("/"):
-            path.chmod(path.stat().st_mode | 0o055)
     with serving("http", "--root", str(root), "--user", "nobody") as program:
         base = f"http://{program.endpoints[0]}"
         listing = curl(f"{base}/")
@@ -230,9 +241,9 @@ def test_what_does_not_end_within_the_grace_period_is_reset() -> None:
 
 @pytest.mark.parametrize("kind", ["http", "asgi"])
 def test_an_answer_that_nobody_reads_is_reset_after_the_grace_period(
-    tmp_path: Path, kind: str
+    public: Path, kind: str
 ) -> None:
-    (tmp_path / "example.py").write_text(
+    (public / "example.py").write_text(
         "import asyncio\n"
         "async def app(scope, receive, send):\n"
         "    if scope['type'] == 'lifespan':\n"
@@ -247,17 +258,14 @@ def test_an_answer_that_nobody_reads_is_reset_after_the_grace_period(
         "        await send(body)\n"
         "        await asyncio.sleep(0)\n"
     )
-    (tmp_path / "large").write_bytes(bytes(1 << 25))
+    (public / "large").write_bytes(bytes(1 << 25))
     what = ["asgi", "example:app"]
     if kind == "http":
         what = ["http", "--root", "."]
         if privileges.is_root():
             what += ["--user", "nobody"]
-        for path in (tmp_path, *tmp_path.parents):
-            if path.stat().st_uid == os.getuid() and path != Path("/"):
-                path.chmod(path.stat().st_mode | 0o055)
     with (
-        serving(*what, "--grace", "0.3", cwd=tmp_path, stderr=subprocess.PIPE) as program,
+        serving(*what, "--grace", "0.3", cwd=public, stderr=subprocess.PIPE) as program,
         connect(program.endpoints[0]) as client,
     ):
         client.sendall(b"GET /large HTTP/1.1\r\nHost: test\r\n\r\n")
@@ -266,7 +274,7 @@ def test_an_answer_that_nobody_reads_is_reset_after_the_grace_period(
         _, stderr = program.process.communicate(timeout=TIMEOUT_S)
     assert program.process.returncode == 0
     assert "Traceback" not in stderr
-    assert (tmp_path / "ended").exists() == (kind == "asgi")
+    assert (public / "ended").exists() == (kind == "asgi")
 
 
 def test_a_second_signal_ends_the_grace_period() -> None:
