@@ -11,6 +11,7 @@
 # make bench  aiotcp against kernel sockets under the same programs, and against the limit of the device: docs/performance.md
 # make bench-peers   PyTCP and mitmproxy_rs, from PyPI, for make bench to show beside
 # make bench-cost  what a frame, a round trip and a connection cost, without kernel and device
+# make bench-workers   requests and connections per second by the number of workers, where there are cores for them
 # make bench-loss   goodput over 40 ms and 100 Mbit/s with loss and reordering, in virtual time, with targets
 # make bench-live-loss   10 MB to and from the kernel with 1 % of packets dropped
 # make bench-memory  bytes for each half-open entry, TIME-WAIT record and idle connection
@@ -31,7 +32,7 @@ DEV := $(VENV)/.installed-dev
 INTEGRATION := $(VENV)/.installed-integration
 OTHER = .venv-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 
-.PHONY: demo test test-integration test-python venv-python conformance docs soak random-links mutations lint bench bench-peers bench-cost bench-loss bench-live-loss bench-memory bench-synflood venv clean
+.PHONY: demo test test-integration test-python venv-python conformance docs soak random-links mutations lint bench bench-peers bench-cost bench-workers bench-loss bench-live-loss bench-memory bench-synflood venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUN)
@@ -80,6 +81,9 @@ bench-peers:
 
 bench-cost: $(RUN)
 	$(BIN)/python -m bench.cost
+
+bench-workers: $(RUN)
+	$(BIN)/python -m bench.workers
 
 bench-loss: $(RUN)
 	$(BIN)/python -m bench.loss $(LOSS_ARGS)

@@ -318,7 +318,9 @@ def _settings(
     if workers > 1 and fd is not None:
         raise click.UsageError("--workers needs a queue for each: --fd has one only")
     if workers > 1 and capture is not None:
-        raise click.UsageError("--capture is for one process: leave out --workers")
+        raise click.UsageError(
+            "--capture is for one process; for --workers there is tcpdump -i DEVICE"
+        )
     if fd is not None and fd == ready_fd:
         raise click.UsageError("--fd and --ready-fd are the same descriptor")
     if fd is not None and device is not None:
