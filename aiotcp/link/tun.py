@@ -201,6 +201,7 @@ class Tun:
         if file is None or receiver is None:
             return
         readinto, receive = file.readinto, receiver.receive
+        unpack, vouching = virtio.unpack, virtio.VOUCHING
         header = self._header_bytes
         packets = octets = 0
         lost: OSError | None = None
@@ -212,8 +213,8 @@ class Tun:
                 packets += 1
                 octets += length - header
                 if header:
-                    vouched, gso_size = virtio.parse(slot)
-                    receive(slot[header:length], vouched, gso_size)
+                    flags, kind, gso_size = unpack(slot)
+                    receive(slot[header:length], flags & vouching != 0, gso_size if kind else 0)
                 else:
                     receive(slot[:length])
                 if octets >= BATCH_BYTES:

@@ -23,8 +23,11 @@ _HALVES = tuple(
 
 def residue(data: Buffer) -> int:
     """The buffer as one big-endian number, folded to 16 bits; an odd length is not padded."""
-    number = int.from_bytes(data, "big")
-    length = len(data)
+    return fold_number(int.from_bytes(data, "big"), len(data))
+
+
+def fold_number(number: int, length: int) -> int:
+    """As `fold`, for the number that `length` bytes are."""
     if 512 <= length < 0x20000:
         for bits, mask in _HALVES[length.bit_length()]:
             number = (number >> bits) + (number & mask)

@@ -59,16 +59,23 @@ PSH = 8 << 16
 
 
 def right_checksums(packet: Buffer, key: bytes) -> bool:
-    """Whether those of a whole packet of this kind are right: TCP's, and that of an IPv4 header."""
+    """Whether those of a whole packet of this kind are right: TCP's, and that of an IPv4 header.
+
+    A right IPv4 header comes to zero, so the sum of the whole packet is that of the segment alone:
+    the bytes are read once, and what is missing of TCP's is the pseudo-header.
+    """
+    size = len(packet)
     if len(key) == 12:
-        if int.from_bytes(packet[:20], "big") % 0xFFFF:
+        number = int.from_bytes(packet, "big")
+        if (number >> 8 * (size - 20)) % 0xFFFF:
             return False
-        start = 12
+        length = size - 20
+        addresses = int.from_bytes(key[:8], "big")
     else:
-        start = 8
-    length = len(packet) - start - len(key) + 4
-    # The addresses stand directly before the segment: one number holds both.
-    number = checksum.residue(packet[start:])
-    if length & 1:
-        number <<= 8
-    return (number + PROTOCOL + length) % 0xFFFF == 0
+        number = int.from_bytes(packet[8:], "big")  # addresses and segment
+        length = size - 40
+        addresses = 0
+    total = checksum.fold_number(number, size)
+    if size & 1:
+        total <<= 8
+    return (total + addresses + PROTOCOL + length) % 0xFFFF == 0

@@ -19,6 +19,9 @@ HEADER_LENGTH = 10
 NEEDS_CSUM = 1  # the checksum field holds the pseudo-header's sum; csum_start, csum_offset hold
 DATA_VALID = 2  # the checksum was verified
 
+VOUCHING = NEEDS_CSUM | DATA_VALID
+"""With any of these the transport checksum needs no look."""
+
 # gso_type
 GSO_NONE = 0
 GSO_TCPV4 = 1
@@ -29,7 +32,8 @@ _NOTHING_TO_DO = bytes(HEADER_LENGTH)
 
 _header = struct.Struct("=BBHHHH")  # flags, gso_type, hdr_len, gso_size, csum_start, csum_offset
 _pack = _header.pack
-_unpack = struct.Struct("=BBxxHxxxx").unpack_from
+unpack = struct.Struct("=BBxxHxxxx").unpack_from
+"""(flags, gso_type, gso_size): what `parse` looks at, of as many bytes as a header has."""
 
 
 def pack(frame: Frame) -> bytes:
@@ -57,7 +61,7 @@ def parse(buffer: Buffer) -> tuple[bool, int]:
     a part of it, because the packet was on no wire yet (`segmentation.split` completes it).
     """
     try:
-        flags, kind, gso_size = _unpack(buffer)
+        flags, kind, gso_size = unpack(buffer)
     except struct.error:
         raise Malformed(Drop.LINK_HEADER) from None
-    return flags & (NEEDS_CSUM | DATA_VALID) != 0, gso_size if kind else 0
+    return flags & VOUCHING != 0, gso_size if kind else 0
