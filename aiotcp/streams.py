@@ -3,9 +3,9 @@
     async with Stack(link, addresses=["192.0.2.2"]):
         reader, writer = await aiotcp.open_connection("192.0.2.1", 80)
 
-Readers and writers are the standard library's own. `Stack` has the functions as methods; those of
-the module do the same on the stack given as `stack=`, or else on the one whose `async with` block
-the caller is in.
+Readers and writers are the standard library's own, or behave as they do. `Stack` has the functions
+as methods; those of the module do the same on the stack given as `stack=`, or else on the one whose
+`async with` block the caller is in.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from warnings import warn
 from aiotcp import tls
 from aiotcp.server import Server
 from aiotcp.stack import PacketStack
+from aiotcp.streamreader import StreamReader
 
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
 _ClientConnected = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
@@ -123,7 +124,7 @@ class Stack(PacketStack):
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect, and read and write as streams. `kwds` go to `create_connection()`: ssl, options
         and so on."""
-        reader = asyncio.StreamReader(limit=limit, loop=self.loop)
+        reader = StreamReader(limit=limit, loop=self.loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=self.loop)
         transport, _ = await self.create_connection(lambda: protocol, host, port, **kwds)
         return reader, StreamWriter(transport, protocol, reader, self.loop)
@@ -158,7 +159,7 @@ class Stack(PacketStack):
                 task.add_done_callback(partial(_finish, writer))
 
         def factory() -> asyncio.StreamReaderProtocol:
-            reader = asyncio.StreamReader(limit=limit, loop=self.loop)
+            reader = StreamReader(limit=limit, loop=self.loop)
             return asyncio.StreamReaderProtocol(reader, connected, loop=self.loop)
 
         return await self.create_server(factory, host, port, **kwds)

@@ -23,7 +23,17 @@ TRANSPORTS = {
     *("threadcheck", "forever", "extrainfo", "views"),
 }
 ON_TOP = {
-    *("streams", "tls", "routes", "residents", "dialing", "routing", "jointserver", "eventloop"),
+    *(
+        "streams",
+        "streamreader",
+        "tls",
+        "routes",
+        "residents",
+        "dialing",
+        "routing",
+        "jointserver",
+        "eventloop",
+    ),
 }
 
 # What each part of the package may import of the others: the parts below it, never those above.

@@ -1,0 +1,108 @@
+"""asyncio's StreamReader, which does not copy what it hands on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+_SMALL_BYTES = 4096
+"""Less than this is cheaper to copy than to keep apart."""
+
+
+class StreamReader(asyncio.StreamReader):
+    """asyncio's own, except that what arrives in large pieces is kept in these pieces: `read(n)`
+    returns the very bytes that came, if they are no more than `n`.
+
+    Everything else finds them in `_buffer`, as libraries do that look in there: it is the bytearray
+    that it always was, with the pieces added as soon as somebody looks.
+    """
+
+    if TYPE_CHECKING:  # what the stubs leave out
+        _eof: bool
+        _exception: BaseException | None
+        _limit: int
+        _paused: bool
+        _transport: Any
+
+        def _wakeup_waiter(self) -> None: ...
+        async def _wait_for_data(self, func_name: str) -> None: ...
+
+    def __init__(self, *args: Any, **kwds: Any) -> None:
+        self._pieces: deque[bytes | memoryview] = deque()
+        self._pieces_bytes = 0
+        super().__init__(*args, **kwds)
+
+    @property
+    def _buffer(self) -> bytearray:
+        if self._pieces:
+            for piece in self._pieces:
+                self._before.extend(piece)
+            self._pieces.clear()
+            self._pieces_bytes = 0
+        return self._before
+
+    @_buffer.setter
+    def _buffer(self, value: bytearray) -> None:
+        self._before = value  # comes before the pieces
+        self._pieces.clear()
+        self._pieces_bytes = 0
+
+    def feed_data(self, data: bytes | bytearray | memoryview) -> None:  # type: ignore[override]
+        assert not self._eof, "feed_data after feed_eof"
+        if not data:
+            return
+        if type(data) is bytes and len(data) >= _SMALL_BYTES:
+            self._pieces.append(data)
+            self._pieces_bytes += len(data)
+        else:
+            self._buffer.extend(data)
+        self._wakeup_waiter()
+        if (
+            self._transport is not None
+            and not self._paused
+            and len(self._before) + self._pieces_bytes > 2 * self._limit
+        ):
+            try:
+                self._transport.pause_reading()
+            except NotImplementedError:
+                self._transport = None  # as asyncio: the buffer grows
+            else:
+                self._paused = True
+
+    def _maybe_resume_transport(self) -> None:
+        if self._paused and len(self._before) + self._pieces_bytes <= self._limit:
+            self._paused = False
+            self._transport.resume_reading()
+
+    async def read(self, n: int = -1) -> bytes:
+        if n <= 0 or self._exception is not None:
+            return await super().read(n)
+        if not (self._before or self._pieces or self._eof):
+            await self._wait_for_data("read")
+        if self._pieces and not self._before:
+            data = self._take(n)
+        else:
+            buffer = self._buffer
+            data = bytes(buffer) if len(buffer) <= n else bytes(memoryview(buffer)[:n])
+            del buffer[:n]
+        self._maybe_resume_transport()
+        return data
+
+    def _take(self, n: int) -> bytes:
+        """Up to `n` bytes of the pieces."""
+        pieces = self._pieces
+        taken: list[bytes | memoryview] = []
+        left = n
+        while pieces and left:
+            piece = pieces.popleft()
+            size = len(piece)
+            if size > left:
+                view = memoryview(piece)
+                pieces.appendleft(view[left:])
+                piece, size = view[:left], left
+            taken.append(piece)
+            left -= size
+        self._pieces_bytes -= n - left
+        first = taken[0]
+        return first if len(taken) == 1 and type(first) is bytes else b"".join(taken)
