@@ -37,6 +37,7 @@ from aiotcp.loopback import Loopback
 from aiotcp.options import Options
 from aiotcp.ports import EphemeralPorts
 from aiotcp.reasons import Event, Why
+from aiotcp.tcp import usualacks
 from aiotcp.tcp.challenge import SharedLimit
 from aiotcp.tcp.connection import Connection, Path, State
 from aiotcp.tcp.fastopen import CookieCache
@@ -152,13 +153,16 @@ class Engine(Inbound):
         """The batch is over: users look, everything that is due goes out, timers are set."""
         if self._train.key:
             self._end_train()
+        touched, self._touched = self._touched, []
+        for entry in touched:
+            if type(entry) is Connection and entry.acks_noted:
+                usualacks.settle(entry, self._now)
         accepted, self._accepted = self._accepted, []
         for listener, conn in accepted:
             if listener.closed:
                 conn.abort(discarded=True)
             else:
                 self._call_user(self._listeners.accept, listener, conn)
-        touched, self._touched = self._touched, []
         replies, self._replies = self._replies, []
         self._in_batch = False
         for entry in touched:

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 
 from aiotcp.errors import refused, reset
 from aiotcp.reasons import Drop, Why
-from aiotcp.tcp import ecn_setup
+from aiotcp.tcp import ecn_setup, usualacks
 from aiotcp.tcp.buffers import tune_receive_buffer
 from aiotcp.tcp.fastopen_setup import on_syn_again
 from aiotcp.tcp.opening import arrive_syn_sent, syn_acknowledged
@@ -57,6 +57,8 @@ _TAKES_TEXT = frozenset({State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2})
 
 def arrive(conn: Connection, segment: Segment, now: float) -> Drop | None:
     """One segment for one connection."""
+    if conn.acks_noted:
+        usualacks.settle(conn, now)
     conn.segs_in += 1
     if conn.state is State.SYN_SENT:
         dropped = arrive_syn_sent(conn, segment, now)

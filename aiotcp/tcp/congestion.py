@@ -93,6 +93,8 @@ class Ack(NamedTuple):
     """It brought a congestion mark (ECN)."""
     advanced: bool = True
     """It is cumulative for some of that; False: all came out of order."""
+    merged: int = 1
+    """For how many acknowledgments it stands, all of which arrived at once, one after the other."""
 
 
 class Lost(NamedTuple):
@@ -150,6 +152,14 @@ class CongestionControl:
     def on_ack(self, ack: Ack) -> None:
         """An acknowledgment delivered something, or showed a loss. In every phase; of one that
         begins or ends a phase, after `on_congestion` or `on_recovered`."""
+
+    def on_usual_ack(
+        self, now: float, acked: int, prior_flight: int, rtt: float | None, cwnd_limited: bool
+    ) -> bool:
+        """A short form of `on_ack` for nearly all acknowledgments: no loss, no mark, no repair, and
+        `advanced`. True: it has done all that `on_ack` would do. False, as in every control that
+        does not know better: `on_ack` follows."""
+        return False
 
     def on_packet_lost(self, lost: Lost) -> None:
         """For each packet believed lost; before `on_congestion` and `on_ack`."""

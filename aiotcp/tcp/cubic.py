@@ -55,15 +55,14 @@ class Cubic(LossBased):
         """RFC 9438's W_max, bytes, and K, seconds."""
         return {"w_max": self._w_max, "k": self._k}
 
-    def _avoid(self, ack: Ack) -> None:
-        now = ack.now
+    def _avoid(self, now: float, acked: int) -> None:
         cwnd = self.cwnd
         mss = self.mss
         t_epoch = self._t_epoch
         if t_epoch is None:
             t_epoch = self._begin(now)
         self._seen_at = now
-        share = ack.acked / cwnd
+        share = acked / cwnd
         if share > 1.0:
             share = 1.0
         w_est = self._w_est

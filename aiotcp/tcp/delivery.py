@@ -130,8 +130,9 @@ class DeliveryRate:
         """`size` bytes that were believed lost had not been: their loss was spurious."""
         self.lost -= size
 
-    def sample(self, now: float, min_rtt: float | None) -> RateSample | None:
-        """The sample of the acknowledgment that ends here; None if it delivered nothing.
+    def sample(self, now: float, min_rtt: float | None, wanted: bool = True) -> RateSample | None:
+        """The sample of the acknowledgment that ends here; None if it delivered nothing, or nobody
+        wants to see more of it than what is kept in `rate`.
 
         `min_rtt`: the shortest round trip of the connection, this acknowledgment's included. An
         interval below it is that of a repetition whose original arrived, and no rate
@@ -150,6 +151,8 @@ class DeliveryRate:
         if rate > self.rate or (believed and not stamp.app_limited):
             self.rate = rate
             self.rate_app_limited = stamp.app_limited
+        if not wanted:
+            return None
         return RateSample(
             delivered,
             interval,

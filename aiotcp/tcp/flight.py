@@ -24,6 +24,7 @@ class Flight:
         "_timeline",
         "in_flight",
         "lost_bytes",
+        "repeated_end",
         "sacked_bytes",
     )
 
@@ -36,6 +37,8 @@ class Flight:
         self.lost_bytes = 0
         """Bytes that wait for retransmission."""
         self.sacked_bytes = 0
+        self.repeated_end = -1
+        """Nothing above was sent more than once."""
 
     def __bool__(self) -> bool:
         return self._first < len(self._records)

@@ -62,7 +62,7 @@ class HyStart:
             self._last_min, self._min, self._samples = self._min, inf, 0
         step = ack.acked // _CSS_GROWTH_DIVISOR if self.css else ack.acked
         if ack.rtt is not None:
-            self._samples += 1
+            self._samples += ack.merged
             if ack.rtt < self._min:
                 self._min = ack.rtt
             if self._samples >= _N_RTT_SAMPLE:

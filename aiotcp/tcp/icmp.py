@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiotcp.reasons import Drop
+from aiotcp.tcp import usualacks
 from aiotcp.tcp.fastopen_setup import on_failure
 from aiotcp.tcp.pathmtu import on_packet_too_big
 from aiotcp.tcp.seq import unwrap
@@ -29,6 +30,8 @@ class IcmpNews(NamedTuple):
 
 def on_icmp(conn: Connection, news: IcmpNews, now: float) -> Drop | None:
     """Act on it if it is plausible: the name under which it was discarded, or None."""
+    if conn.acks_noted:
+        usualacks.settle(conn, now)
     if conn.ended:
         return Drop.ICMP_NO_CONNECTION
     # RFC 5927 4.1: only a segment that is in flight can have caused it. RFC 792 has every error

@@ -16,6 +16,7 @@ from aiotcp.tcp.congestion import Ack, CongestionControl, Phase, Start
 from aiotcp.tcp.cwv import after_idle, after_limited, remembered
 from aiotcp.tcp.hystart import HyStart
 
+_OPEN = Phase.OPEN
 _RTO_MARGIN_S = 0.2
 """An RTO beyond the smoothed round trip on a path with little variance, as Linux has it."""
 
@@ -45,13 +46,19 @@ class LossBased(CongestionControl):
         self._restart_window = start.restart_window
         self._hystart: HyStart | None = HyStart()
         self._srtt = start.rtt or 0.0
-        self._phase = Phase.OPEN  # of the last event; an undo ends it
+        self._phase = _OPEN  # of the last event; an undo ends it
         self._saved: tuple[int, int, HyStart | None] | None = None
         self._full_at: float | None = start.now  # the window was last used to its full
         self._used = 0  # the most in the network since
 
-    def _avoid(self, ack: Ack) -> None:
-        """Congestion avoidance: an acknowledgment came, and the window is in use."""
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        """Whoever has an `on_ack` of his own wants to see every acknowledgment there."""
+        super().__init_subclass__(**kwargs)
+        if "on_ack" in vars(cls) and "on_usual_ack" not in vars(cls):
+            cls.on_usual_ack = CongestionControl.on_usual_ack  # type: ignore[method-assign]
+
+    def _avoid(self, now: float, acked: int) -> None:
+        """Congestion avoidance: `acked` bytes were delivered, and the window is in use."""
         raise NotImplementedError
 
     def _new_stage(self) -> None:
@@ -76,7 +83,20 @@ class LossBased(CongestionControl):
             self._full_at = ack.now
             self._used = 0
             if not ack.ece:  # RFC 3168 6.1.2: no growth for an acknowledgment that tells of a mark
-                self._avoid(ack)
+                self._avoid(ack.now, ack.acked)
+
+    def on_usual_ack(
+        self, now: float, acked: int, prior_flight: int, rtt: float | None, cwnd_limited: bool
+    ) -> bool:
+        if self.cwnd < self.ssthresh or not cwnd_limited:
+            return False
+        if rtt is not None:
+            srtt = self._srtt
+            self._srtt = srtt + (rtt - srtt) / 8 if srtt else rtt
+        self._full_at = now
+        self._used = 0
+        self._avoid(now, acked)
+        return True
 
     def _slow_start(self, ack: Ack) -> None:
         cwnd = self.cwnd
@@ -99,7 +119,7 @@ class LossBased(CongestionControl):
     # -- a window that is not used (RFC 2861) -------------------------------------------------
 
     def _unused(self, ack: Ack) -> None:
-        if ack.phase is not Phase.OPEN:
+        if ack.phase is not _OPEN:
             return
         now = ack.now
         self._used = max(self._used, ack.prior_flight)
@@ -143,7 +163,7 @@ class LossBased(CongestionControl):
         if self._phase is Phase.RECOVERY:
             # RFC 6582 3.2 step 3, full acknowledgment, option 1: no burst of what has piled up.
             self.cwnd = min(self.ssthresh, max(flight, self.mss) + self.mss)
-        self._phase = Phase.OPEN
+        self._phase = _OPEN
 
     def on_ecn(self, flight: int, now: float) -> None:
         self._reduce(flight)
@@ -162,6 +182,6 @@ class LossBased(CongestionControl):
         if self._saved is not None and self.cwnd <= self._saved[0]:
             self.cwnd, self.ssthresh, self._hystart = self._saved
         self._saved = None
-        self._phase = Phase.OPEN
+        self._phase = _OPEN
         self._full_at = now  # RFC 4015 3.5: the time that this took was no idle time
         self._used = 0

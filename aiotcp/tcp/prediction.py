@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiotcp.tcp import usualacks
 from aiotcp.tcp.buffers import tune_receive_buffer
 from aiotcp.tcp.seq import MASK
 from aiotcp.tcp.tcb import State
@@ -56,20 +57,27 @@ def take(
     ):
         return False
     length = len(packet) - start
-    if (
+    if length and (
         # Text, within the window, and nothing is known of what follows it.
-        not length
-        or rcv_nxt + length > conn.rcv_adv
+        rcv_nxt + length > conn.rcv_adv
         or conn.reassembly.cost
         or conn.peer_fin is not None
         or conn.memory.exhausted
-        # Nothing of ours is on its way, and so the acknowledgment is no news.
-        or (words >> 32 ^ snd_una) & MASK
-        or snd_una != conn.snd_nxt
-        or conn.recovery.tlp_end is not None
     ):
         return False
-    conn.heard_at = conn.last_data_recv_at = now
+    if conn.acks_noted:
+        snd_una = conn.ack_noted
+    if (words >> 32 ^ snd_una) & MASK:
+        if not usualacks.note(conn, words >> 32):
+            return False
+        snd_una = conn.ack_noted
+    elif not length or (
+        # It is no news, which matters while something of ours is on its way; but not if all is as
+        # usual.
+        not conn.acks_noted and (snd_una != conn.snd_nxt or conn.recovery.tlp_end is not None)
+    ):
+        return False
+    conn.heard_at = now
     window = (words & 0xFFFF) << conn.snd_wscale
     if window != conn.snd_wnd:
         conn.snd_wnd = window
@@ -80,7 +88,13 @@ def take(
     if rcv_nxt <= conn.last_ack_sent:
         conn.ts_recent += newer
         conn.ts_recent_at = now
+    if not length:
+        conn.segs_in += 1
+        return True
+    conn.last_data_recv_at = now
     if now >= conn.rcv_tune_at:
+        if conn.acks_noted:
+            usualacks.settle(conn, now)  # it may begin with the round trip that they tell
         tune_receive_buffer(conn, stamps & MASK, now)
     count = -(-length // gso_size) if gso_size else 1  # a frame of many
     conn.segs_in += count

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
     from aiotcp.wire.tcp import Segment
 
+_OPEN = Phase.OPEN  # looked up once: a member of an Enum is not found quickly
+
 
 class Recovery:
     """The state of loss recovery between two acknowledgments."""
@@ -53,7 +55,7 @@ class Recovery:
     )
 
     def __init__(self, iss: int) -> None:
-        self.phase = Phase.OPEN
+        self.phase = _OPEN
         self.recover = iss
         """RecoveryPoint: one above the highest sequence sent when the latest repair began."""
         self.rack = Rack(iss)
@@ -78,14 +80,12 @@ class Recovery:
 
     def transmits_limited(self, sacked_bytes: int) -> bool:
         """New data goes out for duplicates, before they tell of a loss (RFC 3042)."""
-        return self.phase is Phase.OPEN and (
-            sacked_bytes > 0 or 0 < self.newreno.dup_acks < DUP_THRESH
-        )
+        return self.phase is _OPEN and (sacked_bytes > 0 or 0 < self.newreno.dup_acks < DUP_THRESH)
 
     def begins(self, phase: Phase, snd_nxt: int) -> None:
         """A repair begins, by loss or by timeout; or goes on as another one. That is taken back
         only if it was for nothing from the first: a report of what came twice does not tell."""
-        if self.phase is Phase.OPEN:
+        if self.phase is _OPEN:
             self.undo_ts = None
             self.repetitions.begin()
         else:
@@ -135,14 +135,14 @@ def acknowledged(conn: Connection, segment: Segment, now: float) -> None:
     if dsack is not None and recovery.repetitions.got_twice(*dsack):
         recovery.rack.on_spurious(ack, conn.snd_nxt)
     spurious = _taken_back(conn, segment, delivered, advanced, oldest, now)
-    if recovery.phase is not Phase.OPEN and advanced and ack >= recovery.recover:
+    if recovery.phase is not _OPEN and advanced and ack >= recovery.recover:
         _leave(conn, now)
     if conn.sack_enabled:
         lost = detect(conn, now)
     else:
         lost = 0
         _without_sack(conn, segment, ack - prior_una, now)
-    if lost and recovery.phase is Phase.OPEN:
+    if lost and recovery.phase is _OPEN:
         # A repair that was just taken back has put into the network what it had thought lost.
         in_flight = max(prior_flight, board.in_flight + lost)
         _enter(conn, conn.snd_nxt - prior_una, in_flight, acked, now)
@@ -167,7 +167,7 @@ def acknowledged(conn: Connection, segment: Segment, now: float) -> None:
                 board.in_flight,
                 rtt,
                 rates.sample(now, conn.rto.min_rtt),
-                recovery.phase if prior_phase is Phase.OPEN else prior_phase,
+                recovery.phase if prior_phase is _OPEN else prior_phase,
                 recovery.cwnd_limited,
                 conn.ecn is not None and conn.ecn.marked,
                 advanced,
@@ -256,7 +256,7 @@ def _patience(conn: Connection) -> float:
     """How long after a later one's arrival a segment is still awaited, from when it was sent."""
     rto, recovery = conn.rto, conn.recovery
     return recovery.rack.patience(
-        repairing=recovery.phase is not Phase.OPEN,
+        repairing=recovery.phase is not _OPEN,
         sacked_segments=conn.scoreboard.sacked_bytes / conn.mss,
         srtt=rto.srtt or 0.0,
         min_rtt=rto.min_rtt or 0.0,
@@ -364,7 +364,7 @@ def on_reordering_timer(conn: Connection, now: float) -> None:
     conn.reo_at = conn.NEVER
     if not detect(conn, now):
         return
-    if conn.recovery.phase is Phase.OPEN:
+    if conn.recovery.phase is _OPEN:
         _enter(conn, conn.snd_nxt - conn.snd_una, in_flight, 0, now)
     if conn.recovery.prr is not None:
         conn.recovery.prr.on_ack(0, conn.scoreboard.in_flight, conn.mss, safe=False)
@@ -377,7 +377,7 @@ def on_timeout(conn: Connection, now: float) -> None:
     flight = board.in_flight + board.lost_bytes
     oldest = board.oldest
     assert oldest is not None
-    fresh = recovery.phase is Phase.OPEN
+    fresh = recovery.phase is _OPEN
     if oldest.sacked:
         conn.events[Event.RENEGING] += 1
         board.forget_sacked()  # RFC 2018 8: the peer has reneged, or we would not be here
@@ -411,7 +411,7 @@ def _leave(conn: Connection, now: float) -> None:
     if recovery.prr is not None:
         # RFC 9937 6: "cwnd = ssthresh", to which PRR has led without a burst.
         flight = max(flight, recovery.prr.ssthresh)
-    recovery.phase = Phase.OPEN
+    recovery.phase = _OPEN
     recovery.prr = None
     recovery.frto.give_up()
     recovery.newreno.end()
@@ -446,7 +446,7 @@ def _taken_back(
         return True
     if (
         advanced
-        and recovery.phase is not Phase.OPEN
+        and recovery.phase is not _OPEN
         and recovery.undo_ts is not None
         and segment.tsecr
         and oldest is not None
@@ -468,10 +468,10 @@ def _undo(conn: Connection, now: float, event: Event) -> None:
     if recovery.phase is Phase.RECOVERY:
         # What RFC 8985 concludes from a D-SACK holds however it is known.
         recovery.rack.on_spurious(conn.snd_una, conn.snd_nxt)
-    if recovery.phase is not Phase.OPEN:
+    if recovery.phase is not _OPEN:
         conn.rates.on_found(conn.scoreboard.forgive())
         conn.force_retransmit = False
-    recovery.phase = Phase.OPEN
+    recovery.phase = _OPEN
     recovery.prr = None
     recovery.frto.give_up()
     recovery.newreno.end()

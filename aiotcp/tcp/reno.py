@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiotcp.tcp.congestion import Ack, Start
+from aiotcp.tcp.congestion import Start
 from aiotcp.tcp.lossbased import LossBased
 
 
@@ -18,9 +18,9 @@ class Reno(LossBased):
         super().__init__(start)
         self._bytes_acked = 0
 
-    def _avoid(self, ack: Ack) -> None:
+    def _avoid(self, now: float, acked: int) -> None:
         # RFC 5681 3.1: one SMSS per cwnd's worth of acknowledged bytes.
-        self._bytes_acked += ack.acked
+        self._bytes_acked += acked
         if self._bytes_acked >= self.cwnd:
             self._bytes_acked -= self.cwnd
             self.cwnd += self.mss

@@ -64,6 +64,28 @@ class Scoreboard(Flight):
         self._timeline.trim()
         return delivered
 
+    def acknowledge_usual(self, una: int) -> Sent:
+        """`acknowledge`, where nothing below `una` was lost, selectively acknowledged, or sent more
+        than once: only the newest record that it touches."""
+        records, first = self._records, self._first
+        record = records[first]
+        self.in_flight -= una - record.start
+        while record.end < una:
+            record.sacked = True
+            first += 1
+            record = records[first]
+        if record.end > una:
+            record.start = una
+        else:
+            record.sacked = True
+            first += 1
+        if first >= _COMPACT_AT or first == len(records):
+            del records[:first]
+            first = 0
+        self._first = first
+        self._timeline.trim()
+        return record
+
     def sack(self, left: int, right: int, grain: int = 1) -> list[Delivered]:
         """The peer has [left, right): what of it was not known to have arrived.
 
@@ -119,6 +141,7 @@ class Scoreboard(Flight):
             if record.sacked:
                 record.sacked = False
                 record.transmissions = max(record.transmissions, 2)
+                self.repeated_end = record.end
                 self.in_flight += record.size
         self.sacked_bytes = 0
         self._timeline.rebuild(r for r in self if not (r.sacked or r.lost))
@@ -224,4 +247,6 @@ class Scoreboard(Flight):
             self.in_flight += size
         record.transmissions += 1
         record.stamp = stamp
+        if record.end > self.repeated_end:
+            self.repeated_end = record.end
         self._timeline.sent(record)

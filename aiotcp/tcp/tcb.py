@@ -111,7 +111,9 @@ class Tcb:
         "_challenges",
         "_pacer",
         "_pmtu",
+        "ack_noted",
         "acks",
+        "acks_noted",
         "cc",
         "closed_by_user",
         "cork",
@@ -235,6 +237,10 @@ class Tcb:
         """Next to be sent for the first time."""
         self.snd_max = iss
         """One above the highest ever sent: beyond `snd_nxt` only by a window probe."""
+        self.acks_noted = 0
+        """Acknowledgments of this batch that `snd_una` is still to follow (see `usualacks`)."""
+        self.ack_noted = 0
+        """The number of the last of them."""
         self.snd_wnd = 0
         """Window of the peer, scaled: it accepts below `snd_una + snd_wnd`."""
         self.max_snd_wnd = 0

@@ -66,7 +66,10 @@ class Timeline:
     def trim(self) -> None:
         """Let go of what has arrived at the old end."""
         entries = self._entries
-        while entries and (entries[0][1].sacked or entries[0][0] is not entries[0][1].stamp):
+        while entries:
+            stamp, record = entries[0]
+            if not record.sacked and stamp is record.stamp:
+                break
             entries.popleft()
 
     def before(self, sent_at: float, end: int) -> Sent | None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
     from aiotcp.wire.tcp import Segment
 
+_OPEN = Phase.OPEN
 _MAX_ACK_DELAY_S = 0.2
 """TLP.max_ack_delay: peers delay the acknowledgment of a single segment by as much."""
 _LEAST_PTO_S = 0.01
@@ -24,7 +25,7 @@ def schedule(conn: Connection, now: float) -> None:
     if (
         not conn.sack_enabled
         or not board
-        or recovery.phase is not Phase.OPEN
+        or recovery.phase is not _OPEN
         or board.sacked_bytes
         or recovery.tlp_end is not None
         or not recovery.tlp_rtt_taken  # it would only put off the retransmission timer
@@ -48,7 +49,7 @@ def on_timer(conn: Connection, now: float) -> None:
         return
     if pathmtu.on_probe_timeout(conn, now):
         return
-    if recovery.tlp_end is None and recovery.tlp_rtt_taken and recovery.phase is Phase.OPEN:
+    if recovery.tlp_end is None and recovery.tlp_rtt_taken and recovery.phase is _OPEN:
         conn.tlp_due = True
     # "MUST re-arm the RTO timer, not the PTO timer"
     conn.rexmt_at = now + conn.rto.rto
@@ -73,7 +74,7 @@ def on_ack(conn: Connection, segment: Segment, advanced: bool, dsack: int | None
         recovery.tlp_end = None  # it was new data, or arrived beside what it repeated
     elif segment.ack > end:
         recovery.tlp_end = None
-        return recovery.phase is Phase.OPEN
+        return recovery.phase is _OPEN
     elif not (advanced or segment.length or segment.sack):
         recovery.tlp_end = None  # a duplicate: both arrived
     return False
