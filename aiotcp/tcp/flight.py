@@ -65,11 +65,9 @@ class Flight:
 
     def sent_alike(self, start: int, end: int, size: int, stamp: Stamp) -> None:
         """New bytes left in frames of `size` bytes each, all at once."""
-        append, timeline = self._records.append, self._timeline.sent
-        for seq in range(start, end, size):
-            record = Sent(seq, seq + size, stamp)
-            append(record)
-            timeline(record)
+        records = [Sent(seq, seq + size, stamp) for seq in range(start, end, size)]
+        self._records += records
+        self._timeline.sent_alike(records, stamp)
         self.in_flight += end - start
 
     def _find(self, seq: int) -> int:

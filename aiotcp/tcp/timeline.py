@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
+from itertools import repeat
 
 from aiotcp.tcp.delivery import Stamp
 
@@ -54,6 +55,10 @@ class Timeline:
     def sent(self, record: Sent) -> None:
         """`record` left, for the first time or again."""
         self._entries.append((record.stamp, record))
+
+    def sent_alike(self, records: Iterable[Sent], stamp: Stamp) -> None:
+        """`records`, all with `stamp`, left for the first time."""
+        self._entries.extend(zip(repeat(stamp), records, strict=False))
 
     def insert(self, record: Sent) -> None:
         """Half of a record that was split: it left when the other half did."""

@@ -47,9 +47,16 @@ def frames(
     middle, after = header[start + 8 : start + 16], header[start + 18 :]
     # The field holds the pseudo-header's sum; the rest is that of the words.
     rest = checksum.sum_buffers((header[start:],))
+    odd = payload_length & 1
     for payload in payloads:
         number = seq & 0xFFFFFFFF
-        field = -(rest + number + checksum.sum_buffers(payload)) % 0xFFFF
+        if len(payload) == 1:
+            text = checksum.residue(payload[0])
+            if odd:
+                text <<= 8
+        else:
+            text = checksum.sum_buffers(payload)
+        field = -(rest + number + text) % 0xFFFF
         header = before + number.to_bytes(4, "big") + middle + field.to_bytes(2, "big") + after
         found.append(Frame(header, payload, length, gso_size, 0, reason))
         seq += payload_length
