@@ -2,6 +2,8 @@
 # make test   the tests, one process on each core; those that need a TUN device are skipped where there is none to have
 # make test-integration   uvicorn, aiohttp, Redis and others, unmodified, over a TUN device
 # make test-python PYTHON=python3.13   CPython's own tests, and the contract tests, in another interpreter
+# make test-compiled   the core's tests, with the core compiled by mypyc (a few minutes to compile) in build/compiled
+# make compiled   just that: a checkout to run tests and benches in
 # make conformance   the tests, and writes docs/conformance.md from what they show
 # make docs   docs/options.md and docs/counters.md, from the code
 # make soak   two stacks over a bad network, 100 MiB each way in each of 50 seeds (half an hour of CPU)
@@ -30,9 +32,10 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 INTEGRATION := $(VENV)/.installed-integration
+COMPILED := build/compiled
 OTHER = .venv-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 
-.PHONY: demo test test-integration test-python venv-python conformance docs soak random-links mutations lint bench bench-peers bench-cost bench-workers bench-loss bench-live-loss bench-memory bench-synflood venv clean
+.PHONY: demo test test-integration test-python test-compiled compiled venv-python conformance docs soak random-links mutations lint bench bench-peers bench-cost bench-workers bench-loss bench-live-loss bench-memory bench-synflood venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUN)
@@ -47,6 +50,14 @@ test-integration: $(INTEGRATION)
 
 test-python:
 	$(MAKE) test VENV=$(OTHER) PYTEST_ARGS="tests/cpython tests/contract $(PYTEST_ARGS)"
+
+test-compiled: compiled
+	cd $(COMPILED) && $(abspath $(BIN))/python -m pytest tests/wire tests/tcp tests/model tests/scenarios \
+		tests/test_chosen_options.py tests/test_congestion_doc.py tests/test_streams.py tests/test_tcp_info.py $(PYTEST_ARGS)
+
+# What a user's installation is, and beside it what runs on it.
+compiled: $(COMPILED)/.made
+	cp -r bench bin docs examples tests pyproject.toml Makefile README.md $(COMPILED)
 
 conformance: $(DEV)
 	$(BIN)/python -m pytest --conformance=docs/conformance.md $(PYTEST_ARGS)
@@ -120,6 +131,11 @@ $(RUN): pyproject.toml $(VENV)/pyvenv.cfg
 $(DEV): pyproject.toml $(VENV)/pyvenv.cfg
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(RUN)
+
+$(COMPILED)/.made: setup.py $(wildcard aiotcp/*.py aiotcp/*/*.py) | $(DEV)
+	rm -rf $(COMPILED) build/lib.*/aiotcp/*.py build/lib.*/aiotcp/*/*.py
+	AIOTCP_MYPYC=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(COMPILED) .
+	@touch $@
 
 $(INTEGRATION): pyproject.toml $(VENV)/pyvenv.cfg
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,integration]'

@@ -13,6 +13,7 @@ from aiotcp.streams import (
     open_connection,
     start_server,
 )
+from aiotcp.tcp import COMPILED
 from aiotcp.transport import Transport
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from aiotcp.tcpinfo import TcpInfo
 
 __all__ = [
+    "COMPILED",
     "AsyncioEventLoop",
     "ConnectionInfo",
     "Endpoint",

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "aiotcp").rglob("*.py"))
 
-LEAVES = {"errors", "options", "ranges", "reasons"}
+LEAVES = {"errors", "mypyc", "options", "ranges", "reasons"}
 STACK = {
     *("stack", "engine", "inbound", "clock", "addresses", "counters", "icmp", "info", "limits"),
     *("listeners", "loopback", "passive", "ports", "nstat", "tcpinfo", "timers", "timewaits"),
@@ -40,6 +40,7 @@ ON_TOP = {
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "options": {"ranges"},
+    "mypyc": set(),
     "ranges": set(),
     "reasons": set(),
     "log": LEAVES,

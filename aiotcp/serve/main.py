@@ -12,6 +12,7 @@ import click
 from aiotcp.serve.problems import BadOptions, NoPermission
 from aiotcp.serve.settings import Settings, checked_addresses
 from aiotcp.serve.tunables import read_options, table
+from aiotcp.tcp import COMPILED
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -27,7 +28,10 @@ def main() -> None:
     "4 no permission; 5 addresses in use elsewhere; 6 device in use; 7 port taken; "
     "8 no such ASGI application.",
 )
-@click.version_option(package_name="aiotcp")
+@click.version_option(
+    package_name="aiotcp",
+    message="%(prog)s, version %(version)s" + (", compiled" if COMPILED else ""),
+)
 def cli() -> None:
     """Serve on a TCP stack of our own, on a TUN device of this machine.
 

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import ClassVar, NamedTuple
 
+from aiotcp.mypyc import mypyc_attr
+
 INFINITE = 1 << 62
 """The initial ssthresh: arbitrarily high (RFC 5681 3.1)."""
 
@@ -112,6 +114,7 @@ class Lost(NamedTuple):
     """Delivered in the connection's life so far."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class CongestionControl:
     """One connection's congestion control. All sizes are bytes, all times seconds.
 
@@ -125,9 +128,8 @@ class CongestionControl:
     """What `Options.cc`, `tcp_info` and TCP_CONGESTION call it."""
 
     own_recovery: ClassVar[bool] = False
-    """True: `cwnd` holds during fast recovery as well. False: between `on_congestion` and
-    `on_recovered` proportional rate reduction (RFC 9937) leads from the old window to
-    `ssthresh`."""
+    """True: `cwnd` holds in fast recovery, too. False: from `on_congestion` to `on_recovered`
+    proportional rate reduction (RFC 9937) leads from the old window to `ssthresh`."""
 
     def __init__(self, start: Start) -> None:
         self.mss = start.mss
