@@ -109,7 +109,18 @@ class Peer:
         syn[12:24] = self._data[12:24]  # addresses and ports
         self._stack.receive(memoryview(syn), True)
         self._stack.flush()
-        self.ack = int.from_bytes(self._link.last[24:28], "big") + 1
+        answer = self._link.last
+        self.ack = int.from_bytes(answer[24:28], "big") + 1
+        self._wscale = tcp.parse(memoryview(answer), 20, len(answer)).wscale or 0
+
+    @property
+    def room(self) -> int:
+        """Bytes that the stack's window has room for."""
+        last = self._link.last
+        edge = int.from_bytes(last[28:32], "big") + (
+            int.from_bytes(last[34:36], "big") << self._wscale
+        )
+        return (edge - self.seq) & 0xFFFFFFFF
 
 
 @cache
@@ -231,9 +242,14 @@ class Bench:
 
 
 def bulk_in(bench: Bench) -> None:
-    """A batch as large as TUN's."""
+    """A batch as large as TUN's, once the program has made room for it."""
+    peer = bench.peer
+    bench.busy = peer.room < bench.work.of_step * peer.size
+    if bench.busy:
+        bench.stack.loop.call_soon(bulk_in, bench)
+        return
     for _ in range(bench.work.of_step):
-        bench.peer.data(1448 if bench.work.offload else 0)
+        peer.data(1448 if bench.work.offload else 0)
     bench.stack.flush()
 
 
