@@ -49,6 +49,9 @@ _BPF_CALL_NUMBERS = {
 }
 """bpf(2) has no wrapper in libc; its number differs between architectures."""
 
+_LOAD_ATTEMPTS = 5
+"""A signal that arrives meanwhile has the verifier give up (EAGAIN); libbpf tries so often."""
+
 _FACTOR = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio, as in the kernel's hash_64()
 _MASK = (1 << 64) - 1
 
@@ -283,7 +286,10 @@ def load(code: bytes) -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.syscall.restype = ctypes.c_long
     command, size = ctypes.c_int(_BPF_PROG_LOAD), ctypes.c_uint(len(attributes))
-    descriptor: int = libc.syscall(ctypes.c_long(number), command, attributes, size)
-    if descriptor < 0:
-        raise OSError(ctypes.get_errno(), "the kernel does not take eBPF programs from this user")
-    return descriptor
+    for _ in range(_LOAD_ATTEMPTS):
+        descriptor: int = libc.syscall(ctypes.c_long(number), command, attributes, size)
+        if descriptor >= 0:
+            return descriptor
+        if ctypes.get_errno() != errno.EAGAIN:
+            break
+    raise OSError(ctypes.get_errno(), "the kernel does not take eBPF programs from this user")

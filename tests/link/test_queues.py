@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -79,13 +80,7 @@ async def test_a_connection_from_the_kernel_has_one_stack_and_keeps_it(
             out.close()
 
         for index, stack in enumerate(hosts):
-
-            def accept(
-                reader: asyncio.StreamReader, out: asyncio.StreamWriter, index: int = index
-            ) -> asyncio.Task[None]:
-                return asyncio.ensure_future(number(index, reader, out))
-
-            await stack.start_server(accept, side.stack, 7)
+            await stack.start_server(partial(number, index), side.stack, 7)
         calls = [await asyncio.open_connection(side.stack, 7) for _ in range(40)]
         rounds = []
         for _ in range(3):
