@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from aiotcp.errors import address_not_available
@@ -32,6 +33,7 @@ _UNSPECIFIED = bytes(16)
 _LOOPBACK = bytes(15) + b"\1"
 
 
+@lru_cache(maxsize=128)
 def pack(host: str) -> bytes:
     """4 or 16 bytes. Raises ValueError for what is no literal address."""
     address = ip_address(host.partition("%")[0])

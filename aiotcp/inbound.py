@@ -101,6 +101,25 @@ class Inbound(PassiveOpens):
                         if length:
                             train.begin(conn, seq + length, words, stamps, gso_size or length, now)
                         return
+            if vouched and words & usual.LAYOUT == usual.PLAIN:
+                if train.key:
+                    self._end_train()
+                flags, text = words >> 16 & usual.ALL_FLAGS, packet[start:] if length else b""
+                segment = tcp.Segment(
+                    seq, words >> 32, flags, words & 0xFFFF, 0, text, stamps >> 32, stamps & MASK
+                )
+                segment.gso_size = gso_size
+                segment.ecn = (packet[1] if first == 0x45 else packet[1] >> 4) & 3
+                if not self._in_batch:
+                    self._in_batch = True
+                    self._now = self.clock()
+                counters = self.counters
+                counters.packets_received += 1
+                counters.bytes_received += size
+                dropped = self._deliver(key, segment)
+                if dropped is not None:
+                    counters.dropped[dropped] += 1
+                return
         if train.key:
             self._end_train()
         self.receive_completely(packet, vouched, gso_size)
@@ -155,6 +174,10 @@ class Inbound(PassiveOpens):
             key = bytes(packet[addresses.start : offset + 4])
         else:  # IP options or extension headers stand between
             key = bytes(packet[addresses]) + bytes(packet[offset : offset + 4])
+        return self._deliver(key, segment)
+
+    def _deliver(self, key: bytes, segment: tcp.Segment) -> Drop | None:
+        """Give it to the entry of its 4-tuple."""
         entry = self._table.get(key)
         if entry is None or entry.ended:
             if entry is None and self._loopback.delivering:

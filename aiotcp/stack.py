@@ -237,6 +237,17 @@ class PacketStack(Engine):
         for conn in written:
             self._finish(conn, self.clock())
 
+    def released(self, conn: Connection) -> None:
+        """After the last call of a user on `conn`, which is closed: as `push`, but for what is on
+        its way anyhow. Most have sent all that they had to, and wait for the acknowledgment."""
+        said_all = conn.farewell is None and conn.acks.due is None and conn.unsent <= 0
+        if said_all and conn.ended and self._table.get(conn.flow) is not conn:
+            return
+        if said_all and conn.state is State.LAST_ACK and not conn.scoreboard.lost_bytes:
+            self._adopt(conn, self._now if self._in_batch else self.clock())
+        else:
+            self.push(conn)
+
     def connections(self) -> list[ConnectionInfo]:
         """A row for each connection, half-open entry and TIME-WAIT record, oldest first."""
         from aiotcp.info import describe

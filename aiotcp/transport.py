@@ -474,7 +474,7 @@ class Transport(Described):
                 connection.abort(discarded=self._discarded or self._lingers_zero)
             else:
                 connection.close()
-            self._stack.push(connection)
+            self._stack.released(connection)
             if self._socket is not None:
                 self._socket.invalidate()
             # Cut the cycles: a protocol holds its transport, and often much else.

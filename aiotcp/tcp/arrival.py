@@ -34,6 +34,7 @@ from aiotcp.errors import refused, reset
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp import ecn_setup, usualacks
 from aiotcp.tcp.buffers import tune_receive_buffer
+from aiotcp.tcp.congestion import Phase
 from aiotcp.tcp.fastopen_setup import on_syn_again
 from aiotcp.tcp.opening import arrive_syn_sent, syn_acknowledged
 from aiotcp.tcp.recovery import acknowledged
@@ -272,6 +273,10 @@ def _check_ack(conn: Connection, segment: Segment, now: float) -> Drop | None:
         # RFC 5961 5.2: acceptable only in [SND.UNA - MAX.SND.WND, SND.NXT]
         return _challenge(conn, now, Drop.ACK_TOO_OLD)
     conn.heard_at = now
+    if conn.state in _CLOSED_ON_BOTH_SIDES and _ends_quietly(conn, ack):
+        conn.snd_una = ack
+        conn.reach(Milestone.FIN_ACKED)
+        return None
     if conn.probes:
         if not conn.closed_by_user:
             conn.retransmissions = 0  # MUST-37: a peer that answers probes is alive
@@ -287,6 +292,19 @@ def _check_ack(conn: Connection, segment: Segment, now: float) -> Drop | None:
     if conn.fin_acked and conn.state in _AWAITS_FIN_ACK:
         conn.reach(Milestone.FIN_ACKED)
     return None
+
+
+def _ends_quietly(conn: Connection, ack: int) -> bool:
+    """Whether `ack` is a connection's last, that of our FIN, and nothing that it tells of losses or
+    probes is to be counted. What it tells of the path is for nobody any more."""
+    recovery = conn.recovery
+    return (
+        conn.fin_seq == ack - 1
+        and recovery.phase is Phase.OPEN
+        and recovery.tlp_end is None
+        and not conn.scoreboard.sacked_bytes
+        and conn.ecn is None
+    )
 
 
 _AWAITS_FIN_ACK = frozenset({State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK})

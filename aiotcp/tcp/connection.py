@@ -243,7 +243,8 @@ class Connection(Tcb):
         self.error = error
         self.rexmt_at = self.tlp_at = self.reo_at = self.pace_at = self.orphan_until = self.NEVER
         self.sending.discard_to(self.sending.finish())
-        self.scoreboard = Scoreboard()
+        if self.scoreboard:
+            self.scoreboard = Scoreboard()
         self.reassembly = NOTHING_HELD
 
     def _enter(self, state: State) -> None:

@@ -9,7 +9,16 @@ from aiotcp.tcp.buffers import receive_room
 from aiotcp.tcp.opening import TIMESTAMP_OPTION_BYTES
 from aiotcp.tcp.window import advertise
 from aiotcp.wire.alike import frames
-from aiotcp.wire.tcp import ACK, FIN, MAX_OPTIONS_LENGTH, RST, URG, pack_accecn, pack_options
+from aiotcp.wire.tcp import (
+    ACK,
+    FIN,
+    MAX_OPTIONS_LENGTH,
+    RST,
+    URG,
+    pack_accecn,
+    pack_options,
+    pack_timestamps,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +33,7 @@ def timestamps_only(conn: Connection, now: float) -> bytes:
     """The options of a segment that acknowledges nothing new."""
     if not conn.ts_enabled:
         return b""
-    return pack_options(timestamps=(conn.clock(now), conn.timestamp))
+    return pack_timestamps(int(now * 1000) + conn.ts_offset, conn.ts_recent)
 
 
 def header_options(conn: Connection, now: float, duplicate: tuple[int, int] | None = None) -> bytes:
@@ -54,7 +63,7 @@ def header_options(conn: Connection, now: float, duplicate: tuple[int, int] | No
         )
     if sack or user_timeout is not None:
         return pack_options(timestamps=timestamps, sack=sack, user_timeout=user_timeout)
-    return pack_options(timestamps=timestamps) if timestamps else b""
+    return pack_timestamps(*timestamps) if timestamps else b""
 
 
 def send_segment(

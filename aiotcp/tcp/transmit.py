@@ -142,6 +142,8 @@ def _account(conn: Connection, length: int, now: float) -> None:
 
 def send_new(conn: Connection, now: float) -> None:
     """New data, and the FIN behind the last of it."""
+    if _send_only_one(conn, now):
+        return
     if conn.unsent >= conn.mss and (now >= conn.mtu_at or conn.pmtu.seen != conn.paths.changes):
         pathmtu.attend(conn, now)
     begin = conn.snd_nxt
@@ -156,7 +158,7 @@ def send_new(conn: Connection, now: float) -> None:
     rate = _pacing_rate(conn)
     if rate is not None:
         frame = _quantum(conn, frame, size, rate)
-    if now >= conn.mtu_at and not _probe_path(conn, now, options):
+    if now >= conn.mtu_at and conn.unsent > conn.mss and not _probe_path(conn, now, options):
         conn.recovery.cwnd_limited = True
         return
     if rate is None:
@@ -230,6 +232,52 @@ def _send_alike(conn: Connection, now: float, options: bytes, size: int, frame: 
     board.sent_alike(start, end, frame, conn.rates.on_sent(now, board.in_flight, length))
     conn.last_sent_at = now
     conn.probe_due = False
+
+
+def _send_only_one(conn: Connection, now: float) -> bool:
+    """A request, an answer, a FIN: all that is unsent fits into one segment, and nothing is in
+    flight. False where anything else than that is to be thought of; `send_new` does."""
+    start, end = conn.snd_nxt, conn.sending.end
+    length = end - start
+    fin = conn.fin_seq is not None
+    cc, repair, board = conn.cc, conn.recovery, conn.scoreboard
+    if (
+        board
+        or length + fin >= conn.mss  # a full one may tell of the path's MTU
+        or length + fin > conn.snd_wnd
+        or length + fin > cc.cwnd
+        or conn.ecn is not None
+        or conn.uto is not None
+        or conn.snd_up is not None
+        or conn.cork is not None
+        or conn.paced
+        or cc.pacing_rate is not None
+        or repair.phase is not Phase.OPEN
+        or (conn.reassembly and conn.sack_enabled)
+    ):
+        return False
+    options = timestamps_only(conn, now)
+    if start > conn.iss + 1:
+        cc.on_idle(now - conn.last_sent_at, conn.rto.rto)
+    cc.on_send(now, 0, conn.rates.app_limited)
+    _first_in_flight(conn, now)
+    conn.snd_nxt = end + fin
+    send_segment(
+        conn,
+        now,
+        start,
+        (ACK | PSH if length else ACK) | fin,  # MUST-61; FIN is 1
+        Why.NEW_DATA if length else Why.CLOSE,
+        options=options,
+        payload=conn.sending.slices(start, length) if length else (),
+        length=length,
+    )
+    board.sent(start, end + fin, conn.rates.on_sent(now, 0, length + fin))
+    conn.last_sent_at = now
+    conn.probe_due = False
+    repair.cwnd_limited = False
+    tlp.schedule(conn, now)
+    return True
 
 
 def _first_in_flight(conn: Connection, now: float) -> None:

@@ -83,7 +83,7 @@ def output_usual(conn: Connection, now: float) -> bool:
         return False
     rto = conn.rto.rto
     if not flight:
-        if now - conn.last_sent_at > rto:
+        if now - conn.last_sent_at > rto and start > conn.iss + 1:
             return False  # the window may have to shrink first
         cc.on_send(now, 0, conn.rates.app_limited)
         conn.rexmt_at = now + rto

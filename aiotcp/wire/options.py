@@ -150,11 +150,7 @@ def pack_options(
         and user_timeout is None
         and fast_open is None
     ):
-        if timestamps is None:
-            return b""
-        return _pack_timestamps(
-            TIMESTAMPS_FIRST, timestamps[0] & 0xFFFFFFFF, timestamps[1] & 0xFFFFFFFF
-        )
+        return b"" if timestamps is None else pack_timestamps(*timestamps)
     packed = bytearray()
     if mss is not None:
         packed += struct.pack("!BBH", MSS, 4, mss)
@@ -178,6 +174,11 @@ def pack_options(
         for left, right in blocks:
             packed += _two_u32.pack(left & 0xFFFFFFFF, right & 0xFFFFFFFF)
     return bytes(packed)
+
+
+def pack_timestamps(tsval: int, tsecr: int) -> bytes:
+    """What `pack_options` makes of these alone."""
+    return _pack_timestamps(TIMESTAMPS_FIRST, tsval & 0xFFFFFFFF, tsecr & 0xFFFFFFFF)
 
 
 def pack_usual_syn(mss: int, wscale: int, timestamps: tuple[int, int]) -> bytes:

@@ -30,6 +30,7 @@ from aiotcp.wire.options import (
     AccEcnFields,
     pack_accecn,
     pack_options,
+    pack_timestamps,
     pack_usual_syn,
     parse_options,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "flags_text",
     "pack_accecn",
     "pack_options",
+    "pack_timestamps",
     "pack_usual_syn",
     "parse",
     "verify_checksum",
@@ -91,6 +93,10 @@ _FLAG_NAMES = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE")
 
 _ECT_0 = 2
 """RFC 3168 5: the codepoint of an ECN-capable transport, in the low bits of the traffic class."""
+
+_IPV4_STARTS = [bytes((0x45, traffic_class)) for traffic_class in range(256)]
+_IPV4_AFTER_LENGTH = [bytes((0x40, 0, hop_limit, PROTOCOL)) for hop_limit in range(256)]
+"""What stands behind the identification: DF, and no more of the same packet."""
 
 
 def flags_text(flags: int) -> str:
@@ -287,11 +293,14 @@ class HeaderTemplate:
         self._with_ports = self._pseudo + local_port + remote_port
         self._ipv4 = len(local) == 4
         if self._ipv4:
-            self._start = bytes((0x45, traffic_class))
-            self._after_length = bytes((0x40, 0, hop_limit, PROTOCOL))  # DF
+            self._start = _IPV4_STARTS[traffic_class]
+            self._after_length = _IPV4_AFTER_LENGTH[hop_limit]
             self._middle = addresses + _ports(local_port, remote_port)
             # The IPv4 header's sum without total length, identification and checksum.
             self._base = self._pseudo + 0x8500 + traffic_class + (hop_limit << 8)
+            ect = traffic_class & 0xFC | _ECT_0
+            self._start_ect = _IPV4_STARTS[ect]
+            self._base_ect = self._base + ect - traffic_class
         else:
             self._start = _u32(6 << 28 | traffic_class << 20 | flow_label)
             self._after_length = b""
@@ -299,7 +308,7 @@ class HeaderTemplate:
                 bytes((PROTOCOL, hop_limit)) + addresses + _ports(local_port, remote_port)
             )
             self._base = 0
-        self._vary()
+            self._vary()
 
     def _vary(self) -> None:
         """What frames that are ECT(0) begin with, beside those that are not."""

@@ -26,11 +26,14 @@ from aiotcp.wire.frame import Buffer
 from aiotcp.wire.options import TIMESTAMPS_FIRST
 
 __all__ = [
+    "ALL_FLAGS",
     "FLAGS",
     "IPV4_BYTES",
     "IPV6_BYTES",
+    "LAYOUT",
     "NO_FRAGMENT",
     "ONLY_ACK",
+    "PLAIN",
     "PROTOCOL",
     "PSH",
     "TIMESTAMPS_FIRST",
@@ -56,6 +59,11 @@ FLAGS = 0xFFF7 << 16
 ONLY_ACK = 0x8010 << 16
 """What they are to be: a header of 32 bytes, and ACK."""
 PSH = 8 << 16
+ALL_FLAGS = 0x1FF
+LAYOUT = 0xF022 << 16
+"""What tells whether there is anything in the header that was not unpacked."""
+PLAIN = 0x8000 << 16
+"""Nothing: a header of 32 bytes, no URG; nor SYN, which seldom comes in this form."""
 
 
 def right_checksums(packet: Buffer, key: bytes) -> bool:
