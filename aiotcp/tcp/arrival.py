@@ -273,7 +273,7 @@ def _check_ack(conn: Connection, segment: Segment, now: float) -> Drop | None:
         # RFC 5961 5.2: acceptable only in [SND.UNA - MAX.SND.WND, SND.NXT]
         return _challenge(conn, now, Drop.ACK_TOO_OLD)
     conn.heard_at = now
-    if conn.state in _CLOSED_ON_BOTH_SIDES and _ends_quietly(conn, ack):
+    if conn.state in _CLOSED_ON_BOTH_SIDES and _ends_quietly(conn, segment):
         conn.snd_una = ack
         conn.reach(Milestone.FIN_ACKED)
         return None
@@ -294,12 +294,14 @@ def _check_ack(conn: Connection, segment: Segment, now: float) -> Drop | None:
     return None
 
 
-def _ends_quietly(conn: Connection, ack: int) -> bool:
-    """Whether `ack` is a connection's last, that of our FIN, and nothing that it tells of losses or
-    probes is to be counted. What it tells of the path is for nobody any more."""
+def _ends_quietly(conn: Connection, segment: Segment) -> bool:
+    """Whether this is a connection's last acknowledgment, that of our FIN, and nothing that it
+    tells of losses or probes is to be counted. What it tells of the path is for nobody any more."""
     recovery = conn.recovery
     return (
-        conn.fin_seq == ack - 1
+        conn.fin_seq == segment.ack - 1
+        and segment.ack == conn.snd_nxt  # below, if the FIN left as a window probe
+        and not segment.sack
         and recovery.phase is Phase.OPEN
         and recovery.tlp_end is None
         and not conn.scoreboard.sacked_bytes

@@ -12,6 +12,7 @@ from aiotcp.tcp.autotune import (
     send_buffer,
 )
 from aiotcp.tcp.memory import LEAST_SEND_BYTES
+from aiotcp.tcp.reassembly import NOTHING_HELD
 
 if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
@@ -84,8 +85,8 @@ def receive_room(conn: Connection, now: float) -> int:
 
 def _resize(conn: Connection, size: int) -> None:
     conn.rcv_space = min(size, _MAX_FIELD << conn.rcv_wscale)
-    # Not less than before: what was offered must find room.
-    if conn.reassembly:
+    # Not less than before: what was offered must find room, be it empty at this moment.
+    if conn.reassembly is not NOTHING_HELD:
         conn.reassembly.limit = max(conn.reassembly.limit, 2 * conn.rcv_space)
 
 

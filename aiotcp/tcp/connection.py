@@ -37,9 +37,10 @@ from aiotcp.tcp.flow import Endpoint
 from aiotcp.tcp.icmp import IcmpNews, on_icmp
 from aiotcp.tcp.memory import MemoryBudget
 from aiotcp.tcp.pmtucache import PathMtuCache
+from aiotcp.tcp.reassembly import NOTHING_HELD
 from aiotcp.tcp.scoreboard import Scoreboard
 from aiotcp.tcp.sendbuffer import Buffer
-from aiotcp.tcp.tcb import NOTHING_HELD, Milestone, Path, State, Tcb
+from aiotcp.tcp.tcb import Milestone, Path, State, Tcb
 from aiotcp.tcp.tuning import tune
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.tcp import HeaderTemplate, Segment

@@ -121,9 +121,9 @@ def on_packet_too_big(conn: Connection, seq: int, mtu: int, now: float) -> Drop 
     Path-MTU Discovery"). Anything less waits until the segment was acknowledged, which refutes it,
     or has timed out, which confirms it ("Path-MTU Update", MAXSEGRTO 1).
     """
-    found = conn.pmtu
     if conn.snd_una == conn.iss:
         return Drop.ICMP_MTU  # a SYN is smaller than any MTU that may be reported
+    found = conn.pmtu  # not before both SYNs are known
     if conn.path.ip_header == 20:
         if mtu == 0:
             mtu = next((size for size in _PLATEAUS if size < found.mtu), 0)

@@ -178,3 +178,7 @@ class Reassembly:
             if len(blocks) < limit and (run.start, run.end) not in blocks:
                 blocks.append((run.start, run.end))
         return tuple(blocks)
+
+
+NOTHING_HELD = Reassembly(0)
+"""Of most connections: empty, and to be left so."""

@@ -22,7 +22,7 @@ from aiotcp.tcp.flow import Endpoint, local_endpoint, remote_endpoint
 from aiotcp.tcp.pacer import Pacer
 from aiotcp.tcp.pathmtu import Discovery
 from aiotcp.tcp.queueshare import QueueShare
-from aiotcp.tcp.reassembly import Reassembly
+from aiotcp.tcp.reassembly import NOTHING_HELD, Reassembly
 from aiotcp.tcp.recovery import Recovery
 from aiotcp.tcp.rto import RtoEstimator
 from aiotcp.tcp.scoreboard import Scoreboard
@@ -93,10 +93,6 @@ class Path(NamedTuple):
     def default_mss(self) -> int:
         """MUST-15: what a peer that sends no MSS option takes."""
         return 536 if self.ip_header == 20 else 1220
-
-
-NOTHING_HELD = Reassembly(0)
-"""Of most connections: empty, and to be left so."""
 
 
 class Tcb:

@@ -199,6 +199,24 @@ async def test_a_buffer_made_larger_is_offered_as_far_as_the_scale_goes() -> Non
         await peer.sees(ACK, window=65535 << 1, within=0.1)
 
 
+async def test_a_larger_buffer_has_room_out_of_order_though_a_hole_was_there_before() -> None:
+    async with Peer() as peer:
+        app = await peer.connects(wscale=7)
+        peer.sends(ACK, seq=1001, data=bytes(1000))
+        peer.sends(ACK, seq=1, data=bytes(1000))
+        app.conn.configure(receive_buffer=8 << 20)
+        peer.sends(ACK, seq=2001, data=bytes(1000))
+        await peer.wait(0.1)
+        edge = [seen.ack + seen.window for seen in await peer.sees_all()][-1]
+        assert edge > 8_000_000
+        for start in range(4001, edge - 60_000, 60_000):
+            peer.sends(ACK, seq=start, data=bytes(60_000), gso_size=1000)
+        assert not peer.stack.counters.dropped
+        peer.sends(ACK, seq=3001, data=bytes(1000))
+        assert len(app.received) > 7_900_000
+        await peer.sees_all()
+
+
 # The numbers
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from aiotcp.options import Options
 from aiotcp.reasons import Drop, Why
+from aiotcp.tcpinfo import tcp_info
 from aiotcp.wire.tcp import ACK, SYN
 from tests.support.conversation import App, Peer, Seen
 
@@ -144,6 +145,7 @@ async def test_no_report_about_a_syn_is_believed() -> None:
         peer.sends(SYN | ACK, mss=1460)
         await peer.sees(ACK)
         assert peer.stack.counters.dropped[Drop.ICMP_MTU] == 1
+        assert tcp_info(app.conn, peer.now).pmtu == 1500
         assert sizes(await writes(peer, app)) == {1500}
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aiotcp.wire.tcp import ACK, PSH
+from aiotcp.reasons import Event
+from aiotcp.wire.tcp import ACK, FIN, PSH
 from tests.support.conversation import Peer
 from tests.support.losses import MSS, RTT, acks, at, flight, opened, row, sent
 
@@ -99,6 +100,20 @@ async def test_a_duplicate_report_of_all_that_was_repeated_takes_it_back() -> No
         assert row(peer).ssthresh_bytes is None
         assert row(peer).cwnd_bytes >= 10 * MSS
         acks(peer, 10)
+
+
+@pytest.mark.req("2883-3")
+async def test_a_report_that_comes_with_the_last_acknowledgment_of_all_counts() -> None:
+    async with Peer() as peer:
+        app = await peer.connects(sack=True)
+        peer.sends(FIN | ACK)
+        await peer.sees(ACK)
+        app.write(b"ab")
+        app.shutdown()
+        await peer.sees_all()
+        peer.sends(ACK, sack=[(1, 3)])
+        assert app.state == "CLOSED"
+        assert peer.stack.counters.events[Event.DSACK_RECEIVED] == 1
 
 
 @pytest.mark.req("2883-3")

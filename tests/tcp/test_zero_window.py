@@ -120,6 +120,27 @@ async def test_a_fin_alone_is_a_probe_too() -> None:
 
 
 @pytest.mark.req("MUST-36", "ST-23")
+@pytest.mark.parametrize("state", ["CLOSING", "LAST-ACK"])
+async def test_a_fin_that_was_taken_as_a_probe_is_not_sent_again(state: str) -> None:
+    async with Peer() as peer:
+        app = await peer.connects(options=STEADY, window=0)
+        if state == "LAST-ACK":
+            peer.sends(FIN | ACK)
+            await peer.sees(ACK, ack=2)
+        app.shutdown()
+        await peer.sees(FIN | ACK, seq=1, why="window_probe", after=1)
+        if state == "CLOSING":
+            peer.sends(FIN | ACK, ack=1)
+            await peer.sees(ACK, ack=2)
+        peer.sends(ACK, ack=2)
+        assert app.state == ("TIME-WAIT" if state == "CLOSING" else "CLOSED")
+        await peer.sees_nothing()
+        if state == "CLOSING":
+            peer.sends(FIN | ACK, seq=1, ack=2)
+            await peer.sees(ACK, seq=2, ack=2)
+
+
+@pytest.mark.req("MUST-36", "ST-23")
 async def test_data_and_fin_behind_a_closed_window() -> None:
     async with Peer() as peer:
         app = await blocked(peer, b"ab")
