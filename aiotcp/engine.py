@@ -151,12 +151,17 @@ class Engine(Inbound):
 
     def flush(self) -> None:
         """The batch is over: users look, everything that is due goes out, timers are set."""
-        if self._train.key:
+        train = self._train
+        if train.key:
             self._end_train()
+        train.conn = None  # nobody is kept alive by having been the last
         touched, self._touched = self._touched, []
         for entry in touched:
             if type(entry) is Connection and entry.acks_noted:
-                usualacks.settle(entry, self._now)
+                try:
+                    usualacks.settle(entry, self._now)
+                except BaseException as exc:  # of a congestion control of the user's own
+                    self._user_failed(usualacks.settle, exc)
         accepted, self._accepted = self._accepted, []
         for listener, conn in accepted:
             if listener.closed:

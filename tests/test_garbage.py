@@ -79,3 +79,23 @@ async def test_a_reset_connection_leaves_nothing(
     del transport, conn, _
     await settle()
     assert connections() == before
+
+
+async def test_the_last_to_have_received_leaves_nothing(stacks: tuple[Stack, Stack]) -> None:
+    here, there = stacks
+    before = connections()
+    accepted: list[Connection] = []
+    listener = there.listen(Endpoint(THERE, 80), accepted.append)
+    transport, _ = await here.create_connection(asyncio.Protocol, THERE, 80)
+    for _ in range(5):
+        transport.write(bytes(10_000))
+        await asyncio.sleep(1)
+    conn = accepted.pop()
+    assert len(b"".join(conn.take())) == 50_000
+    transport.close()
+    conn.close()
+    there.push(conn)
+    listener.close()
+    del transport, conn, _
+    await settle()
+    assert connections() == before

@@ -232,14 +232,15 @@ def _tell_rack(
     leap ahead of others."""
     rack = conn.recovery.rack
     rtt = None
-    for record, end, _ in delivered:
+    for record, end, size in delivered:
+        start = end - size  # a record of which only this has arrived begins behind it now
         sent_at = record.stamp.sent_at
         if record.transmissions > 1 and _ambiguous(conn, segment, sent_at, now):
             rack.on_arrival(end, repeated=True)
             continue
-        if record.transmissions == 1 and record.start <= rack.fack:
+        if record.transmissions == 1 and start <= rack.fack:
             rtt = now - sent_at
-        rack.on_delivered(sent_at, record.start, end, now, repeated=record.transmissions > 1)
+        rack.on_delivered(sent_at, start, end, now, repeated=record.transmissions > 1)
     return rtt
 
 

@@ -373,3 +373,9 @@ def test_bulk_is_delivered_and_acknowledged_once_for_each_batch(
     side = run(both_ways(Setting(version=version), [(batch, "", 0.0)] * 5))
     assert len(side.programs[0].got) == 5
     assert [why for _, why in side.link.sent[1:6]] == ["ack_second_segment"] * 5
+
+
+def test_a_frame_that_arrived_in_part_has_its_round_trip() -> None:
+    bare = Packet(length=0)
+    steps: list[Batch] = [([], "write", 0.005), ([bare], "write", 0.009)]
+    run(both_ways(Setting(), [*steps, ([bare._replace(ack=-700)], "", 0.0)]))

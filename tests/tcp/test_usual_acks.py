@@ -19,11 +19,15 @@ from hypothesis import strategies as st
 from aiotcp import Stack
 from aiotcp.addresses import pack
 from aiotcp.link.base import Receiver
+from aiotcp.options import Options
 from aiotcp.sim import run
+from aiotcp.tcp.congestion import Ack
+from aiotcp.tcp.reno import Reno
 from aiotcp.tcpinfo import TcpInfo
 from aiotcp.wire import tcp
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.tcp import ACK, FIN, SYN, HeaderTemplate
+from tests.support.conversation import Peer
 
 STACK, PEER = "192.0.2.2", "192.0.2.1"
 MSS = 1448
@@ -265,3 +269,37 @@ def test_a_long_transfer(offload: bool) -> None:
     steps = [("write", 1000), ("ack", 500), ("acks", 700), ("wait", 20), ("ack", 1000)] * 40
     _both([step for step in steps if step[0] != "acks"], offload, {})
     _both([*_REPAIR, *steps], offload, {}, merged=True, but=lambda info: replace(info, segs_in=0))
+
+
+async def test_a_control_that_raises_costs_the_others_nothing() -> None:
+    class Broken(Reno):
+        def on_ack(self, ack: Ack) -> None:
+            if ack.delivered == 4:
+                raise ZeroDivisionError
+
+    reports: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
+    async with Peer() as peer:
+        app = await peer.connects(wscale=7, ts=True, sack=True, options=Options(cc=Broken))
+        other = peer.another()
+        others = await other.connects(port=81, wscale=7, ts=True, sack=True)
+        for end in (peer, other):
+            end.sends(ACK, data=b"so that the timestamps are known")
+        await peer.wait(0.1)
+        await peer.sees_all()
+        await other.sees_all()
+        app.write(b"01")
+        await peer.sees(ACK, data=b"01")
+        peer.sends(ACK)
+        app.write(b"ab")
+        await peer.sees(ACK, data=b"ab")
+        with peer.batch():
+            peer.sends(ACK)
+            other.sends(ACK, data=b"hello")
+        assert [type(each["exception"]) for each in reports] == [ZeroDivisionError]
+        assert others.received.endswith(b"hello")
+        await other.sees(ACK, within=0.1)
+        app.write(b"cd")
+        await peer.sees(ACK, seq=5, data=b"cd")
+        await peer.sees_nothing(for_s=0.1)
+        peer.sends(ACK)
