@@ -41,7 +41,7 @@ MAX_QUEUES = 256
 """The kernel's limit for one device."""
 
 _SIOCETHTOOL = 0x8946
-_ETHTOOL_GLINK = 0x0A
+_ETHTOOL_GDRVINFO, _ETHTOOL_GLINK = 0x03, 0x0A
 _IFREQ = struct.Struct("@16sP16x")
 
 
@@ -89,15 +89,14 @@ def open_queues(
     """
     if not 1 <= count <= MAX_QUEUES:
         raise ValueError(f"a device has 1 to {MAX_QUEUES} queues, not {count}")
-    in_use = _is_open(name)
+    if _is_open(name):
+        raise OSError(errno.EBUSY, f"{name} is in use by another process")
     chosen = Steering(count, int.from_bytes(os.urandom(8), "big") if key is None else key)
     tuns: list[Tun] = []
     try:
         for _ in range(count):
             tuns.append(Tun(name, mtu=mtu, offload=offload, multi_queue=True))
             name = tuns[0].name
-            if in_use:
-                raise OSError(errno.EBUSY, f"{name} is in use by another process")
         why_not = _steer(chosen, tuns[0].fileno())
     except BaseException:
         for tun in tuns:
@@ -123,13 +122,21 @@ def _steer(chosen: Steering, fd: int) -> str:
 
 
 def _is_open(name: str) -> bool:
-    """Whether somebody has opened the device, as far as can be seen: it is up, and has a carrier.
-    Its queues would be counted with ours."""
-    question = array.array("I", (_ETHTOOL_GLINK, 0))
-    address, _ = question.buffer_info()
+    """Whether it is a TUN device that somebody has opened, as far as can be seen: it is up, and has
+    a carrier. Our queues would be counted with theirs, and our offload be theirs."""
+    encoded = name.encode()[:15]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         try:
-            fcntl.ioctl(asking, _SIOCETHTOOL, _IFREQ.pack(name.encode()[:15], address))
+            driver = _ethtool(asking, encoded, _ETHTOOL_GDRVINFO, 196)
+            link = _ethtool(asking, encoded, _ETHTOOL_GLINK, 8)
         except OSError:
             return False
-    return bool(question[1])
+    return driver[4:8] == b"tun\0" and any(link[4:])
+
+
+def _ethtool(asking: socket.socket, name: bytes, question: int, size: int) -> bytes:
+    """The answer, `size` bytes, the question among them."""
+    answer = array.array("B", struct.pack("=I", question).ljust(size, b"\0"))
+    address, _ = answer.buffer_info()
+    fcntl.ioctl(asking, _SIOCETHTOOL, _IFREQ.pack(name, address))
+    return answer.tobytes()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import errno
+import fcntl
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -206,14 +209,25 @@ def test_a_device_made_for_one_queue_has_no_more() -> None:
         network.delete(name)
 
 
+def segments(name: str) -> bool:
+    """Whether the kernel hands the device large segments: ETHTOOL_GTSO."""
+    answer = array.array("I", (0x1E, 0))
+    request = struct.pack("@16sP16x", name.encode(), answer.buffer_info()[0])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        fcntl.ioctl(asking, 0x8946, request)  # SIOCETHTOOL
+    return bool(answer[1])
+
+
 def test_a_device_made_for_several_queues_that_somebody_else_has() -> None:
     name = persistent("multi_queue")
     try:
         network.configure(name, host_addresses=[V4.host_address])
         queues = open_queues(2, name)
+        assert segments(name)
         with pytest.raises(OSError, match="kept0 is in use by another process") as caught:
-            open_queues(2, name)
+            open_queues(2, name, offload=False)
         assert caught.value.errno == errno.EBUSY
+        assert segments(name)  # who has it keeps what he has asked for
         queues.close()
         open_queues(2, name).close()
         with pytest.raises(OSError, match="not a TUN device with a single queue"):
