@@ -28,7 +28,25 @@ from bench.client import Failed, NotHere
 from bench.report import Found, markdown, summary, table
 from bench.rows import Block, chosen
 
-_QUICK = (3, 0.3)
+_USUAL, _QUICK = (5, 1.0), (3, 0.3)
+
+
+def _runs(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than one")
+    return number
+
+
+def _seconds(text: str) -> float:
+    if not 0 < (number := float(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no time to measure for")
+    return number
+
+
+def _mtu(text: str) -> int:
+    if not 1280 <= (number := int(text)) <= 65535:
+        raise argparse.ArgumentTypeError(f"{number} is not 1280 to 65535 bytes")
+    return number
 
 
 def arguments() -> argparse.Namespace:
@@ -36,12 +54,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", default=[], metavar="ROW", help="these rows alone: 'in-*', http"
     )
-    parser.add_argument("--runs", type=int, default=5, help="of each cell (default: 5)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each run (default: 1)")
+    parser.add_argument("--runs", type=_runs, help="of each cell (default: 5)")
+    parser.add_argument("--seconds", type=_seconds, help="of each run (default: 1)")
     parser.add_argument(
         "--quick", action="store_true", help=f"{_QUICK[0]} runs of {_QUICK[1]} s: a first look"
     )
-    parser.add_argument("--mtu", type=int, default=1500)
+    parser.add_argument("--mtu", type=_mtu, default=1500)
     parser.add_argument("--ipv6", action="store_true")
     parser.add_argument(
         "--veth",
@@ -93,7 +111,8 @@ def main() -> int:
     if not machine.inside():
         return machine.in_private_network("bench")
     machine.settle()
-    runs, seconds = _QUICK if options.quick else (options.runs, options.seconds)
+    runs, seconds = _QUICK if options.quick else _USUAL
+    runs, seconds = options.runs or runs, options.seconds or seconds
     common = Common(
         seconds=seconds,
         mtu=options.mtu,

@@ -50,12 +50,15 @@ def compiled() -> str:
         raise NotHere("no C compiler (cc) for its client; on Debian: apt-get install gcc libc6-dev")
     BUILD.mkdir(parents=True, exist_ok=True)
     unfinished = program.with_suffix(f".{os.getpid()}")
-    made = subprocess.run(
-        [*compiler.split(), "-O2", "-o", str(unfinished), str(_SOURCE)],
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    try:
+        made = subprocess.run(
+            [*compiler.split(), "-O2", "-o", str(unfinished), str(_SOURCE)],
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    except OSError as exc:
+        raise NotHere(f"the C compiler {compiler} (CC): {exc.strerror}") from None
     if made.returncode:
         errors = [line for line in made.stderr.splitlines() if "error" in line]
         raise NotHere(f"{compiler} could not compile {_SOURCE.name}: {' '.join(errors[:1])}")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from bench import rows
+from bench import __main__ as program
+from bench import client, rows
 from bench.cells import Cell, Common
-from bench.client import Failed, read_wrk
+from bench.client import Failed, NotHere, read_wrk
 from bench.measure import Sample
 from bench.report import Found, markdown, summary, table
 from bench.rows import BLOCKS, KEYS, Row, chosen
@@ -147,3 +149,31 @@ def test_wrk_is_read() -> None:
         read_wrk(good + "\n  Non-2xx or 3xx responses: 4")
     with pytest.raises(Failed, match="unable to connect"):
         read_wrk("unable to connect to 10.0.0.1:http Connection refused")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--runs", "0"),
+        ("--runs", "-1"),
+        ("--seconds", "0"),
+        ("--seconds", "inf"),
+        ("--seconds", "nan"),
+        ("--mtu", "5"),
+        ("--mtu", "70000"),
+    ],
+)
+def test_what_can_not_be_measured_is_refused(
+    options: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", *options])
+    with pytest.raises(SystemExit):
+        program.arguments()
+    assert f"argument {options[0]}: {options[1]} is " in capsys.readouterr().err
+
+
+def test_a_compiler_that_there_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(client, "BUILD", tmp_path)
+    monkeypatch.setenv("CC", "/nowhere/cc")
+    with pytest.raises(NotHere, match=r"the C compiler /nowhere/cc \(CC\): No such file"):
+        client.compiled()
