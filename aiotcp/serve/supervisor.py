@@ -103,7 +103,7 @@ class Supervisor:
 
     def _start_those_due(self) -> Worker | None:
         now = time.monotonic()
-        for place in [place for place in self._due if place.start_at <= now]:
+        while place := next((each for each in self._due if each.start_at <= now), None):
             self._due.remove(place)
             worker = self._start(place)
             if worker is not None:
@@ -112,23 +112,24 @@ class Supervisor:
 
     def _start(self, place: _Place) -> Worker | None:
         """In the new process, returns what it is."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # A signal for the copy must not find our handlers in it.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
-        pid = os.fork()
-        if pid == 0:
-            ours.close()
-            worker = self._become_worker(place, theirs)
+        try:
+            try:
+                pid, pidfd, channel = _fork()
+            except OSError as exc:
+                self._start_again(place, f"no process for it: {exc.strerror}")
+                return None
+            if pid == 0:
+                return self._become_worker(place, channel)
+        finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            return worker
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        theirs.close()
-        ours.setblocking(False)
-        place.pid, place.pidfd, place.channel = pid, os.pidfd_open(pid), ours
+        channel.setblocking(False)
+        place.pid, place.pidfd, place.channel = pid, pidfd, channel
         place.listening = []
         place.since = time.monotonic()
-        self._selector.register(place.pidfd, selectors.EVENT_READ, lambda: self._on_end(place))
-        self._selector.register(ours, selectors.EVENT_READ, lambda: self._on_message(place))
+        self._selector.register(pidfd, selectors.EVENT_READ, lambda: self._on_end(place))
+        self._selector.register(channel, selectors.EVENT_READ, lambda: self._on_message(place))
         return None
 
     def _become_worker(self, place: _Place, channel: socket.socket) -> Worker:
@@ -189,7 +190,10 @@ class Supervisor:
         elif not self._announced and all(other.listening for other in self._places):
             self._announced = True
             commands = message["commands"]
-            announce(self._settings, self._device, message["what"], place.listening, commands)
+            try:
+                announce(self._settings, self._device, message["what"], place.listening, commands)
+            except Problem as problem:
+                self._fail(problem)
 
     def _on_end(self, place: _Place) -> None:
         while self._on_message(place):
@@ -200,15 +204,18 @@ class Supervisor:
         self._selector.unregister(place.pidfd)
         os.close(place.pidfd)
         pid, place.pid = place.pid, 0
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        if self._stopping:
-            if code not in (0, -signal.SIGTERM) and self._problem is None:
-                self._problem = Problem(f"worker {place.index} has ended with {how}")
-            return
+        how = f"signal {_name(-code)}" if code < 0 else f"exit code {code}"
+        if not self._stopping:
+            self._start_again(place, how, pid)
+        elif code not in (0, -signal.SIGTERM) and self._problem is None:
+            self._problem = Problem(f"worker {place.index} has ended with {how}")
+
+    def _start_again(self, place: _Place, how: str, pid: int = 0) -> None:
+        """Once its worker has ended. pid 0: there was none to be had."""
         if not self._announced:
             self._fail(Problem(f"worker {place.index} has ended while it started: {how}"))
             return
-        soon = not place.listening or time.monotonic() < place.since + SOON_S
+        soon = not pid or not place.listening or time.monotonic() < place.since + SOON_S
         place.failures = place.failures + 1 if soon else 0
         if place.failures >= FAILURES_MAX:
             often = f"{place.failures} times in a row"
@@ -246,6 +253,9 @@ class Supervisor:
             if place.pid and place.channel is not None:
                 with contextlib.suppress(OSError):  # it has gone by itself
                     place.channel.send(message)
+            if place.pid and not place.listening:
+                # What it starts with may take for ever, and then it reads no messages.
+                signal.pidfd_send_signal(place.pidfd, signal.SIGTERM)
 
     def _kill(self) -> None:
         self._kill_at = float("inf")
@@ -255,6 +265,36 @@ class Supervisor:
                     "worker killed: it would not end", worker=place.index, pid=place.pid
                 )
                 signal.pidfd_send_signal(place.pidfd, signal.SIGKILL)
+
+
+def _fork() -> tuple[int, int, socket.socket]:
+    """A new process: its id, a descriptor of it, the socket to it; in itself 0, -1, and the socket
+    to us. Raises OSError where one more is not to be had."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = -1
+    try:
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            return 0, -1, theirs
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        if pid > 0:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        ours.close()
+        theirs.close()
+        raise
+    theirs.close()
+    return pid, pidfd, ours
+
+
+def _name(number: int) -> str:
+    """Of a signal. Most real-time signals have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
 
 
 @contextlib.contextmanager

@@ -6,8 +6,10 @@ import ctypes
 import http.client
 import os
 import pwd
+import resource
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import pytest
 from aiotcp.link import network
 from aiotcp.serve import privileges
 from tests.serve.fleet import calling, fleet
-from tests.serve.support import TIMEOUT_S, curl, ended, serving
+from tests.serve.support import ROOT, TIMEOUT_S, curl, ended, serving
 from tests.support import ebpf
 from tests.support.netns import has_ipv6
 from tests.support.netns import netns as netns
@@ -160,6 +162,66 @@ def test_an_application_that_crashes_at_once_is_not_tried_again(tmp_path: Path) 
         assert program.wait() == 1
     with os.fdopen(reading) as said:
         assert said.read() == "aiotcp-serve: worker 0 has ended while it started: exit code 9\n"
+
+
+def test_a_signal_without_a_name_ends_one_worker_only(tmp_path: Path) -> None:
+    with fleet(tmp_path, workers=2) as serving:
+        os.kill(min(serving.processes()), signal.SIGRTMIN + 6)
+        assert serving.log.until("worker ended")["how"] == f"signal {signal.SIGRTMIN + 6}"
+        serving.terminate()
+
+
+def test_an_application_that_is_not_ready_yet_does_not_keep_it_from_ending(tmp_path: Path) -> None:
+    (tmp_path / "who.py").write_text(
+        "import os, signal, threading\n"
+        "os.kill(os.getppid(), signal.SIGTERM)\n"
+        "threading.Event().wait()\n"
+    )
+    reading, writing = os.pipe()
+    with serving("asgi", "who:app", "--workers", "2", cwd=tmp_path, stderr=writing) as program:
+        os.close(writing)
+        assert program.wait() == 0
+    with os.fdopen(reading) as said:
+        assert "killed" not in said.read()
+
+
+def test_a_ready_descriptor_that_takes_nothing_ends_all(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    command = ("echo", "--workers", "2", "--ready-fd")
+    with open("/dev/full", "wb") as full, os.fdopen(reading) as said:
+        full_fd = full.fileno()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aiotcp.serve", *command, str(full_fd)],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+            stderr=writing,
+            pass_fds=(full_fd,),
+        )
+        os.close(writing)
+        assert process.wait(TIMEOUT_S) == 1
+        lines = said.read().splitlines()
+    assert lines[-1] == f"aiotcp-serve: --ready-fd {full_fd}: No space left on device"
+    assert not any("the supervisor is gone" in line for line in lines)
+
+
+def test_too_few_descriptors_for_so_many_workers() -> None:
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+
+    code, stderr = ended("echo", "--workers", "12", "--log-level", "warning", before=few)
+    assert code == 1
+    assert stderr.endswith("has ended while it started: no process for it: Too many open files\n")
+    assert stderr.count("\n") == 1
+
+
+def test_a_worker_that_no_process_is_left_for_ends_the_program(tmp_path: Path) -> None:
+    with fleet(tmp_path, workers=2) as serving:
+        resource.prlimit(serving.program.process.pid, resource.RLIMIT_NOFILE, (6, 6))
+        os.kill(min(serving.processes()), signal.SIGKILL)
+        assert serving.program.wait() == 1
+        said = serving.log.to_the_end()
+        assert "5 times in a row: no process for it: Too many open files" in said
+        assert '"event": "stopped"' in said  # the other one
 
 
 def test_a_device_that_goes_away_ends_the_program(tmp_path: Path) -> None:
