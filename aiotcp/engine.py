@@ -31,7 +31,7 @@ from aiotcp.errors import timed_out
 from aiotcp.icmp import IcmpHost
 from aiotcp.inbound import Inbound
 from aiotcp.limits import TokenBucket
-from aiotcp.link.base import Link, receive_queue_packets, require_link
+from aiotcp.link.base import Link, receive_queue_packets, receive_waiting, require_link
 from aiotcp.listeners import Listeners
 from aiotcp.loopback import Loopback
 from aiotcp.options import Options
@@ -141,7 +141,7 @@ class Engine(Inbound):
             return
         self.loop = loop
         self.clock = clock_of(loop)
-        self._timers = TimerQueue(loop, self._on_due, self.clock)
+        self._timers = TimerQueue(loop, self._on_due, self.clock, receive_waiting(self.link))
         self.link.attach(self, loop)
         queue = receive_queue_packets(self.link)
         self._receive_queue = ReceiveQueue(queue) if queue is not None else None

@@ -3,9 +3,11 @@
 A deadline that moves away costs nothing: the entry in the heap is left to come up, finds that it
 is early, and goes back with the deadline of that time. Only one that moves closer is entered anew.
 
-A timer that comes late, because something kept the loop busy, lets the loop look at its descriptors
-first: what arrived meanwhile may be the very acknowledgment whose absence the timer is about. (Some
-loops run timers before they look.)
+What has arrived may be the very acknowledgment whose absence a timer is about, and wait unread:
+some loops run timers before they look at their descriptors, and with many connections a batch of
+packets is not all that there is. So the owner of the timers is asked to `look` before they are due,
+as Linux takes packets in before it runs timers. Where he can't, a timer that comes late, because
+something kept the loop busy, lets the loop look at its descriptors first.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ _LATE_S = 0.01
 """A loop that comes so much late was busy."""
 _GRACE_S = 0.001
 """How long it then has for its descriptors. Not 0, which could mean: before it looks at them."""
+_LOOKS = 8
+"""Batches that are taken in before timers are believed: what a device holds by default (500)."""
 _MANY = 64
 """Stale entries below this number are not worth cleaning up."""
 
@@ -44,11 +48,14 @@ class TimerQueue:
         loop: asyncio.AbstractEventLoop,
         on_due: Callable[[Timed, float], None],
         clock: Callable[[], float] | None = None,
+        look: Callable[[], bool] | None = None,
     ) -> None:
-        """`clock` is a finer one of the same time as `loop.time()`, which is the default."""
+        """`clock` is a finer one of the same time as `loop.time()`, which is the default. `look`
+        takes in some of what has arrived and tells whether there may be more."""
         self._loop = loop
         self._clock = clock or loop.time
         self._on_due = on_due
+        self._look = look
         self._heap: list[tuple[float, int, Timed]] = []
         self._entered = 0
         self._stale = 0  # entries that an earlier one has replaced, or whose item was dropped
@@ -111,13 +118,19 @@ class TimerQueue:
     def _fire(self) -> None:
         self._handle = None
         self._handle_at = math.inf
+        look = self._look
         now = self._clock()
-        if now > self._late_at and not self._grace_given:
+        if look is None and now > self._late_at and not self._grace_given:
             self._grace_given = True
             self._set(now + _GRACE_S)
             return
         self._grace_given = False
         try:
+            if look is not None:
+                looks = 1
+                while look() and looks < _LOOKS:
+                    looks += 1
+                now = self._clock()
             while self._heap and self._heap[0][0] <= now + _SLACK_S:
                 when, _, item = heappop(self._heap)
                 if when != item.armed_at:

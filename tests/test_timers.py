@@ -181,6 +181,53 @@ def test_a_timer_that_comes_late_lets_the_loop_read_first() -> None:
     assert loop.timer[0] == 9.0
 
 
+def test_what_has_arrived_is_looked_at_before_a_timer_is_believed() -> None:
+    """Until no more is there, and then at once, however late it is."""
+    loop = BusyLoop()
+    fired: list[tuple[str, float]] = []
+    waiting = [9.0, 8.0]  # the answers that lie unread, one in each batch
+
+    def due(timed: Timed, now: float) -> None:
+        assert isinstance(timed, Item)
+        fired.append((timed.name, now))
+        timed.deadline = math.inf
+
+    def look() -> bool:
+        loop.now += 0.25
+        answered.deadline = waiting.pop()
+        return bool(waiting)
+
+    queue = TimerQueue(cast(Any, loop), due, look=look)
+    answered, silent = Item("answered", 1.0), Item("silent", 1.1)
+    queue.arm(answered)
+    queue.arm(silent)
+    loop.now = 3.0
+    loop.run_timer()
+    assert waiting == []
+    assert fired == [("silent", 3.5)]
+    assert loop.timer[0] == 9.0
+
+
+def test_packets_without_end_do_not_keep_a_timer_from_its_time() -> None:
+    loop = BusyLoop()
+    looks = []
+    fired = []
+
+    def look() -> bool:
+        looks.append(1)
+        return True
+
+    def due(timed: Timed, now: float) -> None:
+        fired.append(len(looks))
+        cast(Item, timed).deadline = math.inf
+
+    queue = TimerQueue(cast(Any, loop), due, look=look)
+    queue.arm(Item("silent", 1.0))
+    loop.now = 1.0
+    loop.run_timer()
+    assert fired == [8]
+
+
 async def test_an_exception_does_not_stop_the_others() -> None:
     reports: list[str] = []
     loop = asyncio.get_running_loop()

@@ -82,7 +82,8 @@ class Link(Protocol):
     """A place where frames come from and go to.
 
     The three properties of a link are fixed once it exists; a stack reads them when it attaches.
-    A link may have two more, `receive_queue_packets` and `owns`: see the functions of those names.
+    A link may have three more, `receive_queue_packets`, `receive_waiting` and `owns`: see the
+    functions of those names.
     """
 
     mtu: int
@@ -137,6 +138,15 @@ def receive_queue_packets(link: Link) -> int | None:
     the windows that it offers below that."""
     packets: int | None = getattr(link, "receive_queue_packets", None)
     return packets
+
+
+def receive_waiting(link: Link) -> Callable[[], bool] | None:
+    """Delivers one batch of what has arrived and was not delivered yet, from within a callback of
+    the loop, and tells whether there may be more: its attribute `receive_waiting`. The stack asks
+    before it believes a timer that nothing came. None, or no such attribute: packets come when the
+    link calls."""
+    found: Callable[[], bool] | None = getattr(link, "receive_waiting", None)
+    return found
 
 
 def owns(link: Link) -> Callable[[bytes], bool] | None:

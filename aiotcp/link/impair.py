@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from aiotcp.link.base import Link, Receiver, owns, receive_queue_packets
+from aiotcp.link.base import Link, Receiver, owns, receive_queue_packets, receive_waiting
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.segmentation import split
 
@@ -146,6 +146,11 @@ class Impair:
     def receive_queue_packets(self) -> int | None:
         """That of the link below."""
         return receive_queue_packets(self.link)
+
+    @property
+    def receive_waiting(self) -> Callable[[], bool] | None:
+        """That of the link below."""
+        return receive_waiting(self.link)
 
     @property
     def owns(self) -> Callable[[bytes], bool] | None:

@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable
 from typing import BinaryIO
 
-from aiotcp.link.base import Link, Receiver, owns, receive_queue_packets
+from aiotcp.link.base import Link, Receiver, owns, receive_queue_packets, receive_waiting
 from aiotcp.link.keylog import KeyLog
 from aiotcp.wire.frame import Frame
 
@@ -104,6 +104,11 @@ class Capture:
     def receive_queue_packets(self) -> int | None:
         """That of the link below."""
         return receive_queue_packets(self.link)
+
+    @property
+    def receive_waiting(self) -> Callable[[], bool] | None:
+        """That of the link below."""
+        return receive_waiting(self.link)
 
     @property
     def owns(self) -> Callable[[bytes], bool] | None:

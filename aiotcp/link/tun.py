@@ -191,24 +191,26 @@ class Tun:
             raise RuntimeError("the link is closed")
         if self._receiver is not None:
             raise RuntimeError("the link already has a receiver")
-        loop.add_reader(self._fd, self._readable)
+        loop.add_reader(self._fd, self.receive_waiting)
         self._receiver = receiver
         self._loop = loop
 
-    def _readable(self) -> None:
-        """Read one batch and give it to the receiver."""
+    def receive_waiting(self) -> bool:
+        """Read one batch and give it to the receiver. True: there may be more."""
         file, receiver = self._file, self._receiver
         if file is None or receiver is None:
-            return
+            return False
         readinto, receive = file.readinto, receiver.receive
         unpack, vouching = virtio.unpack, virtio.VOUCHING
         header = self._header_bytes
         packets = octets = 0
+        more = True
         lost: OSError | None = None
         try:
             for slot in self._slots:
                 length = readinto(slot)
                 if not length:
+                    more = False
                     break
                 packets += 1
                 octets += length - header
@@ -224,7 +226,7 @@ class Tun:
         except ValueError:  # the file was closed under our hands, by the receiver
             if self._file is not None:
                 raise
-            return
+            return False
         if packets:
             counters = self.counters
             counters["received_packets"] += packets
@@ -233,6 +235,8 @@ class Tun:
             receiver.flush()
         if lost is not None:
             self._lose(lost)
+            return False
+        return more
 
     def send(self, frame: Frame) -> None:
         """As `Link.send`: one system call, which copies header and payload into the kernel."""

@@ -59,7 +59,7 @@ def _is_usual(conn: Connection) -> bool:
         and recovery.rack.fack == una
         and oldest is not None
         and oldest.stamp.sent_at >= recovery.rack.xmit_ts  # nothing overtook it (RFC 8985 6.2)
-        and recovery.tlp_end is None
+        and (recovery.tlp_end is None or not recovery.tlp_retransmitted)  # it was new data
         and conn.fin_seq is None
         and conn.snd_up is None
         and conn.ecn is None
@@ -95,6 +95,8 @@ def settle(conn: Connection, now: float) -> None:
         rto.sample(rtt)
         conn.rtt_seq = conn.snd_nxt
         recovery.tlp_rtt_taken = True
+    if recovery.tlp_end is not None and ack >= recovery.tlp_end:
+        recovery.tlp_end = None  # the probe arrived, and nothing before it is missing
     conn.snd_una = ack
     conn.sending.discard_to(ack)
     if ack >= conn.mtu_mark:

@@ -128,6 +128,21 @@ async def test_packets_that_wait_arrive_in_few_batches_with_memory_of_their_own(
     assert len(recorder.batches) == tun.counters["received_batches"]
 
 
+async def test_what_waits_can_be_asked_for(tun: Tun) -> None:
+    recorder = attached(tun)
+    await asyncio.sleep(0)
+    while tun.receive_waiting():
+        pass
+    recorder.batches.clear()
+    with kernel_socket(V4, socket.SOCK_DGRAM) as udp:
+        for _ in range(BATCH_FRAMES + 1):
+            udp.sendto(b"unread", (V4.stack, 9))
+    assert tun.receive_waiting()
+    assert not tun.receive_waiting()
+    assert not tun.receive_waiting()
+    assert recorder.batches == [BATCH_FRAMES, 1]
+
+
 # Offload
 
 

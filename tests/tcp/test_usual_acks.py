@@ -303,3 +303,13 @@ async def test_a_control_that_raises_costs_the_others_nothing() -> None:
         await peer.sees(ACK, seq=5, data=b"cd")
         await peer.sees_nothing(for_s=0.1)
         peer.sends(ACK)
+
+
+@pytest.mark.parametrize("offload", [True, False])
+def test_the_answers_to_a_probe_of_new_data(offload: bool) -> None:
+    """Those before it, at it and after it; then there may be another one."""
+    steps = [("write", 1000), ("ack", 1000), ("ack", 500), ("wait", 40), ("ack", 300)] * 5
+    seen = run(_talk(steps, offload, {}, complete=False, merged=False))
+    reasons = [reason for sent, _ in seen for _, _, reason in sent]
+    assert reasons.count("tail_loss_probe") > 1
+    _both(steps, offload, {})
