@@ -224,7 +224,7 @@ def echo(port: int, **options: Any) -> None:
     type=click.Path(exists=True, file_okay=False),
     metavar="DIR",
     help="Serve the files below this directory. Without it: a page with the live connections, "
-    "and the same as /connections.json.",
+    "and the same as /connections.json; with --workers, those of the one that answers.",
 )
 @_web_port
 @_shared
