@@ -40,7 +40,7 @@ from aiotcp.wire.frame import Frame
 BATCH_FRAMES = 64
 """Frames read at most before the receiver is flushed."""
 
-BATCH_BYTES = 1 << 19
+BATCH_BYTES = 1 << 20
 """Bytes read at most before the receiver is flushed (exceeded by less than one frame)."""
 
 _DEVICE = "/dev/net/tun"
