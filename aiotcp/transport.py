@@ -387,6 +387,7 @@ class Transport(Described):
                     overflow[0] = view[sent:]
                     break
                 overflow.popleft()
+            self._connection.more = bool(overflow)
         except OSError as exc:
             if self._eof_received and isinstance(exc, ConnectionResetError):
                 exc = broken_pipe()  # as send(2): a reset is no surprise once the peer has closed

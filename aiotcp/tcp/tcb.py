@@ -135,6 +135,7 @@ class Tcb:
         "last_data_recv_at",
         "last_sent_at",
         "max_snd_wnd",
+        "more",
         "mss",
         "mtu_at",
         "mtu_mark",
@@ -223,6 +224,8 @@ class Tcb:
         self.template = template
         self.options = options
         self.state = State.CLOSED
+        self.more = False
+        """The user has more to send than `sending` has room for."""
         self.nodelay = options.nodelay
 
         # -- sending: snd_una <= snd_nxt <= snd_max --------------------------------------

@@ -53,6 +53,7 @@ def output_usual(conn: Connection, now: float) -> bool:
         or conn.snd_up is not None
         # Nobody else has a say in when it leaves, or what window it offers.
         or conn.cork is not None
+        or conn.more
         or conn.paced
         or cc.pacing_rate is not None
         or conn.memory.pressure
