@@ -152,8 +152,9 @@ class Engine(Inbound):
     def flush(self) -> None:
         """The batch is over: users look, everything that is due goes out, timers are set."""
         train = self._train
-        if train.key:
+        if train.pieces:
             self._end_train()
+        train.key = b""
         train.conn = None  # nobody is kept alive by having been the last
         touched, self._touched = self._touched, []
         for entry in touched:
@@ -162,12 +163,13 @@ class Engine(Inbound):
                     usualacks.settle(entry, self._now)
                 except BaseException as exc:  # of a congestion control of the user's own
                     self._user_failed(usualacks.settle, exc)
-        accepted, self._accepted = self._accepted, []
-        for listener, conn in accepted:
-            if listener.closed:
-                conn.abort(discarded=True)
-            else:
-                self._call_user(self._listeners.accept, listener, conn)
+        if self._accepted:
+            accepted, self._accepted = self._accepted, []
+            for listener, conn in accepted:
+                if listener.closed:
+                    conn.abort(discarded=True)
+                else:
+                    self._call_user(self._listeners.accept, listener, conn)
         replies, self._replies = self._replies, []
         self._in_batch = False
         for entry in touched:

@@ -250,7 +250,7 @@ class Transport(Described):
                 else:
                     self._deliver_bytes()
                 continue
-            if connection.eof:
+            if connection.fin_reached:
                 self._deliver_eof()
             elif connection.ended:
                 self._force_close(connection.error)

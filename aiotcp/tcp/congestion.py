@@ -156,11 +156,11 @@ class CongestionControl:
         begins or ends a phase, after `on_congestion` or `on_recovered`."""
 
     def on_usual_ack(
-        self, now: float, acked: int, prior_flight: int, rtt: float | None, cwnd_limited: bool
+        self, now: float, acked: int, flight: int, rtt: float, limited: bool, total: int, count: int
     ) -> bool:
-        """A short form of `on_ack` for nearly all acknowledgments: no loss, no mark, no repair, and
-        `advanced`. True: it has done all that `on_ack` would do. False, as in every control that
-        does not know better: `on_ack` follows."""
+        """A short form of `on_ack` for nearly all: no loss, no mark, no repair, and `advanced`.
+        `flight` is `Ack.prior_flight`, `total` and `count` are `delivered` and `merged`. True: that
+        is all. False, as in each control that does not know better: `on_ack` follows."""
         return False
 
     def on_packet_lost(self, lost: Lost) -> None:

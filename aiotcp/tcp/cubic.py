@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from math import cbrt
 
-from aiotcp.tcp.congestion import Ack, Start
+from aiotcp.tcp.congestion import Start
 from aiotcp.tcp.lossbased import LossBased
 
 _C = 0.4
@@ -104,15 +104,11 @@ class Cubic(LossBased):
     # -- time that does not count: "t MUST NOT include periods during which cwnd has not been
     #    updated due to application-limited behavior" (4.2, 5.8)
 
-    def _unused(self, ack: Ack) -> None:
-        self._freeze(ack.now)
-        super()._unused(ack)
-
     def on_send(self, now: float, flight: int, app_limited: bool) -> None:
         if not flight:
-            self._freeze(now)
+            self._pause(now)
 
-    def _freeze(self, now: float) -> None:
+    def _pause(self, now: float) -> None:
         if self._t_epoch is not None:
             self._t_epoch += now - self._seen_at
             self._seen_at = now

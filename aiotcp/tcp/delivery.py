@@ -53,7 +53,7 @@ class DeliveryRate:
     """One connection's counts of what was delivered and lost, and its samples.
 
     An acknowledgment calls `on_delivered` and `on_lost` for what it touched, in any order, and
-    then `sample` once.
+    then `sample` once; or `on_usual`, if it is enough.
     """
 
     __slots__ = (
@@ -122,6 +122,26 @@ class DeliveryRate:
             self._newest_end = end
             self.first_sent_at = sent_at
 
+    def on_usual(
+        self, stamp: Stamp, end: int, size: int, now: float, min_rtt: float | None
+    ) -> None:
+        """`on_delivered` and `sample` at once, for an acknowledgment of which nobody wants to see
+        more than what is kept in `rate`."""
+        delivered = self.delivered = self.delivered + size
+        self.delivered_at = now
+        if self._app_limited and delivered > self._app_limited:
+            self._app_limited = 0
+        sent_at = self.first_sent_at = stamp.sent_at
+        self._newest_end = end
+        interval = now - stamp.delivered_at
+        if sent_at - stamp.first_sent_at > interval:
+            interval = sent_at - stamp.first_sent_at
+        if interval > 1e-9 and (min_rtt is None or interval >= min_rtt):
+            rate = (delivered - stamp.delivered) / interval
+            if rate > self.rate or not stamp.app_limited:
+                self.rate = rate
+                self.rate_app_limited = stamp.app_limited
+
     def on_lost(self, size: int) -> None:
         """`size` bytes are newly believed lost."""
         self.lost += size
@@ -130,9 +150,8 @@ class DeliveryRate:
         """`size` bytes that were believed lost had not been: their loss was spurious."""
         self.lost -= size
 
-    def sample(self, now: float, min_rtt: float | None, wanted: bool = True) -> RateSample | None:
-        """The sample of the acknowledgment that ends here; None if it delivered nothing, or nobody
-        wants to see more of it than what is kept in `rate`.
+    def sample(self, now: float, min_rtt: float | None) -> RateSample | None:
+        """The sample of the acknowledgment that ends here; None if it delivered nothing.
 
         `min_rtt`: the shortest round trip of the connection, this acknowledgment's included. An
         interval below it is that of a repetition whose original arrived, and no rate
@@ -151,8 +170,6 @@ class DeliveryRate:
         if rate > self.rate or (believed and not stamp.app_limited):
             self.rate = rate
             self.rate_app_limited = stamp.app_limited
-        if not wanted:
-            return None
         return RateSample(
             delivered,
             interval,

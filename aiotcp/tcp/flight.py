@@ -52,6 +52,11 @@ class Flight:
         return self._records[self._first] if self else None
 
     @property
+    def oldest_sent_at(self) -> float:
+        """When the record at `snd_una` was sent last; there must be one."""
+        return self._records[self._first].stamp.sent_at
+
+    @property
     def newest(self) -> Sent | None:
         """The record that ends at `snd_nxt`."""
         return self._records[-1] if self else None

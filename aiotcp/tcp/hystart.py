@@ -24,8 +24,6 @@ from __future__ import annotations
 
 from math import inf
 
-from aiotcp.tcp.congestion import Ack
-
 _MIN_RTT_THRESH_S = 0.004
 _MAX_RTT_THRESH_S = 0.016
 _MIN_RTT_DIVISOR = 8
@@ -54,17 +52,17 @@ class HyStart:
         """The queue has kept what it was given: `ssthresh` is to be `cwnd` (RFC 9406 4.2)."""
         return self._css_rounds >= _CSS_ROUNDS
 
-    def grow(self, ack: Ack) -> int:
-        """By how many bytes the window may grow for this acknowledgment."""
-        if ack.delivered > self._window_end:
-            self._window_end = ack.delivered + ack.flight
+    def grow(self, acked: int, flight: int, rtt: float | None, delivered: int, merged: int) -> int:
+        """By how many bytes the window may grow for this acknowledgment; the names are `Ack`'s."""
+        if delivered > self._window_end:
+            self._window_end = delivered + flight
             self._css_rounds += self.css  # the round in which it began counts, whole or not
             self._last_min, self._min, self._samples = self._min, inf, 0
-        step = ack.acked // _CSS_GROWTH_DIVISOR if self.css else ack.acked
-        if ack.rtt is not None:
-            self._samples += ack.merged
-            if ack.rtt < self._min:
-                self._min = ack.rtt
+        step = acked // _CSS_GROWTH_DIVISOR if self.css else acked
+        if rtt is not None:
+            self._samples += merged
+            if rtt < self._min:
+                self._min = rtt
             if self._samples >= _N_RTT_SAMPLE:
                 self._judge()
         return step

@@ -24,8 +24,8 @@ _RTO_MARGIN_S = 0.2
 class LossBased(CongestionControl):
     """Slow start, multiplicative decrease to `beta` of the flight, undo, and window validation.
 
-    For subclasses: `_avoid` grows the window in congestion avoidance, `_new_stage` hears that the
-    window was set to something else.
+    For subclasses: `_avoid` grows the window in congestion avoidance, `_pause` hears that it is not
+    used, `_new_stage` that it was set to something else.
     """
 
     __slots__ = (
@@ -61,6 +61,9 @@ class LossBased(CongestionControl):
         """Congestion avoidance: `acked` bytes were delivered, and the window is in use."""
         raise NotImplementedError
 
+    def _pause(self, now: float) -> None:
+        """What the window would be does not matter now, and nothing is learnt of it."""
+
     def _new_stage(self) -> None:
         """The window was reduced, or went back: the next congestion avoidance is another one."""
 
@@ -76,9 +79,15 @@ class LossBased(CongestionControl):
             # those that tell of a hole it MUST NOT change (RFC 3042 2).
             return
         if self.cwnd < self.ssthresh:
-            self._slow_start(ack)
+            step, hystart = ack.acked, self._hystart
+            if hystart is not None:
+                step = hystart.grow(step, ack.flight, rtt, ack.delivered, ack.merged)
+            if ack.phase is Phase.LOSS:
+                step = min(step, max(ack.prior_flight, self.mss))
+            step = 0 if ack.ece else step
+            self._slow_start(ack.now, step, ack.prior_flight, ack.cwnd_limited, ack.phase)
         elif not ack.cwnd_limited:
-            self._unused(ack)
+            self._unused(ack.now, ack.prior_flight, ack.phase)
         else:
             self._full_at = ack.now
             self._used = 0
@@ -86,43 +95,44 @@ class LossBased(CongestionControl):
                 self._avoid(ack.now, ack.acked)
 
     def on_usual_ack(
-        self, now: float, acked: int, prior_flight: int, rtt: float | None, cwnd_limited: bool
+        self, now: float, acked: int, flight: int, rtt: float, limited: bool, total: int, count: int
     ) -> bool:
-        if self.cwnd < self.ssthresh or not cwnd_limited:
-            return False
-        if rtt is not None:
-            srtt = self._srtt
-            self._srtt = srtt + (rtt - srtt) / 8 if srtt else rtt
-        self._full_at = now
-        self._used = 0
-        self._avoid(now, acked)
+        srtt = self._srtt
+        self._srtt = srtt + (rtt - srtt) / 8 if srtt else rtt
+        if self.cwnd < self.ssthresh:
+            step, hystart = acked, self._hystart
+            if hystart is not None:
+                step = hystart.grow(step, flight - acked, rtt, total, count)
+            self._slow_start(now, step, flight, limited, _OPEN)
+        elif not limited:
+            self._unused(now, flight, _OPEN)
+        else:
+            self._full_at = now
+            self._used = 0
+            self._avoid(now, acked)
         return True
 
-    def _slow_start(self, ack: Ack) -> None:
-        cwnd = self.cwnd
-        hystart = self._hystart
-        step = ack.acked if hystart is None else hystart.grow(ack)
-        if ack.phase is Phase.LOSS:
-            step = min(step, max(ack.prior_flight, self.mss))
+    def _slow_start(self, now: float, step: int, flight: int, limited: bool, phase: Phase) -> None:
         # At most twice what was used: half of a window that doubles is what was there before.
-        if not ack.cwnd_limited and 2 * ack.prior_flight < cwnd:
-            self._unused(ack)
+        if not limited and 2 * flight < self.cwnd:
+            self._unused(now, flight, phase)
         else:
-            self._full_at = ack.now
+            self._full_at = now
             self._used = 0
-            if not ack.ece:
-                self.cwnd = min(cwnd + step, self.ssthresh)
+            self.cwnd = min(self.cwnd + step, self.ssthresh)
+        hystart = self._hystart
         if hystart is not None and hystart.finished:
             self._hystart = None
             self.ssthresh = max(self.cwnd, 2 * self.mss)
 
     # -- a window that is not used (RFC 2861) -------------------------------------------------
 
-    def _unused(self, ack: Ack) -> None:
-        if ack.phase is not _OPEN:
+    def _unused(self, now: float, flight: int, phase: Phase) -> None:
+        self._pause(now)
+        if phase is not _OPEN:
             return
-        now = ack.now
-        self._used = max(self._used, ack.prior_flight)
+        if flight > self._used:
+            self._used = flight
         if self._full_at is None:
             self._full_at = now
         elif now - self._full_at >= self._srtt + _RTO_MARGIN_S:

@@ -30,7 +30,12 @@ class RtoEstimator:
     def rto(self) -> float:
         """The timeout now, back-off included."""
         # RFC 6298 2.4 rounds up what is computed, 5.5 doubles what is in force: the floor first.
-        return min(max(self._base, self.minimum) * (1 << self._backoff), self.maximum)
+        rto = self._base
+        if rto < self.minimum:
+            rto = self.minimum
+        if self._backoff:
+            rto *= 1 << self._backoff
+        return rto if rto < self.maximum else self.maximum
 
     @property
     def backoff(self) -> int:
@@ -46,13 +51,18 @@ class RtoEstimator:
         """
         if in_order and (self.min_rtt is None or rtt < self.min_rtt):
             self.min_rtt = rtt
-        if self.srtt is None:  # RFC 6298 2.2
-            self.srtt = rtt
-            self.rttvar = rtt / 2
+        srtt = self.srtt
+        if srtt is None:  # RFC 6298 2.2
+            srtt = rtt
+            rttvar = rtt / 2
         else:  # RFC 6298 2.3: RTTVAR first, with the old SRTT
-            self.rttvar += _BETA * (abs(self.srtt - rtt) - self.rttvar)
-            self.srtt += _ALPHA * (rtt - self.srtt)
-        self._base = self.srtt + max(_GRANULARITY_S, 4 * self.rttvar)
+            rttvar = self.rttvar
+            error = rtt - srtt
+            rttvar += _BETA * ((error if error > 0 else -error) - rttvar)
+            srtt += _ALPHA * error
+        self.srtt = srtt
+        self.rttvar = rttvar
+        self._base = srtt + (4 * rttvar if 4 * rttvar > _GRANULARITY_S else _GRANULARITY_S)
         self._backoff = 0
 
     def back_off(self) -> None:

@@ -67,7 +67,14 @@ class Scoreboard(Flight):
     def acknowledge_usual(self, una: int) -> Sent:
         """`acknowledge`, where nothing below `una` was lost, selectively acknowledged, or sent more
         than once: only the newest record that it touches."""
-        records, first = self._records, self._first
+        records = self._records
+        record = records[-1]
+        if record.end == una:  # all of it has arrived
+            records.clear()
+            self._first = self.in_flight = 0
+            self._timeline.clear()
+            return record
+        first = self._first
         record = records[first]
         self.in_flight -= una - record.start
         while record.end < una:
@@ -79,7 +86,7 @@ class Scoreboard(Flight):
         else:
             record.sacked = True
             first += 1
-        if first >= _COMPACT_AT or first == len(records):
+        if first >= _COMPACT_AT:
             del records[:first]
             first = 0
         self._first = first

@@ -40,9 +40,16 @@ class SendBuffer:
     def append_whole(self, data: bytes) -> bool:
         """Add all of `data`, if it is one of those small writes for which no other limit needs to
         be looked at. False: it is not."""
-        if self.end + len(data) > self.start + self.whole_bytes:
+        end = self.end
+        size = len(data)
+        if end + size > self.start + self.whole_bytes:
             return False
-        self.append(data)
+        if self._chunks or not 0 < size < _SMALL_BYTES:
+            self.append(data)
+        else:
+            self._starts.append(end)
+            self._chunks.append(data)
+            self.end = end + size
         return True
 
     def append(self, data: Buffer) -> None:

@@ -68,6 +68,10 @@ class Timeline:
     def rebuild(self, records: Iterable[Sent]) -> None:
         self._entries = deque(sorted(((r.stamp, r) for r in records), key=_order))
 
+    def clear(self) -> None:
+        """Everything has arrived."""
+        self._entries.clear()
+
     def trim(self) -> None:
         """Let go of what has arrived at the old end."""
         entries = self._entries

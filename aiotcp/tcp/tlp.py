@@ -21,24 +21,39 @@ _LEAST_PTO_S = 0.01
 def schedule(conn: Connection, now: float) -> None:
     """7.2: after new data was sent, or acknowledged. The probe comes in place of the
     retransmission timer, and never after it."""
-    recovery, board = conn.recovery, conn.scoreboard
+    board = conn.scoreboard
     if (
         not conn.sack_enabled
         or not board
-        or recovery.phase is not _OPEN
+        or conn.recovery.phase is not _OPEN
         or board.sacked_bytes
-        or recovery.tlp_end is not None
-        or not recovery.tlp_rtt_taken  # it would only put off the retransmission timer
-        or conn.rexmt_at == conn.NEVER
         or conn.snd_una == conn.iss  # it is the SYN+ACK's turn (RFC 7413)
+    ):
+        conn.tlp_at = conn.NEVER
+    else:
+        schedule_usual(conn, now)
+
+
+def schedule_usual(conn: Connection, now: float) -> None:
+    """The same on an established connection with SACK that repairs nothing, and for which something
+    is in flight and nothing out of order."""
+    recovery = conn.recovery
+    rexmt_at = conn.rexmt_at
+    if (
+        recovery.tlp_end is not None
+        or not recovery.tlp_rtt_taken  # it would only put off the retransmission timer
+        or rexmt_at == conn.NEVER
     ):
         conn.tlp_at = conn.NEVER
         return
     srtt = conn.rto.srtt
-    pto = 1.0 if srtt is None else max(2 * srtt, _LEAST_PTO_S)
-    if board.in_flight <= conn.mss:
+    pto = 1.0 if srtt is None else 2 * srtt
+    if pto < _LEAST_PTO_S:
+        pto = _LEAST_PTO_S
+    if conn.scoreboard.in_flight <= conn.mss:
         pto += _MAX_ACK_DELAY_S
-    conn.tlp_at = min(now + pto, conn.rexmt_at)
+    at = now + pto
+    conn.tlp_at = at if at < rexmt_at else rexmt_at
 
 
 def on_timer(conn: Connection, now: float) -> None:

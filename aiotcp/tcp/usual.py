@@ -96,7 +96,7 @@ def output_usual(conn: Connection, now: float) -> bool:
     board.sent(start, end, conn.rates.on_sent(now, flight, length))
     conn.last_sent_at = now
     recovery.cwnd_limited = False
-    tlp.schedule(conn, now)
+    tlp.schedule_usual(conn, now)
     return True
 
 

@@ -49,18 +49,16 @@ def _is_usual(conn: Connection) -> bool:
     noted, that does not change: whatever else arrives has them settled first."""
     recovery, board = conn.recovery, conn.scoreboard
     una = conn.snd_una
-    oldest = board.oldest
     return (
         recovery.phase is _OPEN
         and conn.sack_enabled
         and not board.sacked_bytes
         and not board.lost_bytes
         and board.repeated_end <= una  # else it may be ambiguous (RFC 6298 3)
-        and recovery.rack.fack == una
-        and oldest is not None
-        and oldest.stamp.sent_at >= recovery.rack.xmit_ts  # nothing overtook it (RFC 8985 6.2)
-        and (recovery.tlp_end is None or not recovery.tlp_retransmitted)  # it was new data
         and conn.fin_seq is None
+        and recovery.rack.fack == una
+        and board.oldest_sent_at >= recovery.rack.xmit_ts  # nothing overtook it (RFC 8985 6.2)
+        and (recovery.tlp_end is None or not recovery.tlp_retransmitted)  # it was new data
         and conn.snd_up is None
         and conn.ecn is None
         and conn.cc.pacing_rate is None  # a model of the path may want to see each by itself
@@ -89,7 +87,6 @@ def settle(conn: Connection, now: float) -> None:
         rack.end_seq = ack
     rack.fack = ack
     conn.reo_at = conn.NEVER
-    rates.on_delivered(stamp, ack, acked, now)
     # As in `recovery`, when SND.UNA advances.
     if ack > conn.rtt_seq or rto.backoff:
         rto.sample(rtt)
@@ -106,18 +103,22 @@ def settle(conn: Connection, now: float) -> None:
     if ack < conn.snd_nxt:
         conn.rexmt_at = now + rto.rto
         conn.stalled_since = now
+        tlp.schedule_usual(conn, now)
     else:
-        conn.rexmt_at = conn.stalled_since = conn.NEVER
+        conn.rexmt_at = conn.tlp_at = conn.stalled_since = conn.NEVER
     limited = recovery.cwnd_limited
-    if conn.cc.on_usual_ack(now, acked, prior_flight, rtt, limited):
-        rates.sample(now, rto.min_rtt, wanted=False)
+    delivered = rates.delivered + acked
+    cc = conn.cc
+    if cc.on_usual_ack(now, acked, prior_flight, rtt, limited, delivered, merged):
+        rates.on_usual(stamp, ack, acked, now, rto.min_rtt)
     else:
-        conn.cc.on_ack(
+        rates.on_delivered(stamp, ack, acked, now)
+        cc.on_ack(
             Ack(
                 now,
                 acked,
                 0,
-                rates.delivered,
+                delivered,
                 prior_flight,
                 board.in_flight,
                 rtt,
@@ -129,4 +130,3 @@ def settle(conn: Connection, now: float) -> None:
                 merged,
             )
         )
-    tlp.schedule(conn, now)

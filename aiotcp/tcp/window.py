@@ -20,10 +20,11 @@ def advertise(rcv_nxt: int, edge: int, held: int, buffer: int, mss: int, shift: 
     """
     free = buffer - held
     offered = edge - rcv_nxt
-    if free - offered >= min(mss, buffer // 2):
-        field = max(free, 0) >> shift
+    gain = free - offered
+    if gain >= mss or gain >= buffer // 2:
+        field = free >> shift if free > 0 else 0
         if field << shift >= offered:
-            return min(field, _MAX_FIELD)
+            return field if field < _MAX_FIELD else _MAX_FIELD
     up = -(-max(offered, 0) >> shift)
     if (up << shift) > 2 * buffer - held:
         up = max(offered, 0) >> shift

@@ -28,8 +28,9 @@ class Path:
         self.delivered = 0
 
     def one(self, rtt: float | None, segments: int = 1) -> int:
-        self.delivered += segments * MSS
-        return self.hystart.grow(ack(segments * MSS, FLIGHT, delivered=self.delivered, rtt=rtt))
+        acked = segments * MSS
+        self.delivered += acked
+        return self.hystart.grow(acked, FLIGHT - acked, rtt, self.delivered, 1)
 
     def round(self, rtt: float | None, count: int = 20) -> int:
         return sum(self.one(rtt) for _ in range(count))
@@ -187,7 +188,5 @@ def test_growth_is_bounded_by_what_is_acknowledged(acks: list[tuple[int, float |
     delivered = 0
     for segments, rtt in acks:
         delivered += segments * MSS
-        step = hystart.grow(
-            ack(segments * MSS, FLIGHT, delivered=delivered, flight=FLIGHT, rtt=rtt)
-        )
+        step = hystart.grow(segments * MSS, FLIGHT, rtt, delivered, 1)
         assert segments * MSS // 4 <= step <= segments * MSS
