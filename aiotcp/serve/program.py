@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import signal
@@ -200,6 +201,8 @@ async def _serve(
         _resolve(stop)
 
     def on_listening(endpoints: Sequence[tuple[str, int]]) -> None:
+        gc.collect()
+        gc.freeze()  # code and configuration stay as they are: no collection has to look at them
         director.listening(service, endpoints)
         _logger.info("serving", what=service.what, endpoints=[joined(*each) for each in endpoints])
 
