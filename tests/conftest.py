@@ -70,6 +70,8 @@ OURS: dict[str, LoopFactory] = {
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_STDERR] = os.dup(2)  # what pytest captures of tests goes elsewhere
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a script
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line(
         "markers", "real_loop: runs on asyncio's loop and on uvloop instead of in virtual time"
     )
