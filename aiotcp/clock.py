@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, cast
 
 
 def clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
@@ -20,8 +20,17 @@ def clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
     return loop.time
 
 
-class NotYet:
-    """Stands where a stack's loop and clock will be once it has them."""
+class _NoLoop:
+    """Stands where a stack's loop will be once it has one: whatever is asked of it raises
+    RuntimeError."""
 
-    def __get__(self, stack: object, owner: type | None = None) -> NoReturn:
+    def __getattr__(self, name: str) -> NoReturn:
         raise RuntimeError("the stack lives on no event loop yet: use aiotcp.run() or async with")
+
+
+NO_LOOP = cast(asyncio.AbstractEventLoop, _NoLoop())
+
+
+def no_clock() -> float:
+    """The clock of a stack without a loop. Raises RuntimeError."""
+    return NO_LOOP.time()

@@ -1,6 +1,7 @@
-"""What packets and timers do: packets in, demultiplexing, output, packets out.
+"""The table of connections, and what timers do: output, packets out, the end of an entry.
 
-A batch of packets from the link goes through four steps, and nothing is sent before the last two:
+What comes in is added by `passive` and `inbound`, which derive from it. A batch of packets from the
+link goes through four steps, and nothing is sent before the last two:
 
 1. `receive` parses each packet once and gives the segment to the entry of its 4-tuple: a
    connection, a half-open entry or a TIME-WAIT record. One dict lookup on a slice of the packet.
@@ -25,19 +26,17 @@ from aiotcp.addresses import (
     is_looped,
     split_flow,
 )
-from aiotcp.clock import NotYet, clock_of
+from aiotcp.clock import NO_LOOP, no_clock
 from aiotcp.counters import Counters
 from aiotcp.errors import timed_out
 from aiotcp.icmp import IcmpHost
-from aiotcp.inbound import Inbound
 from aiotcp.limits import TokenBucket
-from aiotcp.link.base import Link, receive_queue_packets, receive_waiting, require_link
+from aiotcp.link.base import Link, require_link
 from aiotcp.listeners import Listeners
 from aiotcp.loopback import Loopback
 from aiotcp.options import Options
 from aiotcp.ports import EphemeralPorts
 from aiotcp.reasons import Event, Why
-from aiotcp.tcp import usualacks
 from aiotcp.tcp.challenge import SharedLimit
 from aiotcp.tcp.connection import Connection, Path, State
 from aiotcp.tcp.fastopen import CookieCache
@@ -58,11 +57,9 @@ from aiotcp.wire.frame import Frame
 Entry = Connection | HalfOpen | TimeWait
 
 
-class Engine(Inbound):
-    """The table of connections on one link, and what arrives for them."""
+class Engine:
+    """The table of connections on one link."""
 
-    loop: asyncio.AbstractEventLoop = NotYet()  # type: ignore[assignment]
-    clock: Callable[[], float] = NotYet()  # type: ignore[assignment]
     _timers: TimerQueue
 
     def __init__(
@@ -120,74 +117,17 @@ class Engine(Inbound):
         self._accepted: list[tuple[Listener, Connection]] = []
         self._replies: list[tuple[Callable[[Frame], None], Frame]] = []
         self._transitions: list[Transition] = []
-        self._loopback = Loopback(self)
+        self._loopback = Loopback(self.counters)
+        self._receive_queue: ReceiveQueue | None = None
         self._latest_path = Path(0, 0, 0, False)
         self._connections = 0  # how many of the table's entries are connections
         self._drained: asyncio.Event | None = None
         self.bound = False
-        """Whether it lives on an event loop, `loop`."""
-        running = asyncio._get_running_loop()
-        if running is not None:
-            self.bind(running)
+        """Whether it lives on an event loop."""
+        self.loop: asyncio.AbstractEventLoop = NO_LOOP
+        self.clock: Callable[[], float] = no_clock
 
-    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Live on `loop` from now on. Raises RuntimeError if that is another one already, or the
-        stack is closed."""
-        if self.closed:
-            raise RuntimeError("the stack is closed")
-        if self.bound:
-            if self.loop is not loop:
-                raise RuntimeError("the stack lives on another event loop")
-            return
-        self.loop = loop
-        self.clock = clock_of(loop)
-        self._timers = TimerQueue(loop, self._on_due, self.clock, receive_waiting(self.link))
-        self.link.attach(self, loop)
-        queue = receive_queue_packets(self.link)
-        self._receive_queue = ReceiveQueue(queue) if queue is not None else None
-        self.bound = True
-
-    # -- after a batch ------------------------------------------------------------------------
-
-    def flush(self) -> None:
-        """The batch is over: users look, everything that is due goes out, timers are set."""
-        train = self._train
-        if train.pieces:
-            self._end_train()
-        train.key = b""
-        train.conn = None  # nobody is kept alive by having been the last
-        touched, self._touched = self._touched, []
-        for entry in touched:
-            if type(entry) is Connection and entry.acks_noted:
-                try:
-                    usualacks.settle(entry, self._now)
-                except BaseException as exc:  # of a congestion control of the user's own
-                    self._user_failed(usualacks.settle, exc)
-        if self._accepted:
-            accepted, self._accepted = self._accepted, []
-            for listener, conn in accepted:
-                if listener.closed:
-                    conn.abort(discarded=True)
-                else:
-                    self._call_user(self._listeners.accept, listener, conn)
-        replies, self._replies = self._replies, []
-        self._in_batch = False
-        for entry in touched:
-            entry.touched = False
-        for entry in touched:
-            if type(entry) is Connection:
-                user = entry.user
-                if user is not None:
-                    try:
-                        user.progress()
-                    except BaseException as exc:
-                        self._user_failed(user.progress, exc)
-                if entry.received:
-                    entry.settle_batch()
-            # The clock anew: what users did may have taken its time, and timers start here.
-            self._finish(entry, self.clock())
-        for transmit, frame in replies:
-            transmit(frame)
+    # -- after a batch, a timer, a call -------------------------------------------------------
 
     def _call_user(self, function: Callable[..., None], *args: object) -> None:
         """What one user raises is reported; it must not cost the others their turn."""
@@ -275,6 +215,11 @@ class Engine(Inbound):
     def _enter(self, conn: Connection) -> None:
         self._table[conn.flow] = conn
         self._connections += 1
+
+    def _touch(self, entry: Entry) -> None:
+        if not entry.touched:
+            entry.touched = True
+            self._touched.append(entry)
 
     def _forget(self, entry: Entry) -> None:
         del self._table[entry.flow]

@@ -9,43 +9,46 @@ take the complete way, step by step, with the same results.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
 
 from aiotcp.addresses import LOOPED
+from aiotcp.clock import clock_of
 from aiotcp.icmp import flow_of, news_of
+from aiotcp.link.base import receive_queue_packets, receive_waiting
 from aiotcp.passive import PassiveOpens
 from aiotcp.reasons import Drop, Event
-from aiotcp.tcp import prediction
+from aiotcp.tcp import prediction, usualacks
 from aiotcp.tcp.connection import Connection
 from aiotcp.tcp.halfopen import HalfOpen
+from aiotcp.tcp.queueshare import ReceiveQueue
 from aiotcp.tcp.seq import MASK
 from aiotcp.tcp.timewait import TimeWait
+from aiotcp.timers import TimerQueue
 from aiotcp.wire import ipv4, ipv6, tcp, usual
 from aiotcp.wire.icmp import IcmpError
 from aiotcp.wire.malformed import Malformed
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from aiotcp.icmp import IcmpHost
-    from aiotcp.loopback import Loopback
-    from aiotcp.wire.frame import Frame
-
-    Entry = Connection | HalfOpen | TimeWait
-
 
 class Inbound(PassiveOpens):
-    """The part of an `Engine` that packets come in by."""
+    """An `Engine` that takes packets: the link's `Receiver`."""
 
-    if TYPE_CHECKING:  # what the engine has
-        _icmp: IcmpHost
-        _loopback: Loopback
-        _in_batch: bool
-        _touched: list[Entry]
-        _train: prediction.Train
-        _shared_transmit: Callable[[Frame], None]
-
-        def _retire(self, entry: Entry, now: float) -> None: ...
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Live on `loop` from now on. Raises RuntimeError if that is another one already, or the
+        stack is closed."""
+        if self.closed:
+            raise RuntimeError("the stack is closed")
+        if self.bound:
+            if self.loop is not loop:
+                raise RuntimeError("the stack lives on another event loop")
+            return
+        self.loop = loop
+        self.clock = clock_of(loop)
+        self._timers = TimerQueue(loop, self._on_due, self.clock, receive_waiting(self.link))
+        self.link.attach(self, loop)
+        self._loopback.attach(self, loop)
+        queue = receive_queue_packets(self.link)
+        self._receive_queue = ReceiveQueue(queue) if queue is not None else None
+        self.bound = True
 
     def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
         """One packet of a batch; see `aiotcp.link.base.Receiver`. Raises nothing, whatever the
@@ -221,7 +224,44 @@ class Inbound(PassiveOpens):
             self.counters.events[Event.ICMP_ERROR] += 1
         return dropped
 
-    def _touch(self, entry: Entry) -> None:
-        if not entry.touched:
-            entry.touched = True
-            self._touched.append(entry)
+    # -- after a batch ------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """The batch is over: users look, everything that is due goes out, timers are set."""
+        train = self._train
+        if train.pieces:
+            self._end_train()
+        train.key = b""
+        train.conn = None  # nobody is kept alive by having been the last
+        touched, self._touched = self._touched, []
+        for entry in touched:
+            if type(entry) is Connection and entry.acks_noted:
+                try:
+                    usualacks.settle(entry, self._now)
+                except BaseException as exc:  # of a congestion control of the user's own
+                    self._user_failed(usualacks.settle, exc)
+        if self._accepted:
+            accepted, self._accepted = self._accepted, []
+            for listener, conn in accepted:
+                if listener.closed:
+                    conn.abort(discarded=True)
+                else:
+                    self._call_user(self._listeners.accept, listener, conn)
+        replies, self._replies = self._replies, []
+        self._in_batch = False
+        for entry in touched:
+            entry.touched = False
+        for entry in touched:
+            if type(entry) is Connection:
+                user = entry.user
+                if user is not None:
+                    try:
+                        user.progress()
+                    except BaseException as exc:
+                        self._user_failed(user.progress, exc)
+                if entry.received:
+                    entry.settle_batch()
+            # The clock anew: what users did may have taken its time, and timers start here.
+            self._finish(entry, self.clock())
+        for transmit, frame in replies:
+            transmit(frame)

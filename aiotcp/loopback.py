@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 from aiotcp.reasons import Drop
 
 if TYPE_CHECKING:
-    from aiotcp.engine import Engine
+    import asyncio
+
+    from aiotcp.counters import Counters
+    from aiotcp.link.base import Receiver
     from aiotcp.wire.frame import Frame
 
 MTU = 65535
@@ -33,20 +36,29 @@ class Loopback:
     gso_max_bytes = 0
     checksum_offload = True
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, counters: Counters) -> None:
+        """`counters` are the stack's."""
         self.delivering = False
-        """Whether the packet that the engine is being given comes from here."""
-        self._engine = engine
+        """Whether the packet that the stack is being given comes from here."""
+        self._counters = counters
+        self._receiver: Receiver | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._queue: list[Frame] = []
         self._closed = False
 
+    def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
+        """As `Link.attach`."""
+        self._receiver = receiver
+        self._loop = loop
+
     def send(self, frame: Frame) -> None:
         """One packet, to arrive on the next turn of the loop; after `close()`, never."""
-        counters = self._engine.counters
+        counters = self._counters
         counters.packets_sent += 1
         counters.bytes_sent += frame.length
         counters.sent[frame.reason] += 1
-        if self._closed:
+        loop = self._loop
+        if self._closed or loop is None:
             return
         if len(self._queue) >= LIMIT_PACKETS:
             counters.packets_received += 1
@@ -54,20 +66,22 @@ class Loopback:
             counters.dropped[Drop.LOOPBACK_FULL] += 1
             return
         if not self._queue:
-            self._engine.loop.call_soon(self._deliver)
+            loop.call_soon(self._deliver)
         self._queue.append(frame)
 
     def _deliver(self) -> None:
         batch, self._queue = self._queue, []
-        if self._closed:
+        receiver = self._receiver
+        if self._closed or receiver is None:
             return
         self.delivering = True
         for frame in batch:
-            self._engine.receive(memoryview(frame.to_bytes()), True, frame.gso_size)
+            receiver.receive(memoryview(frame.to_bytes()), True, frame.gso_size)
         self.delivering = False
-        self._engine.flush()
+        receiver.flush()
 
     def close(self) -> None:
         """What waits is lost, and all that follows."""
         self._closed = True
+        self._receiver = None
         self._queue = []

@@ -3,12 +3,12 @@ listener to a connection (3.10.7.2, RFC 4987)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from aiotcp.addresses import is_looped, is_unicast, split_flow
+from aiotcp.engine import Engine
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp import fastopen, stateless
 from aiotcp.tcp.closed import reset_for
+from aiotcp.tcp.connection import Connection
 from aiotcp.tcp.fastopen import own_keys
 from aiotcp.tcp.fastopen_setup import Accepted
 from aiotcp.tcp.halfopen import HalfOpen
@@ -16,59 +16,13 @@ from aiotcp.tcp.isn import initial_numbers, timestamp_offset
 from aiotcp.tcp.listener import Listener
 from aiotcp.tcp.opening import completes, read_offer
 from aiotcp.tcp.seq import MASK, unwrap
-from aiotcp.tcp.tcb import Path, State
+from aiotcp.tcp.tcb import State
 from aiotcp.tcp.timewait import TimeWait
 from aiotcp.wire import tcp
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
-    from aiotcp.addresses import LocalAddresses
-    from aiotcp.counters import Counters
-    from aiotcp.limits import TokenBucket
-    from aiotcp.link.base import Link
-    from aiotcp.listeners import Listeners
-    from aiotcp.options import Options
-    from aiotcp.tcp.connection import Connection
-    from aiotcp.tcp.memory import MemoryBudget
-    from aiotcp.timers import TimerQueue
-    from aiotcp.wire.frame import Frame
-
-    Entry = Connection | HalfOpen | TimeWait
-
-
-class PassiveOpens:
-    """The part of an `Engine` that answers strangers, and completes handshakes."""
-
-    if TYPE_CHECKING:  # what the engine has
-        link: Link
-        options: Options
-        addresses: LocalAddresses
-        counters: Counters
-        memory: MemoryBudget
-        clock: Callable[[], float]
-        _secret: bytes
-        _now: float
-        _table: dict[bytes, Entry]
-        _connections: int
-        _listeners: Listeners
-        _resets: TokenBucket
-        _timers: TimerQueue
-        _accepted: list[tuple[Listener, Connection]]
-        _replies: list[tuple[Callable[[Frame], None], Frame]]
-
-        def _way(self, key: bytes) -> Callable[[Frame], None]: ...
-        def _path(self, key: bytes) -> Path: ...
-        def _template(self, key: bytes, options: Options) -> tcp.HeaderTemplate: ...
-        def _new_connection(
-            self, key: bytes, path: Path, options: Options, iss: int, ts_offset: int, now: float
-        ) -> Connection: ...
-        def _enter(self, conn: Connection) -> None: ...
-        def _forget(self, entry: Entry) -> None: ...
-        def _touch(self, entry: Entry) -> None: ...
-        def _tell(self, flow: bytes, old: State, new: State) -> None: ...
-
-        on_state: Callable[[Connection, State, State], None]
+class PassiveOpens(Engine):
+    """An `Engine` that answers strangers, and completes handshakes."""
 
     def _unmatched(self, key: bytes, segment: tcp.Segment) -> Drop | None:
         """A segment for no connection: LISTEN or CLOSED (RFC 9293 3.10.7.1, 3.10.7.2)."""

@@ -1,4 +1,4 @@
-"""The packet stack: an `Engine`, and the calls of its users."""
+"""The packet stack: an `Engine` that takes packets, and the calls of its users."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aiotcp.addresses import LOOPED, flow_key, is_unicast, pack, unpack
-from aiotcp.engine import Engine
 from aiotcp.errors import (
     aborted,
     address_in_use,
@@ -15,6 +14,7 @@ from aiotcp.errors import (
     network_down,
     network_unreachable,
 )
+from aiotcp.inbound import Inbound
 from aiotcp.link.base import Link, owns
 from aiotcp.listeners import everywhere
 from aiotcp.options import Options
@@ -35,7 +35,7 @@ DEFAULT_ADDRESSES = ("192.0.2.2", "fd61:696f:7463:70::2")
 """TEST-NET-1, in nobody's routes, and a unique local prefix."""
 
 
-class PacketStack(Engine):
+class PacketStack(Inbound):
     """TCP on one link, without the asyncio surface that `aiotcp.Stack` adds.
 
     Made in a running event loop it lives on that. Made outside of one it waits until it is given to
@@ -58,6 +58,9 @@ class PacketStack(Engine):
         and what `Options` raises."""
         super().__init__(link, addresses=addresses, options=options, seed=seed, observer=observer)
         self._written: dict[Connection, None] = {}  # in this turn of the loop; in order
+        running = asyncio._get_running_loop()
+        if running is not None:
+            self.bind(running)
 
     def connect(
         self,
