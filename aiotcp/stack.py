@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aiotcp.addresses import LOOPED, flow_key, is_unicast, pack, unpack
+from aiotcp.engine import Entry
 from aiotcp.errors import (
     aborted,
     address_in_use,
@@ -257,6 +258,11 @@ class PacketStack(Inbound):
 
         now = self.clock()
         return [describe(entry, now) for entry in self._table.values()]
+
+    def find(self, flow: bytes) -> Entry | None:
+        """What the stack has for this flow: remote address, local address, remote port, local port,
+        as an inbound packet carries them. For those who watch; nothing of it is to be changed."""
+        return self._table.get(flow)
 
     def nstat(self) -> dict[str, int]:
         """The counters under the names of Linux's nstat: "TcpRetransSegs" and so on (see `nstat`).

@@ -1,0 +1,233 @@
+"""Captures, ours and other people's: pcapng (draft-ietf-opsawg-pcapng) and pcap
+(draft-ietf-opsawg-pcap), as tcpdump, Wireshark and `link.pcapng` write them.
+
+    for packet in packets(open("file.pcapng", "rb")): ...
+    trace = read("file.pcapng")
+
+Section numbers below are those of the pcapng draft.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, NamedTuple
+
+from aiotcp.trace.conversations import Conversations
+from aiotcp.trace.events import Trace
+
+_SECTION, _INTERFACE, _SIMPLE, _ENHANCED = 0x0A0D0D0A, 1, 3, 6
+_MAGIC = 0x1A2B3C4D
+_MAX_BLOCK = 1 << 26
+
+INBOUND, OUTBOUND = 1, 2
+
+
+class NoCapture(ValueError):
+    """The file is no capture, or one whose contents make no sense."""
+
+
+class Packet(NamedTuple):
+    """One IP packet of a capture."""
+
+    at: float
+    """Seconds since 1970."""
+    data: bytes
+    """From the first byte of its IP header, as far as it was captured."""
+    comment: str
+    """In our own captures, why it was sent."""
+    direction: int
+    """INBOUND, OUTBOUND, or 0 where the file does not say."""
+
+
+@dataclass(slots=True)
+class _Interface:
+    linktype: int
+    resolution: float
+    offset: int
+
+
+def packets(file: BinaryIO) -> Iterator[Packet]:
+    """The IP packets of a capture, in the order of the file; others are passed over.
+
+    Raises NoCapture where the file is none. A file that ends in the middle of a packet, as one does
+    that is still being written, ends before it.
+    """
+    head = file.read(4)
+    if len(head) < 4:
+        raise NoCapture("no capture: the file is empty" if not head else "no capture: too short")
+    (magic,) = struct.unpack("<I", head)
+    if magic == _SECTION:
+        yield from _pcapng(file, head)
+        return
+    for order in "<>":
+        (magic,) = struct.unpack(order + "I", head)
+        if magic in (0xA1B2C3D4, 0xA1B23C4D):
+            yield from _pcap(file, order, 1e-9 if magic == 0xA1B23C4D else 1e-6)
+            return
+    raise NoCapture("no capture: neither pcapng nor pcap")
+
+
+def _pcap(file: BinaryIO, order: str, unit: float) -> Iterator[Packet]:
+    head = file.read(20)
+    if len(head) < 20:
+        return
+    linktype = struct.unpack(order + "I", head[16:])[0] & 0xFFFF
+    record = struct.Struct(order + "IIII")
+    while len(head := file.read(record.size)) == record.size:
+        seconds, fraction, captured, _ = record.unpack(head)
+        if captured > _MAX_BLOCK:
+            raise NoCapture(f"no capture: a packet of {captured} bytes")
+        data = file.read(captured)
+        if len(data) < captured:
+            return
+        packet = _network_layer(linktype, data)
+        if packet:
+            yield Packet(seconds + fraction * unit, packet, "", 0)
+
+
+def _pcapng(file: BinaryIO, head: bytes) -> Iterator[Packet]:
+    order = "<"
+    interfaces: list[_Interface] = []
+    while len(head) == 4:
+        (kind,) = struct.unpack(order + "I", head)
+        raw_length = file.read(4)
+        if len(raw_length) < 4:
+            return
+        body = b""
+        if kind == _SECTION:  # 4.1: of an order of its own, which its magic number shows
+            magic = file.read(4)
+            if len(magic) < 4:
+                return
+            order = "<" if struct.unpack("<I", magic)[0] == _MAGIC else ">"
+            if struct.unpack(order + "I", magic)[0] != _MAGIC:
+                raise NoCapture("no capture: a section without its magic number")
+            interfaces = []
+            body = magic
+        (length,) = struct.unpack(order + "I", raw_length)
+        if not 12 <= length <= _MAX_BLOCK or length % 4:
+            raise NoCapture(f"no capture: a block of {length} bytes")
+        body += file.read(length - 8 - len(body))
+        if len(body) < length - 8:
+            return
+        body = body[:-4]
+        if kind == _INTERFACE:
+            interfaces.append(_interface(order, body))
+        elif kind == _ENHANCED:
+            packet = _enhanced(order, body, interfaces)
+            if packet is not None:
+                yield packet
+        elif kind == _SIMPLE and interfaces:  # 4.4: without a time
+            (original,) = struct.unpack_from(order + "I", body)
+            data = _network_layer(interfaces[0].linktype, body[4 : 4 + original])
+            if data:
+                yield Packet(0.0, data, "", 0)
+        head = file.read(4)
+
+
+def _interface(order: str, body: bytes) -> _Interface:
+    """4.2."""
+    if len(body) < 8:
+        raise NoCapture("no capture: an interface without a description")
+    made = _Interface(struct.unpack_from(order + "H", body)[0], 1e-6, 0)
+    for code, value in _options(order, body[8:]):
+        if code == 9 and value:  # if_tsresol
+            exponent = value[0] & 0x7F
+            made.resolution = 2.0**-exponent if value[0] & 0x80 else 10.0**-exponent
+        elif code == 14 and len(value) == 8:  # if_tsoffset
+            (made.offset,) = struct.unpack(order + "q", value)
+    return made
+
+
+def _enhanced(order: str, body: bytes, interfaces: list[_Interface]) -> Packet | None:
+    """4.3."""
+    if len(body) < 20:
+        raise NoCapture("no capture: a packet without its head")
+    index, high, low, captured, _ = struct.unpack_from(order + "IIIII", body)
+    if index >= len(interfaces) or 20 + captured > len(body):
+        raise NoCapture("no capture: a packet of no interface, or longer than its block")
+    interface = interfaces[index]
+    data = _network_layer(interface.linktype, body[20 : 20 + captured])
+    if not data:
+        return None
+    comment, direction = "", 0
+    for code, value in _options(order, body[20 + captured + -captured % 4 :]):
+        if code == 1 and not comment:
+            comment = value.decode(errors="replace")
+        elif code == 2 and len(value) == 4:
+            direction = struct.unpack(order + "I", value)[0] & 3
+    at = (high << 32 | low) * interface.resolution + interface.offset
+    return Packet(at, data, comment, direction)
+
+
+def _options(order: str, data: bytes) -> Iterator[tuple[int, bytes]]:
+    """3.5."""
+    at = 0
+    while at + 4 <= len(data):
+        code, length = struct.unpack_from(order + "HH", data, at)
+        if code == 0:
+            return
+        yield code, data[at + 4 : at + 4 + length]
+        at += 4 + length + -length % 4
+
+
+_IP = (0x0800, 0x86DD)
+_VLAN = (0x8100, 0x88A8)
+
+
+def _network_layer(linktype: int, data: bytes) -> bytes:
+    """The IP packet in a frame of this type; empty if there is none, or the type is unknown."""
+    if linktype in (101, 12, 14, 228, 229):  # raw IP
+        return data
+    if linktype == 0:  # loopback of BSD
+        return data[4:]
+    if linktype == 1:  # Ethernet
+        at = 12
+        while int.from_bytes(data[at : at + 2], "big") in _VLAN:
+            at += 4
+    elif linktype == 113:  # Linux "cooked", of tcpdump -i any
+        at = 14
+    elif linktype == 276:
+        return data[20:] if int.from_bytes(data[:2], "big") in _IP else b""
+    else:
+        return b""
+    return data[at + 2 :] if int.from_bytes(data[at : at + 2], "big") in _IP else b""
+
+
+def read(path: str | os.PathLike[str], *, max_events: int = 200_000) -> Trace:
+    """The trace that a capture shows. Hosts are named by their addresses.
+
+    Raises OSError, and NoCapture, with the file's name in front.
+    """
+    trace = Trace(title=os.path.basename(os.fspath(path)))
+    conversations = Conversations()
+    trace.flows = conversations.flows
+    passed_over = left_out = 0
+    with open(path, "rb") as file:
+        try:
+            for packet in packets(file):
+                if trace.epoch is None:
+                    trace.epoch = packet.at
+                at = round(packet.at - trace.epoch, 9)
+                why = packet.comment if packet.direction != INBOUND else ""
+                segment = conversations.segment(at, memoryview(packet.data), why)
+                if segment is None:
+                    passed_over += 1
+                elif len(trace.events) >= max_events:
+                    left_out += 1
+                else:
+                    segment.arrived.append(at)
+                    trace.events.append(segment)
+        except NoCapture as exc:
+            raise NoCapture(f"{os.fspath(path)}: {exc}") from None
+    for flow in trace.flows:
+        for host in (flow.client, flow.server):
+            if host not in trace.hosts:
+                trace.hosts.append(host)
+    if passed_over:
+        trace.notes.append(f"{passed_over} packets are no TCP segments, or could not be read")
+    if left_out:
+        trace.notes.append(f"{left_out} more segments were left out")
+    return trace

@@ -1,0 +1,186 @@
+"""From packets to segments of a trace: which connection, relative numbers, scaled windows.
+
+Each side's numbers begin at its SYN where that was seen, else so that the first byte seen is 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiotcp.addresses import unpack
+from aiotcp.tcp.seq import unwrap
+from aiotcp.trace.events import Flow, Segment
+from aiotcp.wire import ipv4, ipv6, tcp
+from aiotcp.wire.malformed import Malformed
+from aiotcp.wire.tcp import ACK, FIN, PSH, RST, SYN
+
+_ECN = ("", "ECT(1)", "ECT(0)", "CE")
+
+
+@dataclass(slots=True)
+class _Side:
+    """What one end of a conversation has shown."""
+
+    base: int | None = None
+    """Its initial sequence number, unwrapped at will."""
+    highest: int = 0
+    """Relative: the number behind the last that it has used."""
+    wscale: int | None = None
+    """What its SYN offered; None before, or without that option."""
+
+
+class _Conversation:
+    __slots__ = ("client", "index", "scaled", "sides")
+
+    def __init__(self, index: int, client: tuple[bytes, int]) -> None:
+        self.index = index
+        self.client = client
+        self.sides: dict[tuple[bytes, int], _Side] = {}
+        self.scaled = False
+        """Whether both SYNs were seen, with the option."""
+
+
+class Conversations:
+    """The connections that packets belong to.
+
+    names: of hosts, by address in text form. Addresses that are not in it name themselves.
+
+    flows: the connections seen so far, in the order of their first segments.
+    """
+
+    def __init__(self, names: dict[str, str] | None = None) -> None:
+        self.names = names or {}
+        self.flows: list[Flow] = []
+        self._open: dict[frozenset[tuple[bytes, int]], _Conversation] = {}
+
+    def segment(self, at: float, packet: memoryview, why: str = "") -> Segment | None:
+        """The segment that an IP packet holds; None if it holds none, or can't be read."""
+        try:
+            if packet[0] >> 4 == 4:
+                protocol, offset, end = ipv4.parse(packet, True)
+                source, target, ecn = packet[12:16], packet[16:20], packet[1] & 3
+            else:
+                protocol, offset, end = ipv6.parse(packet, True)
+                source, target, ecn = packet[8:24], packet[24:40], packet[1] >> 4 & 3
+            if protocol != tcp.PROTOCOL:
+                return None
+            read = tcp.parse(packet, offset, end)
+        except (Malformed, IndexError):
+            return None
+        own_port = int.from_bytes(packet[offset : offset + 2], "big")
+        other_port = int.from_bytes(packet[offset + 2 : offset + 4], "big")
+        mine, theirs = (bytes(source), own_port), (bytes(target), other_port)
+        conversation = self._find(mine, theirs, read.flags, read.seq)
+        own = conversation.sides[mine]
+        other = conversation.sides[theirs]
+        if read.flags & SYN:
+            if own.base != read.seq:
+                own.base, own.highest = read.seq, 0
+            own.wscale = read.wscale
+            if read.flags & ACK:
+                conversation.scaled = own.wscale is not None and other.wscale is not None
+        seq, begins = _relative(own, read.seq, read.flags)
+        ack = None
+        if read.flags & ACK:
+            ack, _ = _relative(other, read.ack, 0, of_peer=True)
+        length = len(read.payload)
+        end_seq = seq + length + (read.flags & FIN) + (read.flags >> 1 & 1)
+        again = begins and end_seq > seq and seq < own.highest and not read.flags & RST
+        if not read.flags & RST:
+            own.highest = max(own.highest, end_seq)
+        shift = own.wscale or 0 if conversation.scaled and not read.flags & SYN else 0
+        header_end = offset + (packet[offset + 12] >> 4) * 4
+        return Segment(
+            at=at,
+            sender=self.name(mine[0]),
+            receiver=self.name(theirs[0]),
+            flow=conversation.index,
+            flags=tcp.flags_text(read.flags & ~PSH) if read.flags & ~PSH else "none",
+            seq=seq,
+            ack=ack,
+            window=read.window << shift,
+            length=length,
+            options=_options(read, other),
+            why=why,
+            again=again,
+            ecn=_ECN[ecn],
+            header=bytes(packet[:header_end]).hex(),
+        )
+
+    def name(self, address: bytes) -> str:
+        text = unpack(address)
+        return self.names.get(text, text)
+
+    def flow_of(self, local: tuple[bytes, int], remote: tuple[bytes, int]) -> int | None:
+        """The index of the connection between two addresses and ports, if one was seen."""
+        found = self._open.get(frozenset((local, remote)))
+        return found.index if found is not None else None
+
+    def _find(
+        self, mine: tuple[bytes, int], theirs: tuple[bytes, int], flags: int, seq: int
+    ) -> _Conversation:
+        key = frozenset((mine, theirs))
+        found = self._open.get(key)
+        if found is not None:
+            side = found.sides[mine]
+            if flags & (SYN | ACK) != SYN or side.base == seq or side.highest <= 1:
+                return found  # else a SYN of another number: the same addresses once more
+        # The first one seen says who asked: a SYN, or whoever does not answer one.
+        client, server = (theirs, mine) if flags & (SYN | ACK) == SYN | ACK else (mine, theirs)
+        if found is None and not flags & SYN and mine[1] < theirs[1]:
+            client, server = theirs, mine  # in the middle of it: servers have the lower port
+        made = _Conversation(len(self.flows), client)
+        made.sides = {mine: _Side(), theirs: _Side()}
+        self._open[key] = made
+        self.flows.append(
+            Flow(
+                client=self.name(client[0]),
+                client_address=unpack(client[0]),
+                client_port=client[1],
+                server=self.name(server[0]),
+                server_address=unpack(server[0]),
+                server_port=server[1],
+            )
+        )
+        return made
+
+
+def _relative(side: _Side, number: int, flags: int, *, of_peer: bool = False) -> tuple[int, bool]:
+    """The relative number, and whether what it is relative to was known before."""
+    known = side.base is not None
+    if side.base is None:
+        if of_peer and not number:
+            return 0, False  # an ACK field of zero says nothing about where it began
+        side.base = number - 1 & 0xFFFF_FFFF
+    near = side.base + side.highest
+    return unwrap(number, near) - side.base, known
+
+
+def _options(read: tcp.Segment, other: _Side) -> list[str]:
+    options = []
+    if read.mss is not None:
+        options.append(f"mss={read.mss}")
+    if read.wscale is not None:
+        options.append(f"wscale={read.wscale}")
+    if read.sack_permitted:
+        options.append("sack_permitted")
+    if read.sack:
+        ranges = (
+            f"{_relative(other, left, 0, of_peer=True)[0]}-"
+            f"{_relative(other, right, 0, of_peer=True)[0]}"
+            for left, right in read.sack
+        )
+        options.append("sack=" + ",".join(ranges))
+    if read.tsval is not None:
+        options.append(f"ts={read.tsval}/{read.tsecr}")
+    if read.user_timeout is not None:
+        options.append(f"uto={read.user_timeout:g}")
+    if read.fast_open is not None:
+        options.append(f"tfo={read.fast_open.hex() or 'request'}")
+    if read.accecn is not None:
+        options.append("accecn=" + "/".join("-" if n is None else str(n) for n in read.accecn))
+    if read.urgent:
+        options.append(f"urg={read.urgent}")
+    if read.gso_size:
+        options.append(f"gso={read.gso_size}")
+    return options

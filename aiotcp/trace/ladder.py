@@ -1,0 +1,157 @@
+"""The ladder: a trace as text, one line for each thing that happened, a lane for each host.
+
+    0.000    SYN-SENT                                                         server
+    0.000    ├─ SYN seq=0 win=65535 ──────────────────────────────────▶│      open
+    0.010    │                                                SYN-RECEIVED
+    0.010    │◀──────────────────────── SYN,ACK seq=0 ack=1 win=65535 ─┤      open_reply
+    0.040    ├─ ACK seq=1 ack=1 win=65535 len=5 ───────────────── ✗    │      new_data, lost
+    0.040    ! connected
+
+`lines()` gives them with the part that each piece of text plays, so that whoever prints them can
+choose colours; `text()` is all of it without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from aiotcp.trace.events import (
+    CORRUPTED,
+    DUPLICATED,
+    LATE,
+    LOST,
+    UNDERWAY,
+    Fault,
+    Said,
+    Segment,
+    State,
+    Trace,
+)
+
+MIN_WIDTH, USUAL_WIDTH = 60, 100
+_TIME_WIDTH = 11
+_WHY_WIDTH = 24
+_CROSSED = frozenset({LOST, CORRUPTED})
+
+
+class Piece(NamedTuple):
+    """Some text of a line, and what it is: "time", "lane", "segment", "again", "lost", "state",
+    "said", "fault", "why", "error"."""
+
+    text: str
+    part: str
+
+
+def lines(trace: Trace, *, width: int = USUAL_WIDTH) -> Iterator[list[Piece]]:
+    """The ladder's lines, the head first. `width` is the most columns that a line may take."""
+    width = max(width, MIN_WIDTH)
+    lanes = _Lanes(trace.hosts, width - _TIME_WIDTH - _WHY_WIDTH)
+    yield [Piece(" " * _TIME_WIDTH, "lane"), Piece(lanes.head(), "lane")]
+    for event in trace.events:
+        time = Piece(f"{event.at:9.3f}  ", "time")
+        if isinstance(event, Segment):
+            yield [time, *lanes.arrow(event), *_why(event)]
+        elif isinstance(event, State):
+            error = f" ({event.error})" if event.error else ""
+            yield [time, *lanes.beside(event.host, event.new + error, "state")]
+        elif isinstance(event, Said):
+            yield [time, *lanes.beside(event.host, f"! {event.text}", "said")]
+        else:
+            yield [time, *_fault(lanes, event)]
+    for note in trace.notes:
+        yield [Piece(f"{'':{_TIME_WIDTH}}{note}", "fault")]
+
+
+def text(trace: Trace, *, width: int = USUAL_WIDTH) -> str:
+    """The ladder as plain text."""
+    made = ("".join(piece.text for piece in line).rstrip() for line in lines(trace, width=width))
+    return "".join(f"{line}\n" for line in made)
+
+
+def _why(segment: Segment) -> list[Piece]:
+    words = [segment.why] if segment.why else []
+    if segment.fate and segment.fate != UNDERWAY:
+        words.append(segment.fate)
+    if segment.dropped:
+        words.append(f"dropped: {segment.dropped}")
+    part = "lost" if segment.fate in _CROSSED or segment.dropped else "why"
+    return [Piece("  " + ", ".join(words), part)] if words else []
+
+
+def _fault(lanes: _Lanes, fault: Fault) -> list[Piece]:
+    words = f"# {fault.text}"
+    if fault.until is not None:
+        words += f", until {fault.until:.3f}"
+    return lanes.beside(fault.host, words, "fault") if fault.host else [Piece(words, "fault")]
+
+
+class _Lanes:
+    """Columns for the hosts, and what is drawn between them."""
+
+    def __init__(self, hosts: list[str], width: int) -> None:
+        self.hosts = hosts or [""]
+        count = len(self.hosts)
+        self.width = width
+        step = (width - 1) // max(count - 1, 1)
+        self.at = {host: min(n * step, width - 1) for n, host in enumerate(self.hosts)}
+
+    def head(self) -> str:
+        row = [" "] * (self.width + 1)
+        for host, at in self.at.items():
+            last = host == self.hosts[-1] and len(self.hosts) > 1
+            begin = max(at + 1 - len(host), 0) if last else max(at - len(host) // 2, 0)
+            for n, sign in enumerate(host[: self.width]):
+                if begin + n <= self.width:
+                    row[begin + n] = sign
+        return "".join(row).rstrip()
+
+    def _bare(self) -> list[str]:
+        row = [" "] * self.width
+        for at in self.at.values():
+            row[at] = "│"
+        return row
+
+    def beside(self, host: str, words: str, part: str) -> list[Piece]:
+        """Words at a host's lane: to the right of it, or, at the last lane, to its left."""
+        row = self._bare()
+        at = self.at.get(host, 0)
+        room = self.width - at - 2
+        if at and room < len(words):
+            begin = max(at - 1 - len(words), 1)
+            words = words[: at - 1 - begin + 1] if len(words) > at - 2 else words
+        else:
+            begin = at + 2
+        before = "".join(row[:begin])
+        after = "".join(row[begin + len(words) :])
+        return [Piece(before, "lane"), Piece(words, part), Piece(after, "lane")]
+
+    def arrow(self, segment: Segment) -> list[Piece]:
+        start, end = self.at.get(segment.sender), self.at.get(segment.receiver)
+        words = segment.text()
+        sack = [option for option in segment.options if option.startswith(("sack=", "mss="))]
+        if start is None or end is None or start == end:
+            return [Piece(f"{segment.sender} → {segment.receiver}: {words}", "segment")]
+        left, right = min(start, end), max(start, end)
+        inner = right - left - 1
+        for option in sack:
+            if len(words) + len(option) + 6 <= inner:
+                words += f" {option}"
+        words = words[: max(inner - 5, 1)]
+        crossed = segment.fate in _CROSSED
+        fill = inner - len(words) - 4
+        if start < end:
+            tip = "✗ " if crossed else "─▶"
+            drawn = f"─ {words} " + "─" * max(fill - 1, 0) + tip
+            row_left, row_right = "├", "│"
+        else:
+            tip = " ✗" if crossed else "◀─"
+            drawn = tip + "─" * max(fill - 1, 0) + f" {words} ─"
+            row_left, row_right = "│", "┤"
+        drawn = drawn[:inner].ljust(inner)
+        row = self._bare()
+        before, after = "".join(row[:left]) + row_left, row_right + "".join(row[right + 1 :])
+        part = "lost" if crossed else "again" if segment.again else "segment"
+        if segment.fate in (LATE, DUPLICATED):
+            part = "again"
+        return [Piece(before, "lane"), Piece(drawn, part), Piece(after, "lane")]

@@ -1,0 +1,327 @@
+"""Watching stacks: a link wrapper for each host that notes what passes, and an observer of states.
+
+    recording = Recording()
+    client = recording.stack(Stack, link, host="client", addresses=["192.0.2.1"])
+
+Where both hosts of a segment are watched, what became of it is found out by comparing what was sent
+with what came. So the network in between may be any: nothing in it has to tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import math
+import zlib
+from collections import defaultdict, deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiotcp.addresses import pack, unpack
+from aiotcp.link.base import Link, Receiver, owns, receive_queue_packets, receive_waiting
+from aiotcp.tcp.connection import Connection
+from aiotcp.trace.conversations import Conversations
+from aiotcp.trace.events import (
+    DUPLICATED,
+    LATE,
+    LOST,
+    UNDERWAY,
+    Fault,
+    Said,
+    Sample,
+    Segment,
+    State,
+    Trace,
+)
+from aiotcp.transition import Transition
+from aiotcp.waiting import waiting
+from aiotcp.wire.frame import Frame
+
+if TYPE_CHECKING:
+    from aiotcp.stack import PacketStack
+
+_StackT = TypeVar("_StackT", bound="PacketStack")
+
+MAX_EVENTS = 200_000
+"""Events that a recording holds; what comes after is counted in `Trace.notes`."""
+
+
+class Recording:
+    """The trace of one run, as it grows; `trace` is it, whole after `finish()`.
+
+    samples: whether the variables of connections are noted after each event; a graph wants that.
+    max_events: how much is kept; what comes later is counted in `Trace.notes`.
+
+    Times are relative to when the first watched link was attached.
+    """
+
+    def __init__(self, *, samples: bool = True, max_events: int = MAX_EVENTS) -> None:
+        self.trace = Trace()
+        self.conversations = Conversations()
+        self.trace.flows = self.conversations.flows
+        self._max_events = max_events
+        self._left_out = 0
+        self.sampling = samples
+        self._began: float | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._watched: set[str] = set()
+        self._underway: defaultdict[tuple[int, int], deque[tuple[int, Segment]]]
+        self._underway = defaultdict(deque)
+        self._arrived: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._sent = 0
+
+    # -- who is watched -----------------------------------------------------------------------
+
+    def stack(
+        self, make: Callable[..., _StackT], link: Link, *, host: str, addresses: list[str], **kwds: Any
+    ) -> _StackT:
+        """Make a stack of `make` (`Stack`, `PacketStack`) that is watched; `kwds` go to it."""
+        watch = Watch(link, host, self)
+        self.knows(host, addresses)
+        self._watched.add(host)
+        made = make(watch, addresses=addresses, observer=watch.observe, **kwds)
+        watch.find = made.find
+        return made
+
+    def knows(self, host: str, addresses: list[str]) -> None:
+        """Name a host; it gets the next lane."""
+        if host not in self.trace.hosts:
+            self.trace.hosts.append(host)
+        for address in addresses:
+            self.conversations.names[address] = host
+
+    def begins(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is None:
+            self._loop, self._began = loop, loop.time()
+
+    @property
+    def now(self) -> float:
+        """Seconds since the recording began."""
+        if self._loop is None or self._began is None:
+            return 0.0
+        return round(self._loop.time() - self._began, 9)
+
+    def at(self, time: float) -> float:
+        """A time of the loop's clock, as the trace has it."""
+        return round(time - (self._began or 0.0), 9)
+
+    # -- what happens -------------------------------------------------------------------------
+
+    def said(self, host: str, text: str) -> None:
+        self._add(Said(self.now, host, text))
+
+    def fault(self, text: str, host: str = "", until: float | None = None) -> Fault:
+        made = Fault(self.now, text, host, until)
+        self._add(made)
+        return made
+
+    def sent(self, packet: bytes, why: str) -> Segment | None:
+        segment = self.conversations.segment(self.now, memoryview(packet), why)
+        if segment is None:
+            return None
+        if segment.receiver not in self.trace.hosts:
+            self.trace.hosts.append(segment.receiver)
+        if self._add(segment) and segment.receiver in self._watched:
+            self._sent += 1
+            self._underway[_mark(packet)].append((self._sent, segment))
+        return segment
+
+    def came(self, host: str, packet: memoryview) -> Segment | None:
+        """A packet has reached `host`."""
+        source = _source(packet)
+        sender = self.conversations.names.get(source, source)
+        if sender not in self._watched:
+            segment = self.conversations.segment(self.now, packet)
+            if segment is not None:
+                if segment.sender not in self.trace.hosts:
+                    self.trace.hosts.append(segment.sender)
+                segment.arrived.append(segment.at)
+                self._add(segment)
+            return segment
+        queue = self._underway.get(_mark(packet))
+        if not queue:
+            return None
+        number, segment = queue[0]
+        segment.arrived.append(self.now)
+        if len(segment.arrived) > 1:
+            segment.fate = DUPLICATED
+        elif number < self._arrived[segment.sender, host]:
+            segment.fate = LATE
+        self._arrived[segment.sender, host] = max(number, self._arrived[segment.sender, host])
+        if len(queue) > 1:
+            queue.popleft()
+        return segment
+
+    def entered(self, host: str, transition: Transition) -> None:
+        local, remote = transition.local, transition.remote
+        flow = self.conversations.flow_of(
+            (pack(local.host), local.port), (pack(remote.host), remote.port)
+        )
+        if flow is None:
+            return
+        error = transition.error
+        name = ""
+        if error is not None:
+            name = errno.errorcode.get(error.errno or 0, type(error).__name__)
+        self._add(
+            State(self.at(transition.time), host, flow, str(transition.old), str(transition.new), name)
+        )
+
+    def sample(self, host: str, conn: Connection) -> None:
+        """Note what `conn` knows, if it is something new."""
+        local, remote = conn.local, conn.remote
+        flow = self.conversations.flow_of(
+            (pack(local.host), local.port), (pack(remote.host), remote.port)
+        )
+        if flow is None or len(self.trace.samples) >= self._max_events:
+            return
+        what, until = waiting(conn)
+        cc = getattr(conn, "cc", None)
+        ssthresh = cc.ssthresh if cc is not None else math.inf
+        made = Sample(
+            at=self.now,
+            host=host,
+            flow=flow,
+            state=str(conn.state),
+            cwnd=cc.cwnd if cc is not None else 0,
+            ssthresh=int(ssthresh) if ssthresh < 1 << 32 else None,
+            in_flight=max(conn.snd_nxt - conn.snd_una, 0),
+            snd_wnd=conn.snd_wnd,
+            rcv_wnd=max(conn.rcv_adv - conn.rcv_nxt, 0),
+            srtt=conn.rto.srtt,
+            rttvar=conn.rto.rttvar if conn.rto.srtt is not None else None,
+            rto=conn.rto.rto,
+            waits=what,
+            until=self.at(until) if until is not None else None,
+        )
+        self.trace.samples.append(made)
+
+    def finish(self) -> Trace:
+        """The run is over: what has not arrived will not. Returns the trace; may be called again
+        after more has happened."""
+        slowest: defaultdict[tuple[str, str], float] = defaultdict(float)
+        for segment in self.trace.segments:
+            if segment.arrived:
+                way = segment.sender, segment.receiver
+                slowest[way] = max(slowest[way], segment.arrived[0] - segment.at)
+        now = self.now
+        for segment in self.trace.segments:
+            if not segment.arrived and segment.receiver in self._watched:
+                age = now - segment.at
+                if segment.fate in ("", UNDERWAY, LOST):
+                    recent = age <= slowest[segment.sender, segment.receiver]
+                    segment.fate = UNDERWAY if recent else LOST
+        self.trace.notes = [f"{self._left_out} more events were left out"] if self._left_out else []
+        return self.trace
+
+    def _add(self, event: Segment | State | Said | Fault) -> bool:
+        if len(self.trace.events) >= self._max_events:
+            self._left_out += 1
+            return False
+        self.trace.events.append(event)
+        return True
+
+
+class Watch:
+    """A link that wraps another one and tells a recording what passes; made by `Recording.stack`."""
+
+    def __init__(self, link: Link, host: str, recording: Recording) -> None:
+        self.link = link
+        self.host = host
+        self.recording = recording
+        self.mtu = link.mtu
+        self.gso_max_bytes = link.gso_max_bytes
+        self.checksum_offload = link.checksum_offload
+        self.counters = link.counters
+        self.find: Callable[[bytes], object] = lambda _: None
+        """The stack's entry for a flow."""
+        self._receiver: Receiver | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._changed: dict[bytes, None] = {}
+
+    @property
+    def receive_queue_packets(self) -> int | None:
+        """That of the link below."""
+        return receive_queue_packets(self.link)
+
+    @property
+    def receive_waiting(self) -> Callable[[], bool] | None:
+        """That of the link below."""
+        return receive_waiting(self.link)
+
+    @property
+    def owns(self) -> Callable[[bytes], bool] | None:
+        """That of the link below."""
+        return owns(self.link)
+
+    def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
+        self.link.attach(self, loop)
+        self._receiver, self._loop = receiver, loop
+        self.recording.begins(loop)
+
+    def send(self, frame: Frame) -> None:
+        packet = frame.to_bytes()
+        if self.recording.sent(packet, str(frame.reason)) is not None:
+            self._note(_inbound_flow(packet, reverse=True))
+        self.link.send(frame)
+
+    def close(self) -> None:
+        self.link.close()
+
+    def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
+        assert self._receiver is not None
+        if self.recording.came(self.host, packet) is not None:
+            self._note(_inbound_flow(packet))
+        self._receiver.receive(packet, vouched, gso_size)
+
+    def flush(self) -> None:
+        assert self._receiver is not None
+        self._receiver.flush()
+
+    def link_lost(self, exc: OSError) -> None:
+        assert self._receiver is not None
+        self.recording.fault(f"the link is gone: {exc}", self.host)
+        self._receiver.link_lost(exc)
+
+    def observe(self, transition: Transition) -> None:
+        """What the stack tells of states."""
+        self.recording.entered(self.host, transition)
+
+    def _note(self, flow: bytes) -> None:
+        """This connection's variables change in this turn of the loop; they are looked at after."""
+        if self.recording.sampling:
+            if not self._changed:
+                assert self._loop is not None
+                self._loop.call_soon(self._sample)
+            self._changed[flow] = None
+
+    def _sample(self) -> None:
+        changed, self._changed = self._changed, {}
+        for flow in changed:
+            entry = self.find(flow)
+            if isinstance(entry, Connection):
+                self.recording.sample(self.host, entry)
+
+
+def _inbound_flow(packet: bytes | memoryview, *, reverse: bool = False) -> bytes:
+    """The stack's key of the connection of a packet that came; with `reverse`, of one sent."""
+    if packet[0] >> 4 == 4:
+        start, width, ports = 12, 4, (packet[0] & 15) * 4
+    else:
+        start, width, ports = 8, 16, 40
+    source, target = packet[start : start + width], packet[start + width : start + 2 * width]
+    first, second = packet[ports : ports + 2], packet[ports + 2 : ports + 4]
+    if reverse:
+        return b"".join((target, source, second, first))
+    return b"".join((source, target, first, second))
+
+
+def _mark(packet: bytes | memoryview) -> tuple[int, int]:
+    """What tells a packet from others, but for what the network may change on the way: all but the
+    IP header."""
+    start = (packet[0] & 15) * 4 if packet[0] >> 4 == 4 else 40
+    return zlib.crc32(_inbound_flow(packet)), zlib.crc32(packet[start:])
+
+
+def _source(packet: bytes | memoryview) -> str:
+    return unpack(bytes(packet[12:16] if packet[0] >> 4 == 4 else packet[8:24]))
