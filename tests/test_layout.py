@@ -16,7 +16,7 @@ LEAVES = {"errors", "mypyc", "options", "ranges", "reasons"}
 STACK = {
     *("stack", "engine", "inbound", "clock", "addresses", "counters", "icmp", "info", "limits"),
     *("listeners", "loopback", "passive", "ports", "nstat", "tcpinfo", "timers", "timewaits"),
-    "transition",
+    *("transition", "waiting"),
 }
 TRANSPORTS = {
     *("transport", "server", "sockets", "sockopts", "client", "opened", "anywhere", "readiness"),
@@ -54,6 +54,7 @@ for part in TRANSPORTS:
     MAY_IMPORT[part] = MAY_IMPORT["stack"] | TRANSPORTS
 for part in ON_TOP:
     MAY_IMPORT[part] = MAY_IMPORT["transport"] | ON_TOP
+MAY_IMPORT["trace"] = MAY_IMPORT["stack"]
 MAY_IMPORT["sim"] = MAY_IMPORT["streams"]
 MAY_IMPORT["serve"] = MAY_IMPORT["streams"]
 MAY_IMPORT["contrib"] = MAY_IMPORT["streams"]

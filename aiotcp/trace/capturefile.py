@@ -32,8 +32,8 @@ class NoCapture(ValueError):
 class Packet(NamedTuple):
     """One IP packet of a capture."""
 
-    at: float
-    """Seconds since 1970."""
+    time_ns: int
+    """Nanoseconds since 1970."""
     data: bytes
     """From the first byte of its IP header, as far as it was captured."""
     comment: str
@@ -45,8 +45,9 @@ class Packet(NamedTuple):
 @dataclass(slots=True)
 class _Interface:
     linktype: int
-    resolution: float
-    offset: int
+    ticks: tuple[int, int]
+    """Nanoseconds in a tick, as a fraction."""
+    offset_s: int
 
 
 def packets(file: BinaryIO) -> Iterator[Packet]:
@@ -65,12 +66,12 @@ def packets(file: BinaryIO) -> Iterator[Packet]:
     for order in "<>":
         (magic,) = struct.unpack(order + "I", head)
         if magic in (0xA1B2C3D4, 0xA1B23C4D):
-            yield from _pcap(file, order, 1e-9 if magic == 0xA1B23C4D else 1e-6)
+            yield from _pcap(file, order, 1 if magic == 0xA1B23C4D else 1000)
             return
     raise NoCapture("no capture: neither pcapng nor pcap")
 
 
-def _pcap(file: BinaryIO, order: str, unit: float) -> Iterator[Packet]:
+def _pcap(file: BinaryIO, order: str, unit_ns: int) -> Iterator[Packet]:
     head = file.read(20)
     if len(head) < 20:
         return
@@ -85,7 +86,7 @@ def _pcap(file: BinaryIO, order: str, unit: float) -> Iterator[Packet]:
             return
         packet = _network_layer(linktype, data)
         if packet:
-            yield Packet(seconds + fraction * unit, packet, "", 0)
+            yield Packet(seconds * 10**9 + fraction * unit_ns, packet, "", 0)
 
 
 def _pcapng(file: BinaryIO, head: bytes) -> Iterator[Packet]:
@@ -123,7 +124,7 @@ def _pcapng(file: BinaryIO, head: bytes) -> Iterator[Packet]:
             (original,) = struct.unpack_from(order + "I", body)
             data = _network_layer(interfaces[0].linktype, body[4 : 4 + original])
             if data:
-                yield Packet(0.0, data, "", 0)
+                yield Packet(0, data, "", 0)
         head = file.read(4)
 
 
@@ -131,13 +132,14 @@ def _interface(order: str, body: bytes) -> _Interface:
     """4.2."""
     if len(body) < 8:
         raise NoCapture("no capture: an interface without a description")
-    made = _Interface(struct.unpack_from(order + "H", body)[0], 1e-6, 0)
+    made = _Interface(struct.unpack_from(order + "H", body)[0], (1000, 1), 0)
     for code, value in _options(order, body[8:]):
         if code == 9 and value:  # if_tsresol
             exponent = value[0] & 0x7F
-            made.resolution = 2.0**-exponent if value[0] & 0x80 else 10.0**-exponent
+            base = 2 if value[0] & 0x80 else 10
+            made.ticks = 10**9, base**exponent
         elif code == 14 and len(value) == 8:  # if_tsoffset
-            (made.offset,) = struct.unpack(order + "q", value)
+            (made.offset_s,) = struct.unpack(order + "q", value)
     return made
 
 
@@ -158,8 +160,9 @@ def _enhanced(order: str, body: bytes, interfaces: list[_Interface]) -> Packet |
             comment = value.decode(errors="replace")
         elif code == 2 and len(value) == 4:
             direction = struct.unpack(order + "I", value)[0] & 3
-    at = (high << 32 | low) * interface.resolution + interface.offset
-    return Packet(at, data, comment, direction)
+    over, under = interface.ticks
+    time_ns = (high << 32 | low) * over // under + interface.offset_s * 10**9
+    return Packet(time_ns, data, comment, direction)
 
 
 def _options(order: str, data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -204,13 +207,14 @@ def read(path: str | os.PathLike[str], *, max_events: int = 200_000) -> Trace:
     trace = Trace(title=os.path.basename(os.fspath(path)))
     conversations = Conversations()
     trace.flows = conversations.flows
+    began_ns: int | None = None
     passed_over = left_out = 0
     with open(path, "rb") as file:
         try:
             for packet in packets(file):
-                if trace.epoch is None:
-                    trace.epoch = packet.at
-                at = round(packet.at - trace.epoch, 9)
+                if began_ns is None:
+                    began_ns = packet.time_ns
+                at = (packet.time_ns - began_ns) / 1e9
                 why = packet.comment if packet.direction != INBOUND else ""
                 segment = conversations.segment(at, memoryview(packet.data), why)
                 if segment is None:
@@ -222,6 +226,7 @@ def read(path: str | os.PathLike[str], *, max_events: int = 200_000) -> Trace:
                     trace.events.append(segment)
         except NoCapture as exc:
             raise NoCapture(f"{os.fspath(path)}: {exc}") from None
+    trace.epoch = began_ns / 1e9 if began_ns is not None else None
     for flow in trace.flows:
         for host in (flow.client, flow.server):
             if host not in trace.hosts:

@@ -69,11 +69,18 @@ class Recording:
         self._underway = defaultdict(deque)
         self._arrived: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._sent = 0
+        self._latest: dict[tuple[str, int], int] = {}  # where the last sample of each side is
 
     # -- who is watched -----------------------------------------------------------------------
 
     def stack(
-        self, make: Callable[..., _StackT], link: Link, *, host: str, addresses: list[str], **kwds: Any
+        self,
+        make: Callable[..., _StackT],
+        link: Link,
+        *,
+        host: str,
+        addresses: list[str],
+        **kwds: Any,
     ) -> _StackT:
         """Make a stack of `make` (`Stack`, `PacketStack`) that is watched; `kwds` go to it."""
         watch = Watch(link, host, self)
@@ -164,7 +171,9 @@ class Recording:
         if error is not None:
             name = errno.errorcode.get(error.errno or 0, type(error).__name__)
         self._add(
-            State(self.at(transition.time), host, flow, str(transition.old), str(transition.new), name)
+            State(
+                self.at(transition.time), host, flow, str(transition.old), str(transition.new), name
+            )
         )
 
     def sample(self, host: str, conn: Connection) -> None:
@@ -194,7 +203,12 @@ class Recording:
             waits=what,
             until=self.at(until) if until is not None else None,
         )
-        self.trace.samples.append(made)
+        place = self._latest.get((host, flow))
+        if place is not None and self.trace.samples[place].at == made.at:
+            self.trace.samples[place] = made  # of one moment, the last counts
+        else:
+            self._latest[host, flow] = len(self.trace.samples)
+            self.trace.samples.append(made)
 
     def finish(self) -> Trace:
         """The run is over: what has not arrived will not. Returns the trace; may be called again
@@ -223,7 +237,7 @@ class Recording:
 
 
 class Watch:
-    """A link that wraps another one and tells a recording what passes; made by `Recording.stack`."""
+    """A link that wraps another one and tells a recording what passes: see `Recording.stack`."""
 
     def __init__(self, link: Link, host: str, recording: Recording) -> None:
         self.link = link

@@ -1,0 +1,153 @@
+"""Captures read back: our own, and those of other programs in both formats and byte orders."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import dpkt
+import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import CookedLinux, Dot1Q, Ether
+from scapy.utils import wrpcap, wrpcapng
+
+from aiotcp.link import memory
+from aiotcp.link.pcapng import Capture, enhanced_packet, interface_description, section_header
+from aiotcp.streams import Stack
+from aiotcp.trace.capturefile import INBOUND, OUTBOUND, NoCapture, packets, read
+from aiotcp.trace.ladder import text
+
+SYN = bytes(IP(src="192.0.2.1", dst="192.0.2.2") / TCP(sport=50000, dport=80, flags="S", seq=100))
+REPLY = bytes(
+    IP(src="192.0.2.2", dst="192.0.2.1") / TCP(sport=80, dport=50000, flags="SA", seq=900, ack=101)
+)
+
+
+async def test_our_own_capture_tells_as_much_as_the_stack_did(tmp_path: Path) -> None:
+    left, right = memory.pair()
+    file = tmp_path / "own.pcapng"
+    async with (
+        Stack(Capture(left, file, epoch_s=1e9), addresses=["192.0.2.1"], seed=b"a") as client,
+        Stack(right, addresses=["192.0.2.2"], seed=b"b") as server,
+    ):
+        await server.start_server(lambda _, writer: writer.close(), "192.0.2.2", 80)
+        reader, writer = await client.open_connection("192.0.2.2", 80)
+        assert await reader.read() == b""
+        writer.close()
+    trace = read(file)
+    assert trace.epoch == 1e9
+    assert trace.title == "own.pcapng"
+    told = [(s.sender, s.flags, s.seq, s.ack, s.why) for s in trace.segments]
+    assert told == [
+        ("192.0.2.1", "SYN", 0, None, "open"),
+        ("192.0.2.2", "SYN,ACK", 0, 1, ""),
+        ("192.0.2.1", "ACK", 1, 1, "open_ack"),
+        ("192.0.2.2", "FIN,ACK", 1, 1, ""),
+        ("192.0.2.1", "ACK", 1, 2, "ack_fin"),
+        ("192.0.2.1", "FIN,ACK", 1, 2, "close"),
+        ("192.0.2.2", "ACK", 2, 2, ""),
+    ]
+
+
+def test_direction_and_comment_are_read() -> None:
+    file = io.BytesIO(
+        section_header()
+        + interface_description("x")
+        + enhanced_packet(1_500_000_000, SYN, OUTBOUND, "open")
+        + enhanced_packet(1_600_000_000, REPLY, INBOUND)
+    )
+    first, second = packets(file)
+    assert (first.time_ns, first.comment, first.direction, first.data) == (
+        1_500_000_000,
+        "open",
+        OUTBOUND,
+        SYN,
+    )
+    assert (second.time_ns, second.comment, second.direction) == (1_600_000_000, "", INBOUND)
+
+
+@pytest.mark.parametrize("write", [wrpcap, wrpcapng])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        pytest.param(lambda packet: packet, id="raw"),
+        pytest.param(lambda packet: Ether() / packet, id="ethernet"),
+        pytest.param(lambda packet: Ether() / Dot1Q(vlan=3) / packet, id="vlan"),
+        pytest.param(lambda packet: CookedLinux(proto=0x0800) / packet, id="cooked"),
+    ],
+)
+def test_captures_of_others(write: object, layers: object, tmp_path: Path) -> None:
+    assert callable(write)
+    assert callable(layers)
+    file = tmp_path / "other"
+    write(str(file), [layers(IP(SYN)), layers(IP(REPLY))])
+    trace = read(file)
+    assert [(s.sender, s.flags, s.seq, s.ack) for s in trace.segments] == [
+        ("192.0.2.1", "SYN", 0, None),
+        ("192.0.2.2", "SYN,ACK", 0, 1),
+    ]
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_both_byte_orders_of_pcap(order: str, tmp_path: Path) -> None:
+    head = struct.pack(order + "IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101)
+    record = struct.pack(order + "IIII", 7, 250_000, len(SYN), len(SYN)) + SYN
+    (packet,) = packets(io.BytesIO(head + record))
+    assert (packet.time_ns, packet.data) == (7_250_000_000, SYN)
+
+
+def test_dpkt_writes_what_we_read(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    writer = dpkt.pcapng.Writer(file, linktype=101)
+    writer.writepkt(SYN, ts=3.5)
+    (packet,) = packets(io.BytesIO(file.getvalue()))
+    assert (packet.time_ns, packet.data) == (3_500_000_000, SYN)
+
+
+def test_a_file_that_is_still_being_written_ends_before_its_last_packet() -> None:
+    whole = section_header() + interface_description("x")
+    whole += enhanced_packet(1, SYN, OUTBOUND) + enhanced_packet(2, REPLY, INBOUND)
+    counts = {len(list(packets(io.BytesIO(whole[:size])))) for size in range(4, len(whole))}
+    assert counts == {0, 1}
+
+
+@pytest.mark.parametrize("content", [b"", b"GIF", b"GIF89a and so on", b"\x0a\x0d\x0d\x0a" * 8])
+def test_what_is_no_capture_is_refused_by_name(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "picture.gif"
+    file.write_bytes(content)
+    with pytest.raises(NoCapture, match=r"picture\.gif: no capture"):
+        read(file)
+
+
+def test_what_is_no_tcp_is_counted(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    wrpcap(str(file), [IP(SYN), IP(src="192.0.2.1", dst="192.0.2.2", proto=17) / b"12345678"])
+    trace = read(file)
+    assert trace.notes == ["1 packets are no TCP segments, or could not be read"]
+    assert text(trace).splitlines()[-1].strip() == trace.notes[0]
+
+
+def test_a_conversation_without_its_beginning(tmp_path: Path) -> None:
+    def packet(client: bool, seq: int, ack: int, text: bytes) -> IP:
+        ends = ("192.0.2.1", "192.0.2.2") if client else ("192.0.2.2", "192.0.2.1")
+        ports = (50000, 80) if client else (80, 50000)
+        tcp = TCP(sport=ports[0], dport=ports[1], flags="A", seq=seq, ack=ack)
+        return IP(src=ends[0], dst=ends[1]) / tcp / text
+
+    file = tmp_path / "f"
+    wrpcap(
+        str(file),
+        [
+            packet(False, 2**32 - 10, 77_000, bytes(100)),
+            packet(True, 77_000, 90, b""),
+            packet(False, 90, 77_000, bytes(10)),
+        ],
+    )
+    trace = read(file)
+    assert [(s.seq, s.ack, s.length) for s in trace.segments] == [
+        (1, 1, 100),
+        (1, 101, 0),
+        (101, 1, 10),
+    ]
+    assert trace.flows[0].server_port == 80
