@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
+from typing import Final
 
 from aiotcp.errors import address_not_available
 from aiotcp.tcp.flow import (
@@ -29,8 +30,8 @@ __all__ = [
     "unpack",
 ]
 
-_UNSPECIFIED = bytes(16)
-_LOOPBACK = bytes(15) + b"\1"
+_UNSPECIFIED: Final = bytes(16)
+_LOOPBACK: Final = bytes(15) + b"\1"
 
 
 @lru_cache(maxsize=128)

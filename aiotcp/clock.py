@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import NoReturn, cast
+from typing import Final, NoReturn, cast
 
 
 def clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
@@ -28,7 +28,7 @@ class _NoLoop:
         raise RuntimeError("the stack lives on no event loop yet: use aiotcp.run() or async with")
 
 
-NO_LOOP = cast(asyncio.AbstractEventLoop, _NoLoop())
+NO_LOOP: Final = cast(asyncio.AbstractEventLoop, _NoLoop())
 
 
 def no_clock() -> float:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from aiotcp.reasons import Drop, Event
 from aiotcp.tcp.tcb import State
 
-_ESTABLISHED = frozenset({State.ESTABLISHED, State.CLOSE_WAIT})
-_OPENING = frozenset({State.SYN_SENT, State.SYN_RECEIVED})
-_NOWHERE = frozenset({State.CLOSED, State.LISTEN})
+_ESTABLISHED: Final = frozenset({State.ESTABLISHED, State.CLOSE_WAIT})
+_OPENING: Final = frozenset({State.SYN_SENT, State.SYN_RECEIVED})
+_NOWHERE: Final = frozenset({State.CLOSED, State.LISTEN})
 
 
 class Tally(Counter[Any]):

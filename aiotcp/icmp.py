@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from aiotcp.addresses import LocalAddresses, flow_key, is_unicast
 from aiotcp.errors import os_error
@@ -14,9 +14,9 @@ from aiotcp.wire import icmp
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.icmp import IcmpError, Kind
 
-_UDP = 17
+_UDP: Final = 17
 
-_ERRNO = {
+_ERRNO: Final = {
     Kind.NET_UNREACHABLE: errno.ENETUNREACH,
     Kind.HOST_UNREACHABLE: errno.EHOSTUNREACH,
     Kind.PROTOCOL_UNREACHABLE: errno.ENOPROTOOPT,

@@ -10,7 +10,7 @@ any others, sent and received, as Linux does.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Drop
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from aiotcp.link.base import Receiver
     from aiotcp.wire.frame import Frame
 
-MTU = 65535
+MTU: Final = 65535
 """The largest packet that IPv4 can say, and so segments as large as frames with offload."""
 
-LIMIT_PACKETS = 16384
+LIMIT_PACKETS: Final = 16384
 """More in one turn of the loop are dropped (`Drop.LOOPBACK_FULL`). The payload is in the senders'
 buffers anyway, so this bounds headers: a few MB."""
 

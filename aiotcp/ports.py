@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import blake2b
+from typing import Final
 
-FIRST, LAST = 49152, 65535
+FIRST: Final = 49152
+LAST: Final = 65535
 """The dynamic ports of RFC 6335 6."""
 
-_TABLE_SIZE = 1024
+_TABLE_SIZE: Final = 1024
 
 
 class EphemeralPorts:

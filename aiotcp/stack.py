@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiotcp.addresses import LOOPED, flow_key, is_unicast, pack, unpack
 from aiotcp.engine import Entry
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "Endpoint", "Listener", "PacketStack", "State", "User"]
 
-DEFAULT_ADDRESSES = ("192.0.2.2", "fd61:696f:7463:70::2")
+DEFAULT_ADDRESSES: Final = ("192.0.2.2", "fd61:696f:7463:70::2")
 """TEST-NET-1, in nobody's routes, and a unique local prefix."""
 
 

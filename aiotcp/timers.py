@@ -16,17 +16,17 @@ import asyncio
 import math
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
-from typing import Protocol
+from typing import Final, Protocol
 
-_SLACK_S = 0.0005
+_SLACK_S: Final = 0.0005
 """Loops round a time to their own ticks; waking so much early is on time."""
-_LATE_S = 0.01
+_LATE_S: Final = 0.01
 """A loop that comes so much late was busy."""
-_GRACE_S = 0.001
+_GRACE_S: Final = 0.001
 """How long it then has for its descriptors. Not 0, which could mean: before it looks at them."""
-_LOOKS = 8
+_LOOKS: Final = 8
 """Batches that are taken in before timers are believed: what a device holds by default (500)."""
-_MANY = 64
+_MANY: Final = 64
 """Stale entries below this number are not worth cleaning up."""
 
 

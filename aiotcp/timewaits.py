@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
+from typing import Final
 
 from aiotcp.tcp.timewait import TimeWait
 
-_MANY = 64
+_MANY: Final = 64
 """Stale places below this number are not worth cleaning up."""
 
 

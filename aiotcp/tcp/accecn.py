@@ -6,10 +6,12 @@ values, is `delivered_…` here.
 
 from __future__ import annotations
 
+from typing import Final
+
 from aiotcp.tcp.accecn_echo import ACE_SHIFT, FIRST_BYTES, FIRST_CEP, HANDSHAKE_ACE, AceEcho
 from aiotcp.tcp.ecn import CE, OptionFields
 
-_COMPRESSED = 4.0
+_COMPRESSED: Final = 4.0
 """Packets that an acknowledgment covers on average: from here on many are the rule."""
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from aiotcp.reasons import Why
 
-_LEAST_FULL_BYTES = 536
+_LEAST_FULL_BYTES: Final = 536
 """A peer that sends less than this does so because it has no more, not because its MSS is small."""
 
 

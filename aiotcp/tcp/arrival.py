@@ -28,7 +28,7 @@ Most segments of an established connection do not come here: see `prediction`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiotcp.errors import refused, reset
 from aiotcp.reasons import Drop, Why
@@ -46,14 +46,14 @@ from aiotcp.wire.tcp import ACK, FIN, RST, SYN, URG, Segment
 if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
 
-_PAWS_IDLE_S = 24 * 86400.0
+_PAWS_IDLE_S: Final = 24 * 86400.0
 """RFC 7323 5.5: an older TS.Recent is no longer valid."""
 
-_MAX_DSACKS = 16
+_MAX_DSACKS: Final = 16
 """How many duplicates of one batch are reported: each costs a segment."""
 
-_CLOSED_ON_BOTH_SIDES = frozenset({State.CLOSING, State.LAST_ACK})
-_TAKES_TEXT = frozenset({State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2})
+_CLOSED_ON_BOTH_SIDES: Final = frozenset({State.CLOSING, State.LAST_ACK})
+_TAKES_TEXT: Final = frozenset({State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2})
 
 
 def arrive(conn: Connection, segment: Segment, now: float) -> Drop | None:
@@ -309,7 +309,7 @@ def _ends_quietly(conn: Connection, segment: Segment) -> bool:
     )
 
 
-_AWAITS_FIN_ACK = frozenset({State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK})
+_AWAITS_FIN_ACK: Final = frozenset({State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK})
 
 
 def _update_window(conn: Connection, segment: Segment, now: float) -> None:

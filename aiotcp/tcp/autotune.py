@@ -9,18 +9,19 @@ its congestion window: one in flight, and one that follows it.
 from __future__ import annotations
 
 import math
+from typing import Final
 
-RECEIVE_INITIAL_BYTES = 512 * 1024
+RECEIVE_INITIAL_BYTES: Final = 512 * 1024
 """A peer with an initial window of 10 segments (RFC 6928) needs five round trips to use it up; it
 can grow after one."""
 
-SEND_INITIAL_BYTES = 256 * 1024
+SEND_INITIAL_BYTES: Final = 256 * 1024
 
-_LEAST_RTT_S = 0.001
+_LEAST_RTT_S: Final = 0.001
 """Timestamps tell milliseconds."""
 
-_INITIAL_WINDOW_SEGMENTS = 10
-_SLACK_SEGMENTS = 16
+_INITIAL_WINDOW_SEGMENTS: Final = 10
+_SLACK_SEGMENTS: Final = 16
 
 
 class ReceiveTuning:

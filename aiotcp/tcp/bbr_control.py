@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from math import inf
+from typing import Final
 
 from aiotcp.tcp.bbr_model import Model, State
 from aiotcp.tcp.congestion import Ack, Start
 
-HEADROOM = 0.15
-PROBE_RTT_CWND_GAIN = 0.5
-STARTUP_PACING_GAIN = 2.77
-PACING_MARGIN = 0.01
+HEADROOM: Final = 0.15
+PROBE_RTT_CWND_GAIN: Final = 0.5
+STARTUP_PACING_GAIN: Final = 2.77
+PACING_MARGIN: Final = 0.01
 
 
 class Control(Model):

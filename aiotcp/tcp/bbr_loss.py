@@ -14,14 +14,15 @@ then it is 90 and 92.
 from __future__ import annotations
 
 from math import inf
+from typing import Final
 
 from aiotcp.tcp.bbr_control import PACING_MARGIN, Control
 from aiotcp.tcp.bbr_model import PROBING_BW, State
 from aiotcp.tcp.congestion import Lost, RateSample, Start
 
-BETA = 0.7
-LOSS_THRESH = 0.02
-TOLERANCE = 1 / ((1 - PACING_MARGIN) * (1 - LOSS_THRESH))
+BETA: Final = 0.7
+LOSS_THRESH: Final = 0.02
+TOLERANCE: Final = 1 / ((1 - PACING_MARGIN) * (1 - LOSS_THRESH))
 
 
 class Loss(Control):

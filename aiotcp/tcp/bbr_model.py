@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from enum import Enum, auto
 from math import inf
+from typing import Final
 
 from aiotcp.tcp.bbr_filters import WindowedMax
 from aiotcp.tcp.congestion import CongestionControl, RateSample, Start
 
-MIN_RTT_FILTER_LEN = 10.0
-PROBE_RTT_INTERVAL = 5.0
-MAX_BW_FILTER_LEN = 2
-EXTRA_ACKED_FILTER_LEN = 10
+MIN_RTT_FILTER_LEN: Final = 10.0
+PROBE_RTT_INTERVAL: Final = 5.0
+MAX_BW_FILTER_LEN: Final = 2
+EXTRA_ACKED_FILTER_LEN: Final = 10
 
 
 class State(Enum):
@@ -30,10 +31,10 @@ class State(Enum):
     PROBE_RTT = (7, 1.0, 0.5)
 
 
-PROBE_BW = frozenset(
+PROBE_BW: Final = frozenset(
     {State.PROBE_BW_DOWN, State.PROBE_BW_CRUISE, State.PROBE_BW_REFILL, State.PROBE_BW_UP}
 )
-PROBING_BW = frozenset({State.STARTUP, State.PROBE_BW_REFILL, State.PROBE_BW_UP})
+PROBING_BW: Final = frozenset({State.STARTUP, State.PROBE_BW_REFILL, State.PROBE_BW_UP})
 
 
 class AckPhase(Enum):

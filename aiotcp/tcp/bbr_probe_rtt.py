@@ -5,11 +5,13 @@ Names are the draft's, as in `bbr_model`.
 
 from __future__ import annotations
 
+from typing import Final
+
 from aiotcp.tcp.bbr_model import AckPhase, State
 from aiotcp.tcp.bbr_probe import Probe
 from aiotcp.tcp.congestion import Ack, RateSample, Start
 
-PROBE_RTT_DURATION = 0.2
+PROBE_RTT_DURATION: Final = 0.2
 
 
 class ProbeRTT(Probe):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiotcp.options import Options
 from aiotcp.tcp.autotune import (
@@ -17,7 +17,7 @@ from aiotcp.tcp.reassembly import NOTHING_HELD
 if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
 
-_MAX_FIELD = 0xFFFF
+_MAX_FIELD: Final = 0xFFFF
 
 
 def initial_receive_buffer(options: Options) -> int:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Final
 
-_PERIOD_S = 5.0
-_REPEAT_S = 0.5
-_LONGEST_S = 64.0
-_FORGET_S = 2 * _LONGEST_S
+_PERIOD_S: Final = 5.0
+_REPEAT_S: Final = 0.5
+_LONGEST_S: Final = 64.0
+_FORGET_S: Final = 2 * _LONGEST_S
 
 
 class SharedLimit:

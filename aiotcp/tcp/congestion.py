@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from aiotcp.mypyc import mypyc_attr
 
-INFINITE = 1 << 62
+INFINITE: Final = 1 << 62
 """The initial ssthresh: arbitrarily high (RFC 5681 3.1)."""
 
 

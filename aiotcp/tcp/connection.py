@@ -23,7 +23,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiotcp.errors import aborted, broken_pipe, reset
 from aiotcp.options import Options
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from aiotcp.tcp.listener import Listener
     from aiotcp.tcp.opening import Offer
 
-_SMALL_BYTES = 1024
+_SMALL_BYTES: Final = 1024
 """Received chunks below this size are joined with what follows."""
 
 __all__ = ["Connection", "Endpoint", "Milestone", "Path", "State", "User"]

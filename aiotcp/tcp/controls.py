@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from aiotcp.tcp.congestion import CongestionControl, Start
 from aiotcp.tcp.cubic import Cubic
@@ -17,7 +17,7 @@ def _bbr(start: Start) -> CongestionControl:
     return BBR(start)
 
 
-_BY_NAME: dict[str, Callable[[Start], CongestionControl]] = {
+_BY_NAME: Final[dict[str, Callable[[Start], CongestionControl]]] = {
     "bbr": _bbr,
     Cubic.name: Cubic,
     Reno.name: Reno,

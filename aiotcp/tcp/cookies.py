@@ -9,21 +9,22 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-PERIOD_S = 64.0
+PERIOD_S: Final = 64.0
 """The slow counter's: a cookie is good in the period in which it was made and in the next."""
 
-MSS_TABLE = (48, 536, 1220, 1360, 1440, 1452, 1460, 8940)
+MSS_TABLE: Final = (48, 536, 1220, 1360, 1440, 1452, 1460, 8940)
 """What of the MSS is kept: the largest of these that is not above it. 536 and 1220 are the
 defaults, 1360 tunnels, 1440 and 1460 Ethernet with IPv6 and IPv4, 1452 PPPoE, 8940 jumbo frames.
 Their number divides the hash's range, so that no index is likelier than another."""
 
-_LOW = 0xFF_FFFF
-_NO_SCALE = 15
-_SACK, _ECN = 16, 32
-_OPTION_BITS = 6
-_OPTION_MASK = (1 << _OPTION_BITS) - 1
+_LOW: Final = 0xFF_FFFF
+_NO_SCALE: Final = 15
+_SACK: Final = 16
+_ECN: Final = 32
+_OPTION_BITS: Final = 6
+_OPTION_MASK: Final = (1 << _OPTION_BITS) - 1
 
 
 def _period(now: float) -> int:

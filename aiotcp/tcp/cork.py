@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
-CEILING_S = 0.2
+CEILING_S: Final = 0.2
 """ "There is a 200 millisecond ceiling on the time for which output is corked by TCP_CORK." """
 
 

@@ -12,14 +12,15 @@ number of segments, grows the window by its share of a window: (target - cwnd) *
 from __future__ import annotations
 
 from math import cbrt
+from typing import Final
 
 from aiotcp.tcp.congestion import Start
 from aiotcp.tcp.lossbased import LossBased
 
-_C = 0.4
+_C: Final = 0.4
 """Segments per second cubed (RFC 9438 5.1)."""
-_BETA = 0.7
-_ALPHA = 3 * (1 - _BETA) / (1 + _BETA)
+_BETA: Final = 0.7
+_ALPHA: Final = 3 * (1 - _BETA) / (1 + _BETA)
 """Of Reno's estimate (4.3): segments per round trip, until the window is what it was."""
 
 

@@ -9,17 +9,21 @@ does not care which it is. Codepoints, flags and numbers in, flags and decisions
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-NOT_ECT, ECT_1, ECT_0, CE = 0, 1, 2, 3
+NOT_ECT: Final = 0
+ECT_1: Final = 1
+ECT_0: Final = 2
+CE: Final = 3
 """The codepoints of the IP header (RFC 3168 5)."""
 
-ECE, CWR = 64, 128
+ECE: Final = 64
+CWR: Final = 128
 
 OptionFields: TypeAlias = tuple[int | None, int | None, int | None]
 """Of an AccECN option: EE0B, ECEB, EE1B; None where it leaves one out."""
 
-SUSPICIOUS_ROUNDS = 4
+SUSPICIOUS_ROUNDS: Final = 4
 """Marks in each of the first so many windows, and never a word without: that is no congestion."""
 
 

@@ -6,7 +6,7 @@ more: bits, and the codepoint with which the other side's SYN arrived above them
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiotcp.tcp.accecn import AccurateEcn
 from aiotcp.tcp.accecn_echo import ACE_SHIFT, FIRST_CEP, HANDSHAKE_ACE
@@ -17,14 +17,19 @@ from aiotcp.wire.tcp import ACCECN0, ACK, AE, CWR, ECE, SYN, Segment, pack_accec
 if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
 
-CLASSIC, ACCURATE, NO_ECT, NO_OPTION, PLAIN, MARKED = 1, 2, 4, 8, 16, 32
+CLASSIC: Final = 1
+ACCURATE: Final = 2
+NO_ECT: Final = 4
+NO_OPTION: Final = 8
+PLAIN: Final = 16
+MARKED: Final = 32
 """CLASSIC or ACCURATE feedback is agreed (of `ecn_asked`: was asked for); data must not be ECT;
 AccECN options are not to be sent; a SYN or SYN+ACK without ECN flags was sent; the other side
 says that our SYN arrived marked."""
 
-_CODEPOINT = 8
-_ECN_FLAGS = AE | CWR | ECE
-_ASKS = {"on": (CLASSIC, ECE | CWR, 1), "accurate": (ACCURATE, _ECN_FLAGS, 2)}
+_CODEPOINT: Final = 8
+_ECN_FLAGS: Final = AE | CWR | ECE
+_ASKS: Final = {"on": (CLASSIC, ECE | CWR, 1), "accurate": (ACCURATE, _ECN_FLAGS, 2)}
 """What SYNs ask for, their flags, and how many of them do: RFC 9768 3.1.4.1 wants "at least one
 more time", RFC 3168 6.1.1.1 lets the first repetition fall back already, as Linux does."""
 

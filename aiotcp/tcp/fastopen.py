@@ -9,20 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import blake2b
 from hmac import compare_digest
+from typing import Final
 
-PERIOD_S = 86400.0
+PERIOD_S: Final = 86400.0
 """RFC 7413 4.1.2, 5: "The cookie expires after a certain amount of time". One that a stack made
 with a key of its own is good in the period in which it was made and in the next."""
 
-COOKIE_BYTES = 8
+COOKIE_BYTES: Final = 8
 
-PENALTY_S = 60.0
+PENALTY_S: Final = 60.0
 """How long a reset connection still counts as pending (RFC 7413 5.1), and how long a path is left
 alone after its first failure; both as in Linux."""
 
-_MAX_DOUBLINGS = 10
-_USUAL_MSS = {4: 1460, 16: 1440}
-_DEFAULT_MSS = {4: 536, 16: 1220}
+_MAX_DOUBLINGS: Final = 10
+_USUAL_MSS: Final = {4: 1460, 16: 1440}
+_DEFAULT_MSS: Final = {4: 536, 16: 1220}
 
 
 # -- the server -------------------------------------------------------------------------------

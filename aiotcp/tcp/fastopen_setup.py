@@ -10,7 +10,7 @@ it had never left.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from aiotcp.reasons import Drop, Event
 from aiotcp.tcp.tcb import State
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aiotcp.tcp.opening import Offer
     from aiotcp.wire.frame import Buffer
 
-HOLD_S = 0.01
+HOLD_S: Final = 0.01
 """How long a SYN waits for data to carry. A program that writes first does so at once; one that
 waits for the other side to speak must not wait for ever."""
 

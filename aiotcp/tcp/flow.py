@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import struct
 from ipaddress import IPv6Address
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-_split_ipv4 = struct.Struct("!4s4sHH").unpack_from
-_split_ipv6 = struct.Struct("!16s16sHH").unpack_from
+_split_ipv4: Final = struct.Struct("!4s4sHH").unpack_from
+_split_ipv6: Final = struct.Struct("!16s16sHH").unpack_from
 
-LOOPED = b"\0"
+LOOPED: Final = b"\0"
 """Ends the key of a connection between two addresses of one stack (`loopback`). So nothing that is
 cut out of a packet of the link is ever equal to it, and a stranger's packet that claims to come
 from one of our own addresses finds no connection."""

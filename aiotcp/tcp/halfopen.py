@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp import ecn_setup
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from aiotcp.tcp.listener import Listener
     from aiotcp.tcp.tcb import Path
 
-_REPLY_INTERVAL_S = 0.5
-_LONG_AGO = -math.inf  # one object, as there may be many records
+_REPLY_INTERVAL_S: Final = 0.5
+_LONG_AGO: Final = -math.inf  # one object, as there may be many records
 
 
 class HalfOpen:

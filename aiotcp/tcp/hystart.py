@@ -23,13 +23,14 @@ A round with fewer than N_RTT_SAMPLE samples, as where few frames make a window,
 from __future__ import annotations
 
 from math import inf
+from typing import Final
 
-_MIN_RTT_THRESH_S = 0.004
-_MAX_RTT_THRESH_S = 0.016
-_MIN_RTT_DIVISOR = 8
-_N_RTT_SAMPLE = 8
-_CSS_GROWTH_DIVISOR = 4
-_CSS_ROUNDS = 5
+_MIN_RTT_THRESH_S: Final = 0.004
+_MAX_RTT_THRESH_S: Final = 0.016
+_MIN_RTT_DIVISOR: Final = 8
+_N_RTT_SAMPLE: Final = 8
+_CSS_GROWTH_DIVISOR: Final = 4
+_CSS_ROUNDS: Final = 5
 
 
 class HyStart:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import Final
 
 from aiotcp.tcp.seq import MASK
 
-_TICKS_PER_S = 250_000
+_TICKS_PER_S: Final = 250_000
 """RFC 9293 3.4.1, MUST-8: a clock that ticks about every 4 microseconds."""
 
 

@@ -10,14 +10,14 @@ at that time bounds it just as well, and leaves frames whole.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from aiotcp.tcp.congestion import Ack, CongestionControl, Phase, Start
 from aiotcp.tcp.cwv import after_idle, after_limited, remembered
 from aiotcp.tcp.hystart import HyStart
 
-_OPEN = Phase.OPEN
-_RTO_MARGIN_S = 0.2
+_OPEN: Final = Phase.OPEN
+_RTO_MARGIN_S: Final = 0.2
 """An RTO beyond the smoothed round trip on a path with little variance, as Linux has it."""
 
 

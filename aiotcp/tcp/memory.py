@@ -7,9 +7,11 @@ passed by what one batch brings.
 
 from __future__ import annotations
 
-LEAST_SEND_BYTES = 16 * 1024
+from typing import Final
+
+LEAST_SEND_BYTES: Final = 16 * 1024
 """What a connection may have on its way whatever the pressure."""
-_LEAST_SEGMENTS = 4
+_LEAST_SEGMENTS: Final = 4
 """The window that is offered under pressure, in segments (as in Linux)."""
 
 

@@ -8,7 +8,7 @@ repeated in ordinary segments, and no congestion control hears of it.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Why
 from aiotcp.tcp.congestion import Phase
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
     from aiotcp.tcp.timeline import Sent
 
-_FOLLOWERS = 3
+_FOLLOWERS: Final = 3
 """7.4: "enough data queued and sufficient receiver window to send the probe plus at least
 Tcprexmtthresh [...] additional segments", which tell that it is lost."""
 

@@ -8,8 +8,9 @@ for each duplicate acknowledgment, is kept in two parts: `cwnd` belongs to the c
 from __future__ import annotations
 
 from enum import Enum, auto
+from typing import Final
 
-DUP_THRESH = 3
+DUP_THRESH: Final = 3
 
 
 class Verdict(Enum):

@@ -6,7 +6,7 @@ RFC 9293 3.5 and 3.10.7.3; options by RFC 7323 (2.2, 3.2), RFC 2018 (2) and RFC 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiotcp.errors import refused
 from aiotcp.options import Options
@@ -38,8 +38,8 @@ from aiotcp.wire.tcp import (
 if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
 
-TIMESTAMP_OPTION_BYTES = 12
-_LEAST_MSS = 48
+TIMESTAMP_OPTION_BYTES: Final = 12
+_LEAST_MSS: Final = 48
 """A peer that offers less would have us send a header for each few bytes."""
 
 

@@ -7,7 +7,7 @@ its reason (`Why`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Why
 from aiotcp.tcp import transmit
@@ -23,9 +23,9 @@ from aiotcp.wire.tcp import ACK, RST
 if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
 
-_OVERRIDE_S = 1.0
+_OVERRIDE_S: Final = 1.0
 """RFC 9293 3.8.6.2.1: "The override timeout should be in the range 0.1 - 1.0 seconds"."""
-_UNSYNCHRONIZED = frozenset({State.SYN_SENT, State.SYN_RECEIVED})
+_UNSYNCHRONIZED: Final = frozenset({State.SYN_SENT, State.SYN_RECEIVED})
 
 
 def output(conn: Connection, now: float) -> None:

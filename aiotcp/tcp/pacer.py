@@ -6,9 +6,11 @@ segment, and a release that comes late is followed by as much as the rate has ea
 
 from __future__ import annotations
 
-_SLACK_S = 0.001
+from typing import Final
+
+_SLACK_S: Final = 0.001
 """Coming so much early is on time: timers do."""
-_LATE_S = 0.002
+_LATE_S: Final = 0.002
 """What a late release makes up for at most, beyond a quantum."""
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-_SLOW_START = 2.0
-_AVOIDANCE = 1.2
+from typing import Final
 
-_BURST_S = 0.001
+_SLOW_START: Final = 2.0
+_AVOIDANCE: Final = 1.2
+
+_BURST_S: Final = 0.001
 """A timer of the loop is good to about this."""
-_LARGEST_BURST = 65536
+_LARGEST_BURST: Final = 65536
 
 
 def window_rate(cwnd: int, ssthresh: int, srtt: float | None) -> float | None:

@@ -9,7 +9,7 @@ acknowledgment below the one, and data before the other, need no look at any of 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp import mtuprobe
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
     from aiotcp.tcp.tcb import Tcb
 
-_TIMESTAMP_OPTION_BYTES = 12
-_LEAST_IPV4 = 552
+_TIMESTAMP_OPTION_BYTES: Final = 12
+_LEAST_IPV4: Final = 552
 """Lower values are attacks or errors: RFC 1191 7 and the kernel's own floor."""
-_LEAST_IPV6 = 1280
-_PLATEAUS = (32000, 17914, 8166, 4352, 2002, 1492, 1006, 508)
+_LEAST_IPV6: Final = 1280
+_PLATEAUS: Final = (32000, 17914, 8166, 4352, 2002, 1492, 1006, 508)
 """RFC 1191 7.1, for routers that do not tell their MTU."""
 
 

@@ -8,7 +8,7 @@ in any point is for `arrive`; both leave the same state behind.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiotcp.tcp import usualacks
 from aiotcp.tcp.buffers import tune_receive_buffer
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
     from aiotcp.wire.frame import Buffer
 
-_OLDER = 1 << 31
-_ESTABLISHED = State.ESTABLISHED
+_OLDER: Final = 1 << 31
+_ESTABLISHED: Final = State.ESTABLISHED
 
 
 def take(

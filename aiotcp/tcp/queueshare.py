@@ -9,13 +9,14 @@ need no share, and a part of the queue is left to them, and to acknowledgments.
 from __future__ import annotations
 
 import math
+from typing import Final
 
-_EPOCH_S = 0.5
-_LONGEST_EPOCH_S = 4.0
-_BULK_SEGMENTS = 16
+_EPOCH_S: Final = 0.5
+_LONGEST_EPOCH_S: Final = 4.0
+_BULK_SEGMENTS: Final = 16
 """Who brings so many in an epoch carries much: more than an initial window (RFC 6928)."""
-_RAMP_SEGMENTS = 32
-_LEAST_SEGMENTS = 4
+_RAMP_SEGMENTS: Final = 32
+_LEAST_SEGMENTS: Final = 4
 """With less, delayed acknowledgments would slow the peer down (SHLD-19)."""
 
 

@@ -7,9 +7,10 @@ reordering window. Sequence numbers and seconds in, seconds out; the scoreboard 
 from __future__ import annotations
 
 import math
+from typing import Final
 
-DUP_THRESH = 3
-_PERSIST_RECOVERIES = 16
+DUP_THRESH: Final = 3
+_PERSIST_RECOVERIES: Final = 16
 
 
 class Rack:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
+from typing import Final
 
-_OVERHEAD_BYTES = 256
+_OVERHEAD_BYTES: Final = 256
 """What a piece costs beside its bytes: the object, its place in the lists, a run of its own."""
 
-_RECENT = 16
+_RECENT: Final = 16
 """How many arrivals are remembered for the order of SACK blocks."""
 
 
@@ -180,5 +181,5 @@ class Reassembly:
         return tuple(blocks)
 
 
-NOTHING_HELD = Reassembly(0)
+NOTHING_HELD: Final = Reassembly(0)
 """Of most connections: empty, and to be left so."""

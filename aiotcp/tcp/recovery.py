@@ -11,7 +11,7 @@ order in which they are told. Nothing is sent: `output` asks `window` and the sc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Event, Why
 from aiotcp.tcp import ecn_setup, mtuprobe, pathmtu, tlp
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
     from aiotcp.wire.tcp import Segment
 
-_OPEN = Phase.OPEN  # looked up once: a member of an Enum is not found quickly
+_OPEN: Final = Phase.OPEN  # looked up once: a member of an Enum is not found quickly
 
 
 class Recovery:

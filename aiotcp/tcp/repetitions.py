@@ -6,7 +6,9 @@ the repetition was for nothing.
 
 from __future__ import annotations
 
-_REMEMBERED = 256
+from typing import Final
+
+_REMEMBERED: Final = 256
 """Repetitions: with more than so many in one repair, it is not taken back."""
 
 

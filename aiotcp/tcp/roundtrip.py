@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from aiotcp.tcp.timeline import Sent
     from aiotcp.wire.tcp import Segment
 
-_TICKS_S = 0.002
+_TICKS_S: Final = 0.002
 """How far the timestamp clock's whole milliseconds may be off for a difference of two."""
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-_ALPHA = 1 / 8
-_BETA = 1 / 4
-_GRANULARITY_S = 0.001
+from typing import Final
+
+_ALPHA: Final = 1 / 8
+_BETA: Final = 1 / 4
+_GRANULARITY_S: Final = 0.001
 
 
 class RtoEstimator:

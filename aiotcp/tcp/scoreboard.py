@@ -8,13 +8,13 @@ acknowledged, as a whole. Sizes are bytes.
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from aiotcp.tcp.delivery import Stamp
 from aiotcp.tcp.flight import Flight
 from aiotcp.tcp.timeline import Sent
 
-_COMPACT_AT = 64
+_COMPACT_AT: Final = 64
 
 
 class Delivered(NamedTuple):

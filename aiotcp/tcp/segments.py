@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Why
 from aiotcp.tcp.buffers import receive_room
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
     from aiotcp.wire.frame import Buffer
 
-_MAX_SACK_BLOCKS = 4
+_MAX_SACK_BLOCKS: Final = 4
 
 
 def timestamps_only(conn: Connection, now: float) -> bytes:

@@ -7,12 +7,12 @@ small writes are joined, and kept as bytes: copying a few of them costs less tha
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-_COMPACT_AT = 64
-_SMALL_BYTES = 1024
+_COMPACT_AT: Final = 64
+_SMALL_BYTES: Final = 1024
 """Writes below this size are joined: the copy is cheaper than a chunk of their own."""
 
 

@@ -7,8 +7,10 @@ departure, so `<` is right everywhere in between (RFC 9293 3.4).
 
 from __future__ import annotations
 
-MASK = 0xFFFF_FFFF
-_HALF = 1 << 31
+from typing import Final
+
+MASK: Final = 0xFFFF_FFFF
+_HALF: Final = 1 << 31
 
 
 def unwrap(number: int, near: int) -> int:

@@ -9,7 +9,7 @@ moving it costs an assignment.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiotcp.errors import timed_out
 from aiotcp.reasons import Event, Why
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
     from aiotcp.tcp.keepalive import KeepAlive
 
-_OPENING = frozenset({State.SYN_SENT, State.SYN_RECEIVED})
+_OPENING: Final = frozenset({State.SYN_SENT, State.SYN_RECEIVED})
 
 
 def next_deadline(conn: Connection) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp.seq import MASK, unwrap
@@ -19,10 +19,11 @@ from aiotcp.wire.tcp import ACK, FIN, RST, SYN, HeaderTemplate, Segment, pack_op
 if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
 
-_REPLY_INTERVAL_S = 0.5
-_numbers = struct.Struct("!III")
-_pack_numbers, _unpack_numbers = _numbers.pack, _numbers.unpack
-_LONG_AGO = -math.inf  # one object, as there may be many records
+_REPLY_INTERVAL_S: Final = 0.5
+_numbers: Final = struct.Struct("!III")
+_pack_numbers: Final = _numbers.pack
+_unpack_numbers: Final = _numbers.unpack
+_LONG_AGO: Final = -math.inf  # one object, as there may be many records
 
 
 class TimeWait:

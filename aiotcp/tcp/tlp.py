@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiotcp.tcp import pathmtu
 from aiotcp.tcp.congestion import Phase
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
     from aiotcp.wire.tcp import Segment
 
-_OPEN = Phase.OPEN
-_MAX_ACK_DELAY_S = 0.2
+_OPEN: Final = Phase.OPEN
+_MAX_ACK_DELAY_S: Final = 0.2
 """TLP.max_ack_delay: peers delay the acknowledgment of a single segment by as much."""
-_LEAST_PTO_S = 0.01
+_LEAST_PTO_S: Final = 0.01
 """Below this, what is late is a program and not a packet."""
 
 

@@ -3,7 +3,7 @@ algorithm and silly-window avoidance allow, in frames as large as the link takes
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Event, Why
 from aiotcp.tcp import mtuprobe, pacing, pathmtu, recovery, tlp
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
     from aiotcp.tcp.timeline import Sent
 
-_MAX_FRAME_BYTES = 65535
-_NEW_DATA, _LIMITED_TRANSMIT = Why.NEW_DATA, Why.LIMITED_TRANSMIT
+_MAX_FRAME_BYTES: Final = 65535
+_NEW_DATA: Final = Why.NEW_DATA
+_LIMITED_TRANSMIT: Final = Why.LIMITED_TRANSMIT
 
 
 def _segment_size(conn: Connection, options: bytes) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiotcp.tcp.buffers import change_receive_buffer, least_send_limit
 from aiotcp.tcp.congestion import Start, initial_window
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
 
 
-_TOLD_BY_SYN = frozenset({"receive_buffer", "receive_buffer_max"})
+_TOLD_BY_SYN: Final = frozenset({"receive_buffer", "receive_buffer_max"})
 
 
 def tune(conn: Connection, changes: Mapping[str, Any]) -> None:

@@ -3,11 +3,13 @@ what becomes of the two."""
 
 from __future__ import annotations
 
-DEFAULT_S = 300.0
+from typing import Final
+
+DEFAULT_S: Final = 300.0
 """RFC 9293 3.9.1.1: "The present global default is five minutes." """
-LOWER_S = 100.0
+LOWER_S: Final = 100.0
 """L_LIMIT: "The lower limit (L_LIMIT) SHOULD be set to at least 100 seconds" (3.1)."""
-UPPER_S = 3600.0
+UPPER_S: Final = 3600.0
 """U_LIMIT: a peer must not have us keep a connection that is dead for longer (3.1, 6)."""
 
 

@@ -8,7 +8,7 @@ the answer is one segment at most, and `output_usual` gives it. Else it changes 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Why
 from aiotcp.tcp import tlp
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
 
 # Looked up once: a member of an enumeration costs as much as a call.
-_ESTABLISHED = State.ESTABLISHED
-_OPEN = Phase.OPEN
-_NEW_DATA = Why.NEW_DATA
-_WINDOW_UPDATE = Why.WINDOW_UPDATE
+_ESTABLISHED: Final = State.ESTABLISHED
+_OPEN: Final = Phase.OPEN
+_NEW_DATA: Final = Why.NEW_DATA
+_WINDOW_UPDATE: Final = Why.WINDOW_UPDATE
 
 
 def output_usual(conn: Connection, now: float) -> bool:

@@ -16,7 +16,7 @@ acknowledgments in the backlog of a socket in the same way (tcp_add_to_backlog).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiotcp.tcp import pathmtu, tlp
 from aiotcp.tcp.congestion import Ack, Phase
@@ -24,8 +24,8 @@ from aiotcp.tcp.congestion import Ack, Phase
 if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
 
-_OPEN = Phase.OPEN
-_MASK = 0xFFFF_FFFF
+_OPEN: Final = Phase.OPEN
+_MASK: Final = 0xFFFF_FFFF
 
 
 def note(conn: Connection, number: int) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-_MAX_FIELD = 0xFFFF
+from typing import Final
+
+_MAX_FIELD: Final = 0xFFFF
 
 
 def scale_for(buffer: int) -> int:

@@ -8,38 +8,38 @@ from __future__ import annotations
 
 import struct
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from aiotcp.reasons import Drop, Why
 from aiotcp.wire import checksum, ipv4, ipv6
 from aiotcp.wire.frame import Buffer, Frame
 from aiotcp.wire.malformed import Malformed
 
-PROTOCOL_V4 = 1
-PROTOCOL_V6 = 58
+PROTOCOL_V4: Final = 1
+PROTOCOL_V6: Final = 58
 
-HEADER_LENGTH = 8
+HEADER_LENGTH: Final = 8
 
-V4_ECHO_REPLY = 0
-V4_UNREACHABLE = 3
-V4_SOURCE_QUENCH = 4
-V4_ECHO_REQUEST = 8
-V4_TIME_EXCEEDED = 11
-V4_PARAMETER_PROBLEM = 12
+V4_ECHO_REPLY: Final = 0
+V4_UNREACHABLE: Final = 3
+V4_SOURCE_QUENCH: Final = 4
+V4_ECHO_REQUEST: Final = 8
+V4_TIME_EXCEEDED: Final = 11
+V4_PARAMETER_PROBLEM: Final = 12
 
-V6_UNREACHABLE = 1
-V6_PACKET_TOO_BIG = 2
-V6_TIME_EXCEEDED = 3
-V6_PARAMETER_PROBLEM = 4
-V6_ECHO_REQUEST = 128
-V6_ECHO_REPLY = 129
+V6_UNREACHABLE: Final = 1
+V6_PACKET_TOO_BIG: Final = 2
+V6_TIME_EXCEEDED: Final = 3
+V6_PARAMETER_PROBLEM: Final = 4
+V6_ECHO_REQUEST: Final = 128
+V6_ECHO_REPLY: Final = 129
 
 # The whole error packet: RFC 1812 section 4.3.2.3 and RFC 4443 section 2.4(c).
-_MAX_ERROR_V4 = 576
-_MAX_ERROR_V6 = 1280
+_MAX_ERROR_V4: Final = 576
+_MAX_ERROR_V6: Final = 1280
 
-_u16_pair = struct.Struct("!HH").unpack_from
-_u32 = struct.Struct("!I").unpack_from
+_u16_pair: Final = struct.Struct("!HH").unpack_from
+_u32: Final = struct.Struct("!I").unpack_from
 
 
 class Kind(StrEnum):
@@ -58,7 +58,7 @@ class Kind(StrEnum):
     OTHER = "other"
 
 
-_V4_UNREACHABLE_KINDS = (
+_V4_UNREACHABLE_KINDS: Final = (
     Kind.NET_UNREACHABLE,
     Kind.HOST_UNREACHABLE,
     Kind.PROTOCOL_UNREACHABLE,
@@ -76,13 +76,13 @@ _V4_UNREACHABLE_KINDS = (
     Kind.HOST_UNREACHABLE,  # host precedence violation
     Kind.HOST_UNREACHABLE,  # precedence cutoff
 )
-_V4_KINDS = {
+_V4_KINDS: Final = {
     V4_SOURCE_QUENCH: Kind.SOURCE_QUENCH,
     V4_TIME_EXCEEDED: Kind.TIME_EXCEEDED,
     V4_PARAMETER_PROBLEM: Kind.PARAMETER_PROBLEM,
 }
 
-_V6_UNREACHABLE_KINDS = (  # RFC 4443 section 3.1
+_V6_UNREACHABLE_KINDS: Final = (  # RFC 4443 section 3.1
     Kind.NET_UNREACHABLE,
     Kind.ADMIN_PROHIBITED,
     Kind.HOST_UNREACHABLE,  # beyond the scope of the source address
@@ -91,7 +91,7 @@ _V6_UNREACHABLE_KINDS = (  # RFC 4443 section 3.1
     Kind.ADMIN_PROHIBITED,  # source address failed policy
     Kind.ADMIN_PROHIBITED,  # reject route
 )
-_V6_KINDS = {
+_V6_KINDS: Final = {
     V6_PACKET_TOO_BIG: Kind.PACKET_TOO_BIG,
     V6_TIME_EXCEEDED: Kind.TIME_EXCEEDED,
     V6_PARAMETER_PROBLEM: Kind.PARAMETER_PROBLEM,

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import struct
+from typing import Final
 
 from aiotcp.reasons import Drop
 from aiotcp.wire import checksum
 from aiotcp.wire.malformed import Malformed
 
-HEADER_LENGTH = 20
+HEADER_LENGTH: Final = 20
 
-_unpack = struct.Struct("!BxHxxHxB").unpack_from
-_pack = struct.Struct("!BBHHHBBH4s4s").pack
+_unpack: Final = struct.Struct("!BxHxxHxB").unpack_from
+_pack: Final = struct.Struct("!BBHHHBBH4s4s").pack
 
-_DONT_FRAGMENT = 0x4000
-_MORE_OR_OFFSET = 0x3FFF
+_DONT_FRAGMENT: Final = 0x4000
+_MORE_OR_OFFSET: Final = 0x3FFF
 
 
 def parse(packet: memoryview, vouched: bool = False) -> tuple[int, int, int]:

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import struct
+from typing import Final
 
 from aiotcp.reasons import Drop
 from aiotcp.wire.malformed import Malformed
 
-HEADER_LENGTH = 40
+HEADER_LENGTH: Final = 40
 
-HOP_BY_HOP = 0
-ROUTING = 43
-FRAGMENT = 44
-ENCAPSULATING_SECURITY_PAYLOAD = 50
-AUTHENTICATION = 51
-NO_NEXT_HEADER = 59
-DESTINATION_OPTIONS = 60
-MOBILITY = 135
-HOST_IDENTITY = 139
-SHIM6 = 140
+HOP_BY_HOP: Final = 0
+ROUTING: Final = 43
+FRAGMENT: Final = 44
+ENCAPSULATING_SECURITY_PAYLOAD: Final = 50
+AUTHENTICATION: Final = 51
+NO_NEXT_HEADER: Final = 59
+DESTINATION_OPTIONS: Final = 60
+MOBILITY: Final = 135
+HOST_IDENTITY: Final = 139
+SHIM6: Final = 140
 
-_unpack = struct.Struct("!BxxxHB").unpack_from
-_pack = struct.Struct("!IHBB16s16s").pack
+_unpack: Final = struct.Struct("!BxxxHB").unpack_from
+_pack: Final = struct.Struct("!IHBB16s16s").pack
 
-_REFUSED = {
+_REFUSED: Final = {
     ROUTING: Drop.IP_ROUTING_HEADER,
     FRAGMENT: Drop.IP_FRAGMENT,
     ENCAPSULATING_SECURITY_PAYLOAD: Drop.IP_ENCRYPTED,
@@ -33,12 +34,12 @@ _REFUSED = {
     HOST_IDENTITY: Drop.IP_EXTENSION_HEADER,
     SHIM6: Drop.IP_EXTENSION_HEADER,
 }
-_EXTENSIONS = frozenset((HOP_BY_HOP, DESTINATION_OPTIONS, *_REFUSED))
+_EXTENSIONS: Final = frozenset((HOP_BY_HOP, DESTINATION_OPTIONS, *_REFUSED))
 
 # A host may limit both (RFC 8504 section 5.3); without limits one 64 KiB packet of padding costs
 # tens of thousands of steps.
-MAX_EXTENSION_HEADERS = 8
-MAX_OPTIONS = 32
+MAX_EXTENSION_HEADERS: Final = 8
+MAX_OPTIONS: Final = 32
 
 
 def parse(packet: memoryview, vouched: bool = False) -> tuple[int, int, int]:

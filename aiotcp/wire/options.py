@@ -8,41 +8,51 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from aiotcp.wire.frame import Buffer
 
 if TYPE_CHECKING:
     from aiotcp.wire.tcp import Segment
 
-MAX_OPTIONS_LENGTH = 40
+MAX_OPTIONS_LENGTH: Final = 40
 
-EOL, NOP, MSS, WSCALE, SACK_PERMITTED, SACK, TIMESTAMPS = 0, 1, 2, 3, 4, 5, 8
-USER_TIMEOUT = 28
-FAST_OPEN = 34
-ACCECN0, ACCECN1 = 172, 174
+EOL: Final = 0
+NOP: Final = 1
+MSS: Final = 2
+WSCALE: Final = 3
+SACK_PERMITTED: Final = 4
+SACK: Final = 5
+TIMESTAMPS: Final = 8
+USER_TIMEOUT: Final = 28
+FAST_OPEN: Final = 34
+ACCECN0: Final = 172
+ACCECN1: Final = 174
 
 # RFC 7323 section 2.3: a larger shift count is received as this one.
-MAX_WSCALE = 14
+MAX_WSCALE: Final = 14
 
 # NOP, NOP, kind 8, length 10: the layout of RFC 7323 appendix A, which everybody sends.
-TIMESTAMPS_FIRST = 0x0101080A
+TIMESTAMPS_FIRST: Final = 0x0101080A
 
 # The options of a SYN in Linux's order: kinds and lengths.
-_MSS_OPTION, _SACK_AND_TIMESTAMPS, _WSCALE_OPTION = 0x0204, 0x0402080A, 0x010303
+_MSS_OPTION: Final = 0x0204
+_SACK_AND_TIMESTAMPS: Final = 0x0402080A
+_WSCALE_OPTION: Final = 0x010303
 
-_SYN = 2
-_FAST_OPEN_LENGTHS = frozenset({2, *range(6, 19, 2)})
+_SYN: Final = 2
+_FAST_OPEN_LENGTHS: Final = frozenset({2, *range(6, 19, 2)})
 """RFC 7413 4.1.1: a cookie of 4 to 16 bytes, an even number, or none. "Options with invalid Length
 values or without the SYN flag set MUST be ignored"."""
 
-_u16 = struct.Struct("!H").unpack_from
-_two_u32 = struct.Struct("!II")
-_u32_pair = _two_u32.unpack_from
-_sack_blocks: Callable[[Buffer], Iterator[tuple[int, int]]] = _two_u32.iter_unpack
-_syn_layout = struct.Struct("!HHIIII")
-_usual_syn, _pack_usual_syn = _syn_layout.unpack_from, _syn_layout.pack
-_pack_timestamps = struct.Struct("!III").pack
+_u16: Final = struct.Struct("!H").unpack_from
+_two_u32: Final = struct.Struct("!II")
+_u32_pair: Final = _two_u32.unpack_from
+_sack_blocks: Final[Callable[[Buffer], Iterator[tuple[int, int]]]] = _two_u32.iter_unpack
+_syn_layout: Final = struct.Struct("!HHIIII")
+_usual_syn: Final = _syn_layout.unpack_from
+_pack_usual_syn: Final = _syn_layout.pack
+_pack_timestamps: Final = struct.Struct("!III").pack
 
 AccEcnFields: TypeAlias = tuple[int | None, int | None, int | None]
 

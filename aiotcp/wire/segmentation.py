@@ -6,18 +6,19 @@ Links without offload, impairments and captures need packets as they look on a w
 from __future__ import annotations
 
 import struct
+from typing import Final
 
 from aiotcp.wire import checksum, ipv4, ipv6, tcp
 from aiotcp.wire.frame import Buffer
 from aiotcp.wire.malformed import Malformed
 
-_UDP = 17
-_UDP_CHECKSUM_OFFSET = 6
+_UDP: Final = 17
+_UDP_CHECKSUM_OFFSET: Final = 6
 
-_pack_u16 = struct.Struct("!H").pack_into
-_pack_u32 = struct.Struct("!I").pack_into
-_u32 = struct.Struct("!I").unpack_from
-_u16 = struct.Struct("!H").unpack_from
+_pack_u16: Final = struct.Struct("!H").pack_into
+_pack_u32: Final = struct.Struct("!I").pack_into
+_u32: Final = struct.Struct("!I").unpack_from
+_u16: Final = struct.Struct("!H").unpack_from
 
 
 def split(packet: Buffer, gso_size: int, vouched: bool) -> list[bytes]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import Final
 
 from aiotcp.reasons import Drop
 from aiotcp.wire import checksum
@@ -72,30 +73,38 @@ __all__ = [
     "verify_checksum",
 ]
 
-PROTOCOL = 6
-HEADER_LENGTH = 20
-CHECKSUM_OFFSET = 16
+PROTOCOL: Final = 6
+HEADER_LENGTH: Final = 20
+CHECKSUM_OFFSET: Final = 16
 
-FIN, SYN, RST, PSH, ACK, URG, ECE, CWR, AE = 1, 2, 4, 8, 16, 32, 64, 128, 256
-_FLAGS = 0x1FF
+FIN: Final = 1
+SYN: Final = 2
+RST: Final = 4
+PSH: Final = 8
+ACK: Final = 16
+URG: Final = 32
+ECE: Final = 64
+CWR: Final = 128
+AE: Final = 256
+_FLAGS: Final = 0x1FF
 
-_fixed = struct.Struct("!4xIIHH2xH").unpack_from
-_timestamped = struct.Struct("!4xIIHH2xHIII").unpack_from
-_pack_ipv4 = struct.Struct("!2sHH4sH12sIIHHHH").pack
-_pack_ipv6 = struct.Struct("!4sH38sIIHHHH").pack
-_pack_plain_ipv4 = struct.Struct("!2sHH4sH12sIIHHHHIII").pack
-_pack_plain_ipv6 = struct.Struct("!4sH38sIIHHHHIII").pack
+_fixed: Final = struct.Struct("!4xIIHH2xH").unpack_from
+_timestamped: Final = struct.Struct("!4xIIHH2xHIII").unpack_from
+_pack_ipv4: Final = struct.Struct("!2sHH4sH12sIIHHHH").pack
+_pack_ipv6: Final = struct.Struct("!4sH38sIIHHHH").pack
+_pack_plain_ipv4: Final = struct.Struct("!2sHH4sH12sIIHHHHIII").pack
+_pack_plain_ipv6: Final = struct.Struct("!4sH38sIIHHHHIII").pack
 
-_ports = struct.Struct("!HH").pack
-_u32 = struct.Struct("!I").pack
+_ports: Final = struct.Struct("!HH").pack
+_u32: Final = struct.Struct("!I").pack
 
-_FLAG_NAMES = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE")
+_FLAG_NAMES: Final = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE")
 
-_ECT_0 = 2
+_ECT_0: Final = 2
 """RFC 3168 5: the codepoint of an ECN-capable transport, in the low bits of the traffic class."""
 
-_IPV4_STARTS = [bytes((0x45, traffic_class)) for traffic_class in range(256)]
-_IPV4_AFTER_LENGTH = [bytes((0x40, 0, hop_limit, PROTOCOL)) for hop_limit in range(256)]
+_IPV4_STARTS: Final = [bytes((0x45, traffic_class)) for traffic_class in range(256)]
+_IPV4_AFTER_LENGTH: Final = [bytes((0x40, 0, hop_limit, PROTOCOL)) for hop_limit in range(256)]
 """What stands behind the identification: DF, and no more of the same packet."""
 
 

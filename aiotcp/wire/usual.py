@@ -20,6 +20,7 @@ before, and one comparison tells.
 from __future__ import annotations
 
 import struct
+from typing import Final
 
 from aiotcp.wire import checksum
 from aiotcp.wire.frame import Buffer
@@ -42,27 +43,27 @@ __all__ = [
     "right_checksums",
 ]
 
-IPV4_BYTES = 20 + 32
-IPV6_BYTES = 40 + 32
+IPV4_BYTES: Final = 20 + 32
+IPV6_BYTES: Final = 40 + 32
 
-ipv4 = struct.Struct("!2xH2xHxB2x12sIQ4xIQ").unpack_from
+ipv4: Final = struct.Struct("!2xH2xHxB2x12sIQ4xIQ").unpack_from
 """(octets, fragment, protocol, key, seq, words, layout, stamps)"""
-ipv6 = struct.Struct("!4xHBx36sIQ4xIQ").unpack_from
+ipv6: Final = struct.Struct("!4xHBx36sIQ4xIQ").unpack_from
 """(octets, protocol, key, seq, words, layout, stamps)"""
 
-PROTOCOL = 6
-NO_FRAGMENT = 0x3FFF
+PROTOCOL: Final = 6
+NO_FRAGMENT: Final = 0x3FFF
 
 # In `words`.
-FLAGS = 0xFFF7 << 16
+FLAGS: Final = 0xFFF7 << 16
 """Data offset, reserved bits and flags, without PSH, which means nothing to a receiver here."""
-ONLY_ACK = 0x8010 << 16
+ONLY_ACK: Final = 0x8010 << 16
 """What they are to be: a header of 32 bytes, and ACK."""
-PSH = 8 << 16
-ALL_FLAGS = 0x1FF
-LAYOUT = 0xF022 << 16
+PSH: Final = 8 << 16
+ALL_FLAGS: Final = 0x1FF
+LAYOUT: Final = 0xF022 << 16
 """What tells whether there is anything in the header that was not unpacked."""
-PLAIN = 0x8000 << 16
+PLAIN: Final = 0x8000 << 16
 """Nothing: a header of 32 bytes, no URG; nor SYN, which seldom comes in this form."""
 
 

@@ -7,32 +7,35 @@ the host's byte order. It says what of the checksum and of the segmentation is s
 from __future__ import annotations
 
 import struct
+from typing import Final
 
 from aiotcp.reasons import Drop
 from aiotcp.wire import tcp
 from aiotcp.wire.frame import Buffer, Frame
 from aiotcp.wire.malformed import Malformed
 
-HEADER_LENGTH = 10
+HEADER_LENGTH: Final = 10
 
 # flags
-NEEDS_CSUM = 1  # the checksum field holds the pseudo-header's sum; csum_start, csum_offset hold
-DATA_VALID = 2  # the checksum was verified
+# The checksum field holds the pseudo-header's sum; csum_start, csum_offset hold.
+NEEDS_CSUM: Final = 1
+DATA_VALID: Final = 2  # the checksum was verified
 
-VOUCHING = NEEDS_CSUM | DATA_VALID
+VOUCHING: Final = NEEDS_CSUM | DATA_VALID
 """With any of these the transport checksum needs no look."""
 
 # gso_type
-GSO_NONE = 0
-GSO_TCPV4 = 1
-GSO_TCPV6 = 4
-GSO_ECN = 0x80  # a bit beside the type: the first segment carries CWR
+GSO_NONE: Final = 0
+GSO_TCPV4: Final = 1
+GSO_TCPV6: Final = 4
+GSO_ECN: Final = 0x80  # a bit beside the type: the first segment carries CWR
 
-_NOTHING_TO_DO = bytes(HEADER_LENGTH)
+_NOTHING_TO_DO: Final = bytes(HEADER_LENGTH)
 
-_header = struct.Struct("=BBHHHH")  # flags, gso_type, hdr_len, gso_size, csum_start, csum_offset
-_pack = _header.pack
-unpack = struct.Struct("=BBxxHxxxx").unpack_from
+_header: Final = struct.Struct("=BBHHHH")
+"""flags, gso_type, hdr_len, gso_size, csum_start, csum_offset"""
+_pack: Final = _header.pack
+unpack: Final = struct.Struct("=BBxxHxxxx").unpack_from
 """(flags, gso_type, gso_size): what `parse` looks at, of as many bytes as a header has."""
 
 

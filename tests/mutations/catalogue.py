@@ -200,8 +200,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "9438",
         "beta is Reno's",
         f"{TCP}/cubic.py",
-        "_BETA = 0.7",
-        "_BETA = 0.5",
+        "_BETA: Final = 0.7",
+        "_BETA: Final = 0.5",
         (f"{T}/test_cubic.py",),
     ),
     Mutation(
@@ -272,8 +272,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         "BBR",
         "a round trip of ten seconds ago is never probed for anew",
         f"{TCP}/bbr_model.py",
-        "PROBE_RTT_INTERVAL = 5.0",
-        "PROBE_RTT_INTERVAL = 5e9",
+        "PROBE_RTT_INTERVAL: Final = 5.0",
+        "PROBE_RTT_INTERVAL: Final = 5e9",
         (f"{T}/test_bbr.py", f"{T}/test_bbr_path.py"),
     ),
     Mutation(
