@@ -1,7 +1,6 @@
 """What values an option takes: to check it, to read it from a command line."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: NamedTuple compiles each annotation that is a string.
 import math
 from typing import Any, NamedTuple
 

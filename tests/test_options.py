@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -190,6 +192,26 @@ def test_replace_makes_a_variant() -> None:
 def test_options_do_not_change_under_a_connection() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         DEFAULTS.nodelay = False  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        del DEFAULTS.nodelay
+
+
+def test_options_are_values() -> None:
+    """What a dataclass does, and is not generated here."""
+    own = Options(cc="reno", mss=1000)
+    assert own == Options().replace(mss=1000, cc="reno") == dataclasses.replace(own)
+    assert own != DEFAULTS
+    assert own != dataclasses.asdict(own)
+    assert hash(own) == hash(own.replace())
+    assert len({own, own.replace(), DEFAULTS}) == 2
+    assert repr(own).startswith("Options(cc='reno', pacing=False, max_pacing_rate=None, ")
+    assert eval(repr(own.replace(mtu_expires_s=300))) == own.replace(mtu_expires_s=300)
+    assert own == copy.copy(own) == copy.deepcopy(own) == pickle.loads(pickle.dumps(own))
+    assert dataclasses.asdict(own) == {name: getattr(own, name) for name in KINDS}
+    assert not hasattr(own, "__dict__")
+    positional: Any = Options
+    with pytest.raises(TypeError, match="positional"):
+        positional("reno")
 
 
 def _limit_s(retransmissions: int, first_s: float) -> float:

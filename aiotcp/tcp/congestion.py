@@ -8,8 +8,7 @@ A control of one's own is a subclass of `CongestionControl` that overrides what 
 goes into `Options.cc` in place of a name. See docs/congestion.md for an example.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: NamedTuple compiles each annotation that is a string.
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import ClassVar, Final, NamedTuple

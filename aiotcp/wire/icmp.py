@@ -4,8 +4,7 @@ Of an error a transport needs what happened and which of its segments it happene
 start of the packet that the error quotes tells.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: NamedTuple compiles each annotation that is a string.
 import struct
 from enum import StrEnum
 from typing import Final, NamedTuple
