@@ -18,7 +18,12 @@ loop comes back at once, the descriptor is still readable). Half as many bytes c
 each frame, twice as many save nothing. Each frame of a batch has a buffer of its own, in memory
 that is used again for the next batch; small ones touch the first lines of their buffers only.
 `FileIO.readinto` is the cheapest way to read that Python has: 0.54 µs a packet where `os.readv`
-takes 0.63, and "nothing left" is no exception.
+takes 0.63.
+
+In a conversation each packet comes alone: it waits for an answer to the one before. As long as that
+is so, a packet is processed as soon as it is read. Whether there is more is asked when the answer
+has left, while the peer is busy with it: by poll(2), which takes 0.7 µs where a read in vain takes
+2.0, as it makes an exception.
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ import errno
 import fcntl
 import io
 import os
+import select
 import socket
 import struct
 import warnings
@@ -43,6 +49,9 @@ BATCH_FRAMES = 64
 
 BATCH_BYTES = 1 << 20
 """Bytes read at most before the receiver is flushed (exceeded by less than one frame)."""
+
+_TALK_PACKETS = 4
+"""So many batches of one packet in a row are a conversation."""
 
 _DEVICE = "/dev/net/tun"
 _FRAME_MAX_BYTES = 65536 + virtio.HEADER_LENGTH
@@ -164,6 +173,10 @@ class Tun:
         self._receiver: Receiver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lost = False
+        self._one_slot = self._slots[:1]
+        self._alone = 0  # how many packets came alone, one after the other
+        self._waiting = select.poll()
+        self._waiting.register(fd, select.POLLIN)
         self._fd = fd
         self._file = io.FileIO(fd, "r+")
 
@@ -204,11 +217,12 @@ class Tun:
         readinto, receive = file.readinto, receiver.receive
         unpack, vouching = virtio.unpack, virtio.VOUCHING
         header = self._header_bytes
+        talk = self._alone >= _TALK_PACKETS
         packets = octets = 0
         more = True
         lost: OSError | None = None
         try:
-            for slot in self._slots:
+            for slot in self._one_slot if talk else self._slots:
                 length = readinto(slot)
                 if not length:
                     more = False
@@ -237,6 +251,12 @@ class Tun:
         if lost is not None:
             self._lose(lost)
             return False
+        if talk and more:
+            more = self._file is not None and bool(self._waiting.poll(0))
+        if packets == 1:
+            self._alone = 0 if more else self._alone + 1
+        elif packets:
+            self._alone = 0
         return more
 
     def send(self, frame: Frame) -> None:

@@ -143,6 +143,25 @@ async def test_what_waits_can_be_asked_for(tun: Tun) -> None:
     assert recorder.batches == [BATCH_FRAMES, 1]
 
 
+async def test_in_a_conversation_a_packet_is_processed_before_others_are_looked_for(
+    tun: Tun,
+) -> None:
+    recorder = attached(tun)
+    await asyncio.sleep(0)
+    while tun.receive_waiting():
+        pass
+    recorder.batches.clear()
+    with kernel_socket(V4, socket.SOCK_DGRAM) as udp:
+        for _ in range(8):
+            udp.sendto(b"a step", (V4.stack, 9))
+            assert not tun.receive_waiting()
+        for _ in range(3):
+            udp.sendto(b"many at once", (V4.stack, 9))
+        assert tun.receive_waiting()
+        assert not tun.receive_waiting()
+    assert recorder.batches == [*[1] * 8, 1, 2]
+
+
 # Offload
 
 
