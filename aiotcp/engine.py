@@ -113,6 +113,7 @@ class Engine:
         self._now = 0.0
         self._in_batch = False
         self._touched: list[Entry] = []
+        self._soon: dict[Connection, None] = {}  # at the end of this turn of the loop; in order
         self._train = Train()
         self._accepted: list[tuple[Listener, Connection]] = []
         self._replies: list[tuple[Callable[[Frame], None], Frame]] = []

@@ -261,6 +261,8 @@ class Inbound(PassiveOpens):
                         self._user_failed(user.progress, exc)
                 if entry.received:
                     entry.settle_batch()
+                if entry in self._soon and entry.acks.due is None and not entry.ended:
+                    continue  # once for all, before this turn of the loop is over
             # The clock anew: what users did may have taken its time, and timers start here.
             self._finish(entry, self.clock())
         for transmit, frame in replies:

@@ -58,7 +58,6 @@ class PacketStack(Inbound):
         addresses that a stack can not have, TypeError for one bare string and for what is no link;
         and what `Options` raises."""
         super().__init__(link, addresses=addresses, options=options, seed=seed, observer=observer)
-        self._written: dict[Connection, None] = {}  # in this turn of the loop; in order
         running = asyncio._get_running_loop()
         if running is not None:
             self.bind(running)
@@ -227,18 +226,19 @@ class PacketStack(Inbound):
 
     def push_soon(self, conn: Connection) -> None:
         """The same at the end of this turn of the loop, so that the small things which programs
-        write in one turn leave as one."""
-        if not self._written:
-            self.loop.call_soon(self._push_written)
-        self._written[conn] = None
+        write in one turn leave as one. Called while a batch is looked at, it stands for the output
+        that follows on it, if nothing is due."""
+        if not self._soon:
+            self.loop.call_soon(self._push_all)
+        self._soon[conn] = None
 
     def push_later(self, conn: Connection) -> None:
         """Who has called `push_soon` is going to `push` soon himself."""
-        self._written.pop(conn, None)
+        self._soon.pop(conn, None)
 
-    def _push_written(self) -> None:
-        written, self._written = self._written, {}
-        for conn in written:
+    def _push_all(self) -> None:
+        soon, self._soon = self._soon, {}
+        for conn in soon:
             self._finish(conn, self.clock())
 
     def released(self, conn: Connection) -> None:

@@ -75,6 +75,7 @@ class Transport(Described):
         "_eof_written",
         "_given_up",
         "_in_progress",
+        "_late",
         "_lost",
         "_overflow",
         "_overflow_bytes",
@@ -118,6 +119,7 @@ class Transport(Described):
         self._overflow_bytes = 0
         self._urgent_bytes = 0  # of the overflow, up to the end of urgent data
         self._in_progress = False  # the stack called, and runs output afterwards
+        self._late = False  # the program has written since we last waited for that
         self._entered = False  # the protocol's context is
         self._again = False  # progress() was called meanwhile
         self._started = False  # connection_made() has run; reading may begin
@@ -249,6 +251,10 @@ class Transport(Described):
                     self._deliver_into_buffer()
                 else:
                     self._deliver_bytes()
+                if self._late and self._in_progress and connection.unsent <= 0:
+                    # Its task, which this has woken, is going to write before this turn is over.
+                    self._late = False
+                    self._stack.push_soon(connection)
                 continue
             if connection.fin_reached:
                 self._deliver_eof()
@@ -326,6 +332,7 @@ class Transport(Described):
             and self._connection.sending.append_whole(data)
         ):
             if not self._in_progress:
+                self._late = True
                 self._stack.push_soon(self._connection)
             return
         self._write((data,), "write")

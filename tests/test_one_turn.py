@@ -54,6 +54,37 @@ async def test_small_writes_are_one_segment_and_carry_the_acknowledgment(pair: P
     await writer.wait_closed()
 
 
+async def test_the_answer_of_a_task_leaves_in_the_turn_in_which_it_is_written(pair: Pair) -> None:
+    turn = 0
+    written: list[int] = []
+    left: list[int] = []
+
+    def tick() -> None:
+        nonlocal turn
+        turn += 1
+        if frames(pair.there).get("new_data", 0) > len(left):
+            left.append(turn - 1)  # it was before this
+        if len(left) < 10:
+            asyncio.get_running_loop().call_soon(tick)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            writer.write(line)
+            written.append(turn)
+        writer.close()
+
+    server = await pair.there.start_server(serve, THERE, 80)
+    reader, writer = await pair.here.open_connection(THERE, 80)
+    tick()
+    for _ in range(10):
+        writer.write(b"request\n")
+        assert await reader.readline() == b"request\n"
+    assert left[1:] == written[1:]  # the first shows what program it is
+    writer.close()
+    server.close()
+    await writer.wait_closed()
+
+
 async def test_several_connections_of_one_turn(pair: Pair) -> None:
     arrived: asyncio.Queue[bytes] = asyncio.Queue()
 

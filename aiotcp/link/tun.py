@@ -174,7 +174,7 @@ class Tun:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lost = False
         self._one_slot = self._slots[:1]
-        self._alone = 0  # how many packets came alone, one after the other
+        self._alone = 0  # how many batches in a row were one packet
         self._waiting = select.poll()
         self._waiting.register(fd, select.POLLIN)
         self._fd = fd
@@ -251,11 +251,14 @@ class Tun:
         if lost is not None:
             self._lose(lost)
             return False
-        if talk and more:
-            more = self._file is not None and bool(self._waiting.poll(0))
-        if packets == 1:
-            self._alone = 0 if more else self._alone + 1
-        elif packets:
+        if talk:
+            if more:
+                more = self._file is not None and bool(self._waiting.poll(0))
+                if more:  # the next step already, or many: the next batch will tell
+                    self._alone = _TALK_PACKETS - 1
+        elif packets == 1 and not more:
+            self._alone += 1
+        else:
             self._alone = 0
         return more
 
