@@ -373,8 +373,10 @@ class Transport(Described):
         if urgent:
             self._urgent_bytes = self._overflow_bytes
         # Send first: only what is left over counts against the high-water mark.
-        if idle and self._send():
-            self._push()
+        if idle and self._send() and not self._in_progress:
+            # While something is on its way, more may follow in this turn: whole frames then.
+            soon = self._connection.scoreboard.in_flight and not urgent
+            (self._stack.push_soon if soon else self._stack.push)(self._connection)
         self._maybe_pause_protocol()
 
     def _send(self) -> bool:
