@@ -26,6 +26,18 @@ if TYPE_CHECKING:
 _ProtocolT = TypeVar("_ProtocolT", bound=asyncio.BaseProtocol)
 
 _SSLProtocol: Any = sslproto.SSLProtocol  # private to asyncio: its stubs lag behind
+_SSLTransport: Any = sslproto._SSLProtocolTransport
+
+
+class SSLTransport(_SSLTransport):  # type: ignore[misc]
+    """asyncio's, but closing from when the connection below is, not from when that is told, as in
+    later releases of 3.12 and 3.13: a program that writes and drains for ever yields to the loop
+    only where `drain()` finds a closing transport, and so would never hear of it."""
+
+    def is_closing(self) -> bool:
+        tls = self._ssl_protocol
+        below = tls._transport if tls is not None else None
+        return self._closed or (below is not None and below.is_closing())
 
 
 class SSLProtocol(_SSLProtocol):  # type: ignore[misc]
@@ -33,6 +45,11 @@ class SSLProtocol(_SSLProtocol):  # type: ignore[misc]
     a bytearray are copies, and what is read into them would be lost."""
 
     _app_protocol_get_buffer: Callable[[int], Any]
+
+    def _get_app_transport(self) -> Any:
+        upper = super()._get_app_transport()
+        upper.__class__ = SSLTransport
+        return upper
 
     def _set_app_protocol(self, app_protocol: asyncio.BaseProtocol) -> None:
         super()._set_app_protocol(app_protocol)

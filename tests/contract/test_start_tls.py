@@ -120,6 +120,21 @@ async def test_a_client_that_talks_at_once(net: Net) -> None:
     listening.close()
 
 
+@pytest.mark.substrates("aiotcp-virtual", "aiotcp-alone", "loop-asyncio", "loop-uvloop")
+async def test_a_connection_that_is_lost_is_closing_before_that_is_told(net: Net) -> None:
+    """Else who writes and drains for ever keeps the loop from telling him."""
+    client, server = Recorder(), Recorder()
+    below = await net.pair(client, server)
+    ours, theirs = await again(net, client, server, below)
+    assert not ours.is_closing()
+    below[0].abort()
+    assert ours.is_closing()
+    await client.lost
+    await server.lost
+    assert ours.is_closing()
+    theirs.close()
+
+
 async def test_a_certificate_that_does_not_verify(net: Net) -> None:
     client, server = Recorder(), Recorder()
     ours, theirs = await net.pair(client, server)
