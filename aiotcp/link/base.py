@@ -44,7 +44,7 @@ Three rules make links interchangeable:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from aiotcp.wire.frame import Frame
@@ -82,8 +82,8 @@ class Link(Protocol):
     """A place where frames come from and go to.
 
     The three properties of a link are fixed once it exists; a stack reads them when it attaches.
-    A link may have three more, `receive_queue_packets`, `receive_waiting` and `owns`: see the
-    functions of those names.
+    A link may have four more, `receive_queue_packets`, `receive_waiting`, `owns` and `hand_over`:
+    see the functions of those names.
     """
 
     mtu: int
@@ -146,6 +146,14 @@ def receive_waiting(link: Link) -> Callable[[], bool] | None:
     before it believes a timer that nothing came. None, or no such attribute: packets come when the
     link calls."""
     found: Callable[[], bool] | None = getattr(link, "receive_waiting", None)
+    return found
+
+
+def hand_over(link: Link) -> Callable[[Sequence[Frame]], None] | None:
+    """Takes frames, as `send` does one, from a callback of the loop that no receiver has a part in,
+    such as a timer of a link that wraps this one; so it may deliver them before it returns: its
+    attribute `hand_over`. None, or no such attribute: there is `send`."""
+    found: Callable[[Sequence[Frame]], None] | None = getattr(link, "hand_over", None)
     return found
 
 

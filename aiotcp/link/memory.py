@@ -5,11 +5,16 @@
 
 The wire itself is perfect and takes no time: packets arrive in order, on the next turn of the
 loop. Wrap an end in `aiotcp.link.impair.Impair` for anything worse.
+
+Nothing can damage a packet in memory, so stacks are spared the checksums: as to a device that
+computes them, a stack hands over what is partial, and it arrives vouched for. (`Impair` completes
+the checksum of a packet before it damages it.) `pair(checksums=True)` is as on a wire.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from aiotcp.link.base import Receiver
 from aiotcp.wire.frame import Frame
@@ -27,10 +32,10 @@ class MemoryLink:
     is).
     """
 
-    def __init__(self, mtu: int, offload: bool, limit: int) -> None:
+    def __init__(self, mtu: int, offload: bool, limit: int, checksums: bool = False) -> None:
         self.mtu = mtu
         self.gso_max_bytes = OFFLOAD_MAX_BYTES if offload else 0
-        self.checksum_offload = offload
+        self.checksum_offload = offload or not checksums
         self.counters = dict.fromkeys(
             (
                 "sent_packets",
@@ -48,12 +53,13 @@ class MemoryLink:
         self._peer: MemoryLink | None = None
         self._receiver: Receiver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._arrived: list[tuple[bytes, bool, int]] = []
+        self._arrived: list[Frame] = []
+        self._called = False  # whether `_deliver` will be, on the next turn
         self._closed = False
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "attached" if self._receiver else "free"
-        return f"<MemoryLink {state} mtu={self.mtu} offload={self.checksum_offload}>"
+        return f"<MemoryLink {state} mtu={self.mtu} offload={self.gso_max_bytes > 0}>"
 
     def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to deliver to `receiver`. Both ends of a pair belong to one loop.
@@ -74,17 +80,15 @@ class MemoryLink:
 
         Raises ValueError for a frame that asks for an offload which this link does not offer.
         """
-        offloaded = frame.checksum_start > 0
-        if offloaded and not self.checksum_offload:
+        peer, counters = self._peer, self.counters
+        gso_size = frame.gso_size
+        if frame.checksum_start and not self.checksum_offload:
             raise ValueError("frame with a partial checksum on a link without checksum offload")
-        if frame.gso_size and not self.gso_max_bytes:
+        if gso_size and not self.gso_max_bytes:
             raise ValueError("frame to be segmented on a link without segmentation offload")
-        counters = self.counters
-        largest = self.gso_max_bytes if frame.gso_size else self.mtu
-        peer = self._peer
         if self._closed:
             counters["send_closed"] += 1
-        elif frame.length > largest:
+        elif frame.length > (self.gso_max_bytes if gso_size else self.mtu):
             counters["send_too_big"] += 1
         elif peer is None or peer._receiver is None or peer._loop is None:
             counters["send_no_peer"] += 1
@@ -93,23 +97,64 @@ class MemoryLink:
         else:
             counters["sent_packets"] += 1
             counters["sent_bytes"] += frame.length
-            if not peer._arrived:
+            peer._arrived.append(frame)
+            if not peer._called:
+                peer._called = True
                 peer._loop.call_soon(peer._deliver)
-            peer._arrived.append((frame.to_bytes(), offloaded, frame.gso_size))
+
+    def hand_over(self, frames: Sequence[Frame]) -> None:
+        """As `link.base.hand_over` says: the other end receives them before this returns, unless
+        it is to receive others on the next turn."""
+        peer = self._peer
+        receiver = peer._receiver if peer is not None else None
+        if peer is None or receiver is None:
+            for frame in frames:
+                self.send(frame)
+            return
+        packets = octets = 0
+        for frame in frames:
+            if (
+                peer._called
+                or peer._closed
+                or self._closed
+                or frame.length > self.mtu
+                or frame.gso_size
+                or (frame.checksum_start and not self.checksum_offload)
+            ):
+                self.send(frame)
+                continue
+            packets += 1
+            octets += frame.length
+            packet = b"".join((frame.header, *frame.payload))
+            receiver.receive(memoryview(packet), frame.checksum_start > 0)
+        counters = self.counters
+        counters["sent_packets"] += packets
+        counters["sent_bytes"] += octets
+        counters = peer.counters
+        counters["received_packets"] += packets
+        counters["received_bytes"] += octets
+        if packets and not peer._closed:
+            receiver.flush()
 
     def _deliver(self) -> None:
-        batch, self._arrived = self._arrived, []
+        batch, self._arrived, self._called = self._arrived, [], False
         receiver = self._receiver
         if receiver is None:
             return
-        counters = self.counters
-        for packet, vouched, gso_size in batch:
-            counters["received_packets"] += 1
-            counters["received_bytes"] += len(packet)
-            receiver.receive(memoryview(packet), vouched, gso_size)
+        receive = receiver.receive
+        packets = octets = 0
+        for frame in batch:
+            packets += 1
+            octets += frame.length
+            packet = b"".join((frame.header, *frame.payload))
+            receive(memoryview(packet), frame.checksum_start > 0, frame.gso_size)
             if self._closed:
-                return
-        receiver.flush()
+                break
+        counters = self.counters
+        counters["received_packets"] += packets
+        counters["received_bytes"] += octets
+        if not self._closed:
+            receiver.flush()
 
     def close(self) -> None:
         """Stop delivering; what waits is lost. The other end is not told: its packets are drops."""
@@ -119,20 +164,24 @@ class MemoryLink:
 
 
 def pair(
-    mtu: int = 1500, offload: bool = False, limit: int = 1000
+    mtu: int = 1500, offload: bool = False, limit: int = 1000, *, checksums: bool = False
 ) -> tuple[MemoryLink, MemoryLink]:
     """Make two joined links.
 
     mtu: largest IP packet in bytes (at least 68, RFC 791; 1280 for IPv6).
-    offload: let frames of up to 64 KiB with partial checksums through whole, as a TUN device with
-        segmentation offload does; such packets arrive vouched for. Otherwise every packet is as on
-        a wire, checksum complete, and is not vouched for.
+    offload: let frames of up to 64 KiB through whole, as a TUN device with segmentation offload
+        does. Otherwise every frame is a packet of the MTU at most.
     limit: packets that may wait in each direction; more are dropped (`send_queue_full`).
+    checksums: every packet is as on a wire, its checksums complete, and is not vouched for. Not
+        with `offload`.
     """
     if mtu < 68:
         raise ValueError(f"mtu must be at least 68 bytes, not {mtu}")
     if limit < 1:
         raise ValueError(f"limit must be at least 1 packet, not {limit}")
-    left, right = MemoryLink(mtu, offload, limit), MemoryLink(mtu, offload, limit)
+    if checksums and offload:
+        raise ValueError("frames to be segmented have partial checksums: offload or checksums")
+    left = MemoryLink(mtu, offload, limit, checksums)
+    right = MemoryLink(mtu, offload, limit, checksums)
     left._peer, right._peer = right, left
     return left, right

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import heapq
 import selectors
 import socket
 import threading
 import weakref
+from asyncio import format_helpers
 from collections.abc import Callable, Coroutine, Mapping
-from contextvars import Context
+from contextvars import Context, copy_context
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple
 
 from aiotcp.routing import StackLoop
@@ -64,10 +65,53 @@ class _NoKernel(asyncio.SelectorEventLoop):
     """A loop without sockets, pipes, processes, signals and threads."""
 
     def __init__(self) -> None:
-        super().__init__(_NoDescriptors(self._wake))
+        super().__init__(_NoDescriptors())
 
-    def _wake(self, idle: bool) -> None:
-        raise NotImplementedError
+
+class _Handle(asyncio.Handle):
+    """One of a loop that is not in debug mode, made without asking it."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[object, ...],
+        loop: asyncio.AbstractEventLoop,
+        context: Context | None,
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = self._source_traceback = None
+
+
+class _TimerHandle(asyncio.TimerHandle):
+    """The same."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: tuple[object, ...],
+        loop: asyncio.AbstractEventLoop,
+        context: Context | None,
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = self._source_traceback = None
+        self._when = when
+        self._scheduled = False
+
+
+_Handle.__name__, _TimerHandle.__name__ = "Handle", "TimerHandle"  # as representations say
 
 
 class VirtualLoop(StackLoop, _NoKernel):
@@ -80,7 +124,12 @@ class VirtualLoop(StackLoop, _NoKernel):
     name service.
     """
 
-    _ready: collections.deque[asyncio.Handle]  # the base class's queue of callbacks
+    # The base class's.
+    _ready: collections.deque[Any]  # handles
+    _stopping: bool
+    _debug: bool
+    _closed: bool
+    _current_handle: asyncio.Handle | None
 
     def __init__(self, start: float = 0.0) -> None:
         self._now = start
@@ -95,6 +144,18 @@ class VirtualLoop(StackLoop, _NoKernel):
     def time(self) -> float:
         return self._now
 
+    def call_soon(
+        self,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> asyncio.Handle:
+        if self._debug or self._closed:
+            return super().call_soon(callback, *args, context=context)
+        handle = _Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
     def call_at(
         self,
         when: float,
@@ -104,22 +165,56 @@ class VirtualLoop(StackLoop, _NoKernel):
     ) -> asyncio.TimerHandle:
         if self.is_closed():
             raise RuntimeError("Event loop is closed")
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
-        heapq.heappush(self._timers, (when, self._timers_set, handle))
+        kind = asyncio.TimerHandle if self._debug else _TimerHandle
+        handle = kind(when, callback, args, self, context)
+        heappush(self._timers, (when, self._timers_set, handle))
         self._timers_set += 1
         return handle
 
-    def _wake(self, idle: bool) -> None:
-        """Move due timers to the ready queue; if `idle`, first go to where one is due."""
-        timers = self._timers
-        while timers and timers[0][2].cancelled():
-            heapq.heappop(timers)
-        if idle:
-            if not timers:
-                raise Deadlock(self._now, self.pending_tasks())
-            self._now = max(self._now, timers[0][0])
-        while timers and timers[0][0] <= self._now:
-            self._ready.append(heapq.heappop(timers)[2])
+    def _run_once(self) -> None:
+        """Run turns of the loop until `stop()` was called; in each one what was ready when it
+        began. Of the base class's turn this leaves out the descriptors, which never have news, and
+        the clock, since no callback takes any time.
+        """
+        ready, timers = self._ready, self._timers
+        handle: Any
+        while True:
+            if not ready and not self._stopping:
+                while timers and timers[0][2]._cancelled:
+                    heappop(timers)
+                if not timers:
+                    raise Deadlock(self._now, self.pending_tasks())
+                if timers[0][0] > self._now:
+                    self._now = timers[0][0]
+            while timers and timers[0][0] <= self._now:
+                ready.append(heappop(timers)[2])
+            for _ in range(len(ready)):
+                handle = ready.popleft()
+                if handle._cancelled:
+                    continue
+                if self._debug:
+                    self._current_handle = handle  # for those who report an exception
+                    try:
+                        handle._run()
+                    finally:
+                        self._current_handle = None
+                    continue
+                try:  # what `Handle._run` does, which would be one call more for each callback
+                    handle._context.run(handle._callback, *handle._args)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as exc:
+                    self._report(handle, exc)
+            handle = None  # nobody is kept alive by having been the last
+            if self._stopping:
+                return
+
+    def _report(self, handle: Any, exc: BaseException) -> None:
+        what = format_helpers._format_callback_source(handle._callback, handle._args)
+        context = {"message": f"Exception in callback {what}", "exception": exc, "handle": handle}
+        if handle._source_traceback:  # it was made in debug mode
+            context["source_traceback"] = handle._source_traceback
+        self.call_exception_handler(context)
 
     def pending_tasks(self) -> list[asyncio.Task[Any]]:
         """Tasks of this loop that are not done, oldest first."""
@@ -173,15 +268,12 @@ for _name in _OUT_OF_REACH:
 
 
 class _NoDescriptors(selectors.BaseSelector):
-    """Has room for the loop's own self-pipe only, and never polls it; selecting moves the clock."""
+    """Has room for the loop's own self-pipe only, and never polls it."""
 
-    def __init__(self, wake: Callable[[bool], None]) -> None:
-        self._wake = wake
+    def __init__(self) -> None:
         self._keys: dict[FileDescriptorLike, selectors.SelectorKey] = {}
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        # The base class knows of no timer: it asks with 0 (callbacks are ready) or None.
-        self._wake(timeout is None)
         return []
 
     def register(

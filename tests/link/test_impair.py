@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from tempfile import TemporaryFile
 
 import pytest
 
 from aiotcp.link import memory
 from aiotcp.link.impair import Impair, Netem
 from aiotcp.link.memory import MemoryLink
+from aiotcp.link.pcapng import Capture
 from aiotcp.wire import ipv4, tcp
 from aiotcp.wire.frame import Frame
+from aiotcp.wire.segmentation import split
 from aiotcp.wire.tcp import ACK, HeaderTemplate
 from tests.support.recorder import Recorder
 
@@ -323,6 +326,15 @@ def large_segment(length: int) -> Frame:
     )
 
 
+def small_segment() -> Frame:
+    """With a partial checksum."""
+    template = HeaderTemplate(LEFT, 1000, RIGHT, 2000)
+    payload = bytes(range(100))
+    return template.frame(
+        1, 1, ACK, 9, payload=[payload], payload_length=len(payload), offload=True
+    )
+
+
 def complete(packet: bytes) -> bool:
     _, offset, end = ipv4.parse(memoryview(packet))
     return tcp.verify_checksum(packet, offset, end)
@@ -343,17 +355,89 @@ async def test_large_frames_from_below_become_packets_that_are_complete() -> Non
     assert bench.left.counters["inbound_filter"] == 1
 
 
-async def test_the_stack_above_sees_no_offload() -> None:
+async def test_the_stack_above_sees_no_segmentation_offload() -> None:
     bench = Bench(offload=True)
-    assert (bench.left.mtu, bench.left.gso_max_bytes, bench.left.checksum_offload) == (
-        1500,
-        0,
-        False,
-    )
+    assert (bench.left.mtu, bench.left.gso_max_bytes) == (1500, 0)
     bench.left.send(large_segment(2500))
     await settle()
     assert [len(packet) - 40 for packet in bench.at_right.packets] == [1000, 1000, 500]
     assert all(map(complete, bench.at_right.packets))
+
+
+async def test_the_link_below_goes_on_answering_for_checksums() -> None:
+    bench = Bench(Netem(loss=0.5, delay=0.1), Netem(duplicate=1.0))
+    assert bench.left.checksum_offload
+    partial = small_segment()
+    for _ in range(20):
+        bench.left.send(partial)
+    bench.right.send(partial)
+    await settle()
+    assert 0 < len(bench.at_right.packets) < 20
+    for arrival in (*bench.at_left.arrivals, *bench.at_right.arrivals):
+        assert (arrival.packet, arrival.vouched) == (partial.to_bytes(), True)
+
+
+async def test_a_link_below_that_takes_no_partial_checksums_gets_none() -> None:
+    loop = asyncio.get_running_loop()
+    left, right = memory.pair(checksums=True)
+    assert not Impair(left).checksum_offload
+    link, recorder = Impair(left, offload=True), Recorder()
+    link.attach(Recorder(), loop)
+    right.attach(recorder, loop)
+    link.send(small_segment())
+    await settle()
+    (arrival,) = recorder.arrivals
+    assert complete(arrival.packet)
+    assert not arrival.vouched
+
+
+@pytest.mark.parametrize("inbound", [True, False])
+async def test_what_is_corrupted_is_found_out(inbound: bool) -> None:
+    """Though its checksum was left to the link."""
+    corrupts = Netem(corrupt=0.5)
+    bench = Bench(inbound=corrupts) if inbound else Bench(corrupts)
+    sender, recorder = (bench.right, bench.at_left) if inbound else (bench.left, bench.at_right)
+    partial = small_segment()
+    (whole,) = split(partial.to_bytes(), 0, True)
+    for _ in range(100):
+        sender.send(partial)
+    await settle()
+    damaged = [a for a in recorder.arrivals if not a.vouched]
+    assert 30 < len(damaged) < 70
+    for arrival in damaged:
+        difference = int.from_bytes(arrival.packet, "big") ^ int.from_bytes(whole, "big")
+        assert difference.bit_count() == 1
+    assert {a.packet for a in recorder.arrivals if a.vouched} == {partial.to_bytes()}
+
+
+async def test_a_filter_sees_checksums_complete() -> None:
+    seen: list[bytes] = []
+
+    def watch(packet: bytes) -> bool:
+        seen.append(packet)
+        return True
+
+    bench = Bench(Netem(filter=watch))
+    bench.left.send(small_segment())
+    await settle()
+    assert list(map(complete, seen)) == [True]
+    assert bench.at_right.packets == seen
+
+
+async def test_what_was_held_goes_to_a_link_that_can_not_be_handed_packets() -> None:
+    loop = asyncio.get_running_loop()
+    left, right = memory.pair()
+    recorder = Recorder()
+    with TemporaryFile() as file:
+        link = Impair(Capture(left, file), outbound=Netem(delay=0.1))
+        link.attach(Recorder(), loop)
+        right.attach(recorder, loop)
+        for frame in numbered(3):
+            link.send(frame)
+        await settle()
+        link.close()
+    assert numbers(recorder.packets) == [0, 1, 2]
+    assert recorder.batches == [3]
 
 
 @pytest.mark.parametrize("below", [True, False])

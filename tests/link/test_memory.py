@@ -17,11 +17,11 @@ LEFT, RIGHT = bytes((192, 0, 2, 1)), bytes((192, 0, 2, 2))
 
 
 def joined(
-    mtu: int = 1500, offload: bool = False, limit: int = 1000
+    mtu: int = 1500, offload: bool = False, limit: int = 1000, *, checksums: bool = False
 ) -> tuple[MemoryLink, MemoryLink, Recorder, Recorder]:
     """A pair and what hears each end."""
     loop = asyncio.get_running_loop()
-    left, right = memory.pair(mtu, offload, limit)
+    left, right = memory.pair(mtu, offload, limit, checksums=checksums)
     at_left, at_right = Recorder(), Recorder()
     left.attach(at_left, loop)
     right.attach(at_right, loop)
@@ -78,8 +78,45 @@ async def test_an_answer_sent_from_flush_is_a_batch_of_its_own() -> None:
     assert at_left.batches == [1]
 
 
-async def test_without_offload_a_packet_is_complete_and_not_vouched_for() -> None:
+async def test_what_is_handed_over_arrives_at_once_and_behind_what_waits() -> None:
     left, _, _, at_right = joined()
+    left.hand_over([Frame(b"one"), Frame(b"two")])
+    assert (at_right.packets, at_right.batches) == ([b"one", b"two"], [2])
+    left.send(Frame(b"three"))
+    left.hand_over([Frame(b"four")])
+    assert len(at_right.packets) == 2
+    await asyncio.sleep(0)
+    assert at_right.packets[2:] == [b"three", b"four"]
+    assert at_right.batches == [2, 2]
+    left.hand_over([Frame(bytes(1501))])
+    left.hand_over([])
+    assert at_right.batches == [2, 2]
+    assert (left.counters["sent_packets"], left.counters["send_too_big"]) == (4, 1)
+
+
+async def test_a_mistake_of_the_caller_does_not_stop_the_link() -> None:
+    left, _, _, at_right = joined()
+    with pytest.raises(ValueError, match="segment"):
+        left.hand_over([Frame(b"before"), Frame(b"x", gso_size=1000)])
+    left.send(Frame(b"after"))
+    await asyncio.sleep(0)
+    assert at_right.packets == [b"before", b"after"]
+
+
+async def test_checksums_that_memory_can_not_damage_stay_partial_and_are_vouched_for() -> None:
+    left, _, _, at_right = joined()
+    assert (left.gso_max_bytes, left.checksum_offload) == (0, True)
+    partial = segment(b"x" * 100, offload=True)
+    left.send(partial)
+    left.send(segment(b"complete"))
+    await asyncio.sleep(0)
+    first, second = at_right.arrivals
+    assert (first.packet, first.vouched, first.gso_size) == (partial.to_bytes(), True, 0)
+    assert (second.vouched, second.gso_size) == (False, 0)
+
+
+async def test_with_checksums_a_packet_is_complete_and_not_vouched_for() -> None:
+    left, _, _, at_right = joined(checksums=True)
     assert (left.gso_max_bytes, left.checksum_offload) == (0, False)
     left.send(segment(b"x" * 100))
     await asyncio.sleep(0)
@@ -102,7 +139,7 @@ async def test_with_offload_a_large_frame_passes_whole_and_vouched_for() -> None
 
 
 async def test_a_frame_that_wants_an_offload_the_link_lacks_is_a_mistake_of_the_caller() -> None:
-    left, *_ = joined()
+    left, *_ = joined(checksums=True)
     with pytest.raises(ValueError, match="partial checksum"):
         left.send(segment(b"x", offload=True))
     with pytest.raises(ValueError, match="segment"):
@@ -190,3 +227,8 @@ async def test_a_link_has_one_receiver_and_a_pair_one_loop() -> None:
 def test_values_out_of_range_are_refused(mtu: int, limit: int) -> None:
     with pytest.raises(ValueError, match="must be at least"):
         memory.pair(mtu, limit=limit)
+
+
+def test_frames_to_be_segmented_have_no_checksums() -> None:
+    with pytest.raises(ValueError, match="offload or checksums"):
+        memory.pair(offload=True, checksums=True)

@@ -169,7 +169,7 @@ async def test_none_where_one_does_not_want_it(client: str, server: str) -> None
 async def test_ece_until_cwr_and_one_reduction() -> None:
     """One mark in the middle: a story of four words, each of which comes once."""
     watch = Watch()
-    left, right = memory.pair(limit=100_000)
+    left, right = memory.pair(limit=100_000, checksums=True)
     link = MarksOne(
         left,
         outbound=Netem(delay=ONE_WAY_S, limit=10_000, filter=watch.outbound),

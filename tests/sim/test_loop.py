@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
@@ -193,8 +194,121 @@ async def test_threads_are_refused_but_the_own_thread_may_call_threadsafe() -> N
     assert "another thread" in errors[0]
 
 
-def test_a_closed_loop_takes_no_timers() -> None:
+def test_a_closed_loop_takes_no_callbacks() -> None:
     loop = sim.VirtualLoop()
     loop.close()
     with pytest.raises(RuntimeError, match="Event loop is closed"):
         loop.call_later(1.0, print)
+    with pytest.raises(RuntimeError, match="Event loop is closed"):
+        loop.call_soon(print)
+
+
+def as_asyncio(
+    program: Callable[[asyncio.AbstractEventLoop, list[object]], object], *, debug: bool = False
+) -> list[object]:
+    """What `program` notes while the loop runs, which is the same as on asyncio's own."""
+    logs: list[list[object]] = []
+    for loop in (asyncio.SelectorEventLoop(), sim.VirtualLoop()):
+        log: list[object] = []
+        try:
+            loop.set_debug(debug)
+            program(loop, log)
+            loop.run_forever()
+            log.append("stopped")
+        except BaseException as exc:
+            log.append(repr(exc))
+        finally:
+            loop.close()
+        logs.append(log)
+    assert logs[0] == logs[1]
+    return logs[0]
+
+
+def test_callbacks_run_turn_by_turn() -> None:
+    def program(loop: asyncio.AbstractEventLoop, log: list[object]) -> None:
+        def first() -> None:
+            log.append("first")
+            loop.call_soon(log.append, "next turn")
+            loop.call_later(0, log.append, "due at once")
+            cancelled.cancel()
+
+        loop.call_soon(first)
+        cancelled = loop.call_soon(log.append, "cancelled")
+        loop.call_soon(log.append, "second")
+        loop.call_later(0.01, loop.stop)
+
+    expected = ["first", "second", "next turn", "due at once", "stopped"]
+    assert as_asyncio(program) == expected
+
+
+def test_stop_ends_the_turn_and_keeps_what_follows() -> None:
+    def program(loop: asyncio.AbstractEventLoop, log: list[object]) -> None:
+        def first() -> None:
+            loop.stop()
+            loop.call_soon(log.append, "in the second run")
+            loop.call_soon(loop.stop)
+
+        loop.call_soon(first)
+        loop.call_soon(log.append, "in the first run")
+        loop.run_forever()
+        log.append("between")
+
+    expected = ["in the first run", "between", "in the second run", "stopped"]
+    assert as_asyncio(program) == expected
+
+
+def test_a_loop_that_is_stopped_first_runs_what_is_ready_once() -> None:
+    def program(loop: asyncio.AbstractEventLoop, log: list[object]) -> None:
+        loop.call_soon(lambda: loop.call_soon(log.append, "never"))
+        loop.call_soon(log.append, "once")
+        loop.stop()
+
+    assert as_asyncio(program) == ["once", "stopped"]
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_what_a_callback_raises_is_reported_as_asyncio_does(debug: bool) -> None:
+    def fails(number: int) -> None:
+        raise ValueError(number)
+
+    def program(loop: asyncio.AbstractEventLoop, log: list[object]) -> None:
+        def handler(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            log.append((context["message"], repr(context["exception"]), sorted(context)))
+            assert context["handle"]._callback is fails
+
+        loop.set_exception_handler(handler)
+        loop.call_soon(fails, 1)
+        loop.call_later(0, fails, 2)
+        loop.call_later(0.01, loop.stop)
+
+    log = as_asyncio(program, debug=debug)
+    assert len(log) == 3
+    assert "Exception in callback" in str(log[0])
+
+
+def test_what_is_to_end_a_program_does() -> None:
+    def program(loop: asyncio.AbstractEventLoop, log: list[object]) -> None:
+        def interrupted() -> None:
+            raise KeyboardInterrupt
+
+        loop.call_soon(log.append, "before")
+        loop.call_soon(interrupted)
+        loop.call_soon(log.append, "after")
+
+    assert as_asyncio(program) == ["before", "KeyboardInterrupt()"]
+
+
+def test_callbacks_run_in_the_context_that_they_were_given() -> None:
+    name: ContextVar[str] = ContextVar("name", default="none")
+
+    def program(loop: asyncio.AbstractEventLoop, log: list[object]) -> None:
+        given = copy_context()
+        given.run(name.set, "given")
+        name.set("caller")
+        loop.call_soon(lambda: log.append(name.get()))
+        loop.call_soon(lambda: log.append(name.get()), context=given)
+        loop.call_later(0, lambda: log.append(name.get()), context=given)
+        name.set("later")
+        loop.call_later(0.01, loop.stop)
+
+    assert copy_context().run(as_asyncio, program) == ["caller", "given", "given", "stopped"]
