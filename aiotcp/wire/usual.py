@@ -20,11 +20,14 @@ before, and one comparison tells.
 from __future__ import annotations
 
 import struct
-from typing import Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
-from aiotcp.wire import checksum
 from aiotcp.wire.frame import Buffer
 from aiotcp.wire.options import TIMESTAMPS_FIRST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "ALL_FLAGS",
@@ -70,21 +73,52 @@ PLAIN: Final = 0x8000 << 16
 def right_checksums(packet: Buffer, key: bytes) -> bool:
     """Whether those of a whole packet of this kind are right: TCP's, and that of an IPv4 header.
 
-    A right IPv4 header comes to zero, so the sum of the whole packet is that of the segment alone:
-    the bytes are read once, and what is missing of TCP's is the pseudo-header.
+    A large packet is four numbers, which are added (RFC 1071 2(B)): to make one of them all and
+    divide that takes a third longer.
     """
     size = len(packet)
+    number = int.from_bytes
+    if size >= _IN_QUARTERS:
+        if len(key) == 12:
+            header, a, b, c, last = _ipv4_quarters(size)(packet)
+            if number(header) % 0xFFFF:
+                return False
+            total = number(key[:8]) + size - 20
+        else:
+            a, b, c, last = _ipv6_quarters(size)(packet)  # addresses and segment
+            total = size - 40
+        end = number(last)
+        if size & 1:
+            end <<= 8
+        return (number(a) + number(b) + number(c) + end + total + PROTOCOL) % 0xFFFF == 0
     if len(key) == 12:
-        number = int.from_bytes(packet, "big")
-        if (number >> 8 * (size - 20)) % 0xFFFF:
+        # A right header comes to zero, so the sum of the whole is that of the segment alone.
+        whole = number(packet)
+        if (whole >> 8 * (size - 20)) % 0xFFFF:
             return False
-        length = size - 20
-        addresses = int.from_bytes(key[:8], "big")
+        total = number(key[:8]) + size - 20
     else:
-        number = int.from_bytes(packet[8:], "big")  # addresses and segment
-        length = size - 40
-        addresses = 0
-    total = checksum.fold_number(number, size)
+        whole = number(packet[8:])
+        total = size - 40
     if size & 1:
-        total <<= 8
-    return (total + addresses + PROTOCOL + length) % 0xFFFF == 0
+        whole <<= 8
+    return (whole + total + PROTOCOL) % 0xFFFF == 0
+
+
+_IN_QUARTERS: Final = 512
+"""Bytes of a packet from which on four numbers are worth it."""
+
+
+@lru_cache(maxsize=64)
+def _ipv4_quarters(size: int) -> Callable[[Buffer], tuple[bytes, bytes, bytes, bytes, bytes]]:
+    """Unpacks the header and the quarters of the segment, which begin at even bytes of it."""
+    quarter = size - 20 >> 3 << 1
+    layout = f"20s{quarter}s{quarter}s{quarter}s{size - 20 - 3 * quarter}s"
+    return struct.Struct(layout).unpack_from
+
+
+@lru_cache(maxsize=64)
+def _ipv6_quarters(size: int) -> Callable[[Buffer], tuple[bytes, bytes, bytes, bytes]]:
+    quarter = size - 8 >> 3 << 1
+    layout = f"8x{quarter}s{quarter}s{quarter}s{size - 8 - 3 * quarter}s"
+    return struct.Struct(layout).unpack_from
