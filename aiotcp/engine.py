@@ -18,7 +18,7 @@ import asyncio
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from aiotcp.addresses import (
     LocalAddresses,
@@ -47,6 +47,7 @@ from aiotcp.tcp.output import output
 from aiotcp.tcp.pmtucache import PathMtuCache
 from aiotcp.tcp.prediction import Train
 from aiotcp.tcp.queueshare import QueueShare, ReceiveQueue
+from aiotcp.tcp.timeouts import next_deadline
 from aiotcp.tcp.timewait import TimeWait
 from aiotcp.timers import Timed, TimerQueue
 from aiotcp.timewaits import TimeWaits
@@ -55,6 +56,8 @@ from aiotcp.wire import tcp
 from aiotcp.wire.frame import Frame
 
 Entry = Connection | HalfOpen | TimeWait
+_TIME_WAIT: Final = State.TIME_WAIT
+_REORDERING: Final = Event.REORDERING
 
 
 class Engine:
@@ -145,41 +148,59 @@ class Engine:
 
     def _finish(self, entry: Entry, now: float) -> None:
         """Output, then the deadline; what has ended leaves the table."""
-        if isinstance(entry, Connection):
+        if type(entry) is Connection:
             output(entry, now)
-            held = entry.held_bytes
-            if held != entry.accounted:
-                self._account(entry, held)
-            if entry.closed_by_user and entry.flow not in self._orphans and not entry.ended:
-                self._adopt(entry, now)
-        elif entry.due is not None or (type(entry) is HalfOpen and entry.resets):
-            template = self._template(entry.flow, entry.options)
-            entry.output(now, template, self._way(entry.flow))
-        if entry.ended:
-            if type(entry) is Connection:
-                record = self._table.get(entry.flow)
-                if type(record) is TimeWait:  # made earlier in this batch
-                    record.offer(entry)
-            self._retire(entry, now)
-        elif isinstance(entry, TimeWait):
-            if entry.restarted:
+            if entry.ended:
+                self._retire_connection(entry, now)
+            else:
+                held = entry.held_bytes
+                if held != entry.accounted:
+                    self._account(entry, held)
+                if entry.closed_by_user and entry.flow not in self._orphans:
+                    self._adopt(entry, now)
+                deadline = next_deadline(entry)
+                if deadline < entry.armed_at:
+                    self._timers.enter(entry, deadline)
+        elif type(entry) is HalfOpen:
+            if entry.due is not None or entry.resets:
+                template = entry.template
+                if template is None:
+                    template = entry.template = self._template(entry.flow, entry.options)
+                entry.output(now, template, self._way(entry.flow))
+            if entry.ended:
+                self._retire(entry, now)
+            elif entry.deadline < entry.armed_at:
+                self._timers.enter(entry, entry.deadline)
+        elif type(entry) is TimeWait:
+            if entry.due is not None:
+                template = self._template(entry.flow, entry.options)
+                entry.output(now, template, self._way(entry.flow))
+            if entry.ended:
+                self._retire(entry, now)
+            elif entry.restarted:
                 self._time_waits.moved(entry)
-        elif entry.next_deadline() < entry.armed_at:
-            self._timers.arm(entry)
         if self._transitions:
             self._notify()
 
     def _retire(self, entry: Entry, now: float) -> None:
-        if self._table.get(entry.flow) is not entry:
-            return
-        self._forget(entry)
+        """It has ended, and leaves the table."""
         if type(entry) is Connection:
-            if entry.state is State.TIME_WAIT and entry.options.time_wait_s > 0:
-                self._keep_time_wait(TimeWait(entry, now))
-        elif type(entry) is TimeWait:
-            self._tell(entry.flow, State.TIME_WAIT, State.CLOSED)
-        else:
-            self._tell(entry.flow, State.SYN_RECEIVED, State.LISTEN)
+            self._retire_connection(entry, now)
+        elif self._table.get(entry.flow) is entry:
+            self._forget(entry)
+            if type(entry) is TimeWait:
+                self._tell(entry.flow, _TIME_WAIT, State.CLOSED)
+            else:
+                self._tell(entry.flow, State.SYN_RECEIVED, State.LISTEN)
+
+    def _retire_connection(self, conn: Connection, now: float) -> None:
+        current = self._table.get(conn.flow)
+        if current is conn:
+            self._forget(conn)
+            if conn.state is _TIME_WAIT and conn.options.time_wait_s > 0:
+                self._keep_time_wait(TimeWait(conn, now))
+        elif type(current) is TimeWait:  # made earlier in this batch
+            current.offer(conn)
 
     def _keep_time_wait(self, record: TimeWait) -> None:
         if self.options.max_time_wait == 0:
@@ -191,7 +212,8 @@ class Engine:
             self.counters.time_wait_evicted += 1
         self._table[record.flow] = record
         self._time_waits.add(record)
-        self._timers.arm(self._time_waits)
+        if record.deadline < self._time_waits.armed_at:
+            self._timers.enter(self._time_waits, record.deadline)
 
     def _adopt(self, conn: Connection, now: float) -> None:
         """Its program has closed it: an orphan now, of which there may be `max_orphans`."""
@@ -231,9 +253,11 @@ class Engine:
         self._timers.drop(entry)
         if type(entry) is Connection:
             self._connections -= 1
-            self.counters.events[Event.REORDERING] += entry.recovery.rack.reord_seen
+            if entry.recovery.rack.reord_seen:
+                self.counters.events[_REORDERING] += entry.recovery.rack.reord_seen
             self._orphans.pop(entry.flow, None)
-            self._account(entry, 0)
+            if entry.accounted:
+                self._account(entry, 0)
             if self._drained is not None and not self._connections:
                 self._drained.set()
 
@@ -317,12 +341,19 @@ class Engine:
         )
 
     def _new_connection(
-        self, key: bytes, path: Path, options: Options, iss: int, ts_offset: int, now: float
+        self,
+        key: bytes,
+        path: Path,
+        options: Options,
+        iss: int,
+        ts_offset: int,
+        now: float,
+        template: tcp.HeaderTemplate | None = None,
     ) -> Connection:
         conn = Connection(
             key,
             path,
-            self._template(key, options),
+            template or self._template(key, options),
             options,
             iss=iss,
             ts_offset=ts_offset,

@@ -104,6 +104,14 @@ class Inbound(PassiveOpens):
                         if length:
                             train.begin(conn, seq + length, words, stamps, gso_size or length, now)
                         return
+            if vouched and not length and (words & usual.FLAGS | usual.FIN) == usual.FIN_ACK:
+                if train.key:
+                    self._end_train()
+                if self._begin_or_end(key, seq, words, stamps):
+                    counters = self.counters
+                    counters.packets_received += 1
+                    counters.bytes_received += size
+                    return
             if vouched and words & usual.LAYOUT == usual.PLAIN:
                 if train.key:
                     self._end_train()
@@ -125,7 +133,45 @@ class Inbound(PassiveOpens):
                 return
         if train.key:
             self._end_train()
+        if (
+            start
+            and words & usual.HEADER == usual.SYN
+            and stamps >> 32 == usual.SACK_AND_TIMESTAMPS
+            and layout >> 16 == usual.MSS_OPTION
+            and protocol == usual.PROTOCOL
+            and size == start + usual.SYN_BYTES
+            and (vouched or usual.right_checksums(packet, key))
+        ):
+            (wscale,) = usual.syn_end(packet, start)
+            if not self._in_batch:
+                self._in_batch = True
+                self._now = self.clock()
+            if wscale >> 8 == usual.WSCALE_OPTION and self._open_usual(
+                key, seq, layout & 0xFFFF, wscale & 0xFF, stamps & MASK
+            ):
+                counters = self.counters
+                counters.packets_received += 1
+                counters.bytes_received += size
+                return
         self.receive_completely(packet, vouched, gso_size)
+
+    def _begin_or_end(self, key: bytes, seq: int, words: int, stamps: int) -> bool:
+        """A segment of the usual form, without text, that is not one of many of an established
+        connection: mostly the end of a handshake, or a FIN. False: nothing has changed."""
+        if not self._in_batch:
+            self._in_batch = True
+            self._now = self.clock()
+        entry = self._table.get(key)
+        if type(entry) is Connection:
+            if not prediction.take_end(entry, seq, words, stamps, self._now):
+                return False
+            self._touch(entry)
+            return True
+        return (
+            type(entry) is HalfOpen
+            and not words & usual.FIN
+            and self._establish(entry, seq, words, stamps)
+        )
 
     def _end_train(self) -> None:
         """What comes next does not belong to it, or the batch is over."""
@@ -235,6 +281,7 @@ class Inbound(PassiveOpens):
         train.conn = None  # nobody is kept alive by having been the last
         touched, self._touched = self._touched, []
         for entry in touched:
+            entry.touched = False
             if type(entry) is Connection and entry.acks_noted:
                 try:
                     usualacks.settle(entry, self._now)
@@ -247,10 +294,7 @@ class Inbound(PassiveOpens):
                     conn.abort(discarded=True)
                 else:
                     self._call_user(self._listeners.accept, listener, conn)
-        replies, self._replies = self._replies, []
         self._in_batch = False
-        for entry in touched:
-            entry.touched = False
         for entry in touched:
             if type(entry) is Connection:
                 user = entry.user
@@ -265,5 +309,7 @@ class Inbound(PassiveOpens):
                     continue  # once for all, before this turn of the loop is over
             # The clock anew: what users did may have taken its time, and timers start here.
             self._finish(entry, self.clock())
-        for transmit, frame in replies:
-            transmit(frame)
+        if self._replies:
+            replies, self._replies = self._replies, []
+            for transmit, frame in replies:
+                transmit(frame)

@@ -3,6 +3,8 @@ listener to a connection (3.10.7.2, RFC 4987)."""
 
 from __future__ import annotations
 
+from typing import Final
+
 from aiotcp.addresses import is_looped, is_unicast, split_flow
 from aiotcp.engine import Engine
 from aiotcp.reasons import Drop, Why
@@ -14,11 +16,15 @@ from aiotcp.tcp.fastopen_setup import Accepted
 from aiotcp.tcp.halfopen import HalfOpen
 from aiotcp.tcp.isn import initial_numbers, timestamp_offset
 from aiotcp.tcp.listener import Listener
-from aiotcp.tcp.opening import completes, read_offer
+from aiotcp.tcp.opening import complete, completes, read_offer, usual_offer
 from aiotcp.tcp.seq import MASK, unwrap
 from aiotcp.tcp.tcb import State
 from aiotcp.tcp.timewait import TimeWait
 from aiotcp.wire import tcp
+
+_LISTEN: Final = State.LISTEN
+_SYN_RECEIVED: Final = State.SYN_RECEIVED
+_OLDER: Final = 1 << 31
 
 
 class PassiveOpens(Engine):
@@ -87,6 +93,37 @@ class PassiveOpens(Engine):
             return self._reset(key, segment, Why.RST_BAD_ACK) or dropped
         return dropped
 
+    def _open_usual(self, key: bytes, irs: int, mss: int, wscale: int, tsval: int) -> bool:
+        """A SYN whose options are the usual ones (`wire.usual`), and no others. True: it has a
+        half-open entry now, as `_unmatched` would have made it. False: nothing has changed."""
+        if key in self._table or self._connections >= self.options.max_connections:
+            return False
+        local, local_port, remote, remote_port = split_flow(key)
+        addresses = self.addresses
+        if (
+            local not in addresses
+            or not remote_port
+            or not is_unicast(remote)
+            or remote in addresses
+        ):
+            return False
+        listener = self._listeners.find(local, local_port, key, own=True)
+        if listener is None or listener.half_open >= listener.backlog:
+            return False
+        options = listener.options
+        if options.syn_cookies == "always":
+            return False
+        iss, ts_offset = initial_numbers(self._secret, key, self._now)
+        offer = usual_offer(mss, wscale, tsval, options)
+        entry = HalfOpen(
+            listener, key, self._path(key), offer, irs=irs, iss=iss, ts_offset=ts_offset
+        )
+        listener.half_open += 1
+        self._table[key] = entry
+        self._tell(key, _LISTEN, _SYN_RECEIVED)
+        self._touch(entry)
+        return True
+
     def _send_cookie(self, listener: Listener, key: bytes, segment: tcp.Segment) -> None:
         listener.overflowed_at = self._now
         frame = stateless.answer(
@@ -123,7 +160,7 @@ class PassiveOpens(Engine):
             return
         listener.half_open += 1
         self._table[key] = entry
-        self._tell(key, State.LISTEN, State.SYN_RECEIVED)
+        self._tell(key, _LISTEN, _SYN_RECEIVED)
         self._touch(entry)
 
     def _fast_open(self, entry: HalfOpen, segment: tcp.Segment) -> bool:
@@ -169,28 +206,62 @@ class PassiveOpens(Engine):
         """The handshake is complete: a connection takes the place of the half-open entry."""
         if self._connections >= self.options.max_connections:
             return Drop.LISTEN_MAX_CONNECTIONS  # the peer repeats it, and it may be its turn then
-        if entry.ended:
-            self._tell(entry.flow, State.LISTEN, State.SYN_RECEIVED)
-            self.counters.syn_cookies_accepted += 1
-        entry.end()
-        listener = entry.listener
-        conn = self._connection_of(entry, now)
-        self._timers.drop(entry)
-        self._enter(conn)
-        conn.open_passive(
-            entry.offer, entry.irs, now, syn_sent_at=entry.sent_at, lost=entry.repeated
-        )
-        conn.on_state = self.on_state
-        self._touch(conn)
-        self._accepted.append((listener, conn))
-        self.counters.connections_accepted += 1
+        conn = self._connect(entry, now)
         if completes(conn, segment, now):
             return None
         return conn.arrive(segment, now)
 
+    def _establish(self, entry: HalfOpen, seq: int, words: int, stamps: int) -> bool:
+        """The usual end of a handshake: an ACK alone, with timestamps; `words` and `stamps` as in
+        `wire.usual`. False: nothing has changed, it is for `HalfOpen.arrive`."""
+        offer = entry.offer
+        if (
+            offer.tsval is None
+            or (stamps >> 32) - offer.tsval & MASK >= _OLDER
+            or (seq - entry.irs) & MASK != 1
+            or ((words >> 32) - entry.iss) & MASK != 1
+            or offer.ecn
+            or entry.ended
+            or entry.listener.closed
+            or self._connections >= self.options.max_connections
+        ):
+            return False
+        now = self._now
+        complete(self._connect(entry, now), words & 0xFFFF, stamps >> 32, now)
+        return True
+
+    def _connect(self, entry: HalfOpen, now: float) -> Connection:
+        """A connection takes the place of the half-open entry."""
+        listener = entry.listener
+        if entry.ended:
+            self._tell(entry.flow, _LISTEN, _SYN_RECEIVED)
+            self.counters.syn_cookies_accepted += 1
+        else:
+            entry.ended = True
+            listener.half_open -= 1
+        conn = self._connection_of(entry, now)
+        self._timers.drop(entry)
+        self._table[entry.flow] = conn
+        self._connections += 1
+        conn.open_passive(
+            entry.offer, entry.irs, now, syn_sent_at=entry.sent_at, lost=entry.repeated
+        )
+        conn.on_state = self.on_state
+        conn.touched = True
+        self._touched.append(conn)
+        self._accepted.append((listener, conn))
+        self.counters.connections_accepted += 1
+        return conn
+
     def _connection_of(self, entry: HalfOpen, now: float) -> Connection:
         return self._new_connection(
-            entry.flow, entry.path, entry.options, entry.iss, entry.ts_offset, now
+            entry.flow,
+            entry.path,
+            entry.options,
+            entry.iss,
+            entry.ts_offset,
+            now,
+            entry.template,
         )
 
     def _reopen(self, entry: TimeWait, segment: tcp.Segment) -> bool:

@@ -26,8 +26,10 @@ _GRACE_S: Final = 0.001
 """How long it then has for its descriptors. Not 0, which could mean: before it looks at them."""
 _LOOKS: Final = 8
 """Batches that are taken in before timers are believed: what a device holds by default (500)."""
-_MANY: Final = 64
-"""Stale entries below this number are not worth cleaning up."""
+_MANY: Final = 8
+"""Stale entries below this number are not worth cleaning up. Not many, since each may keep alive
+what has ended: a connection is dozens of objects."""
+_NEVER: Final = math.inf
 
 
 class Timed(Protocol):
@@ -71,18 +73,22 @@ class TimerQueue:
         """Look at the deadline of `item`: to be called whenever it may have moved closer."""
         deadline = item.next_deadline()
         if deadline < item.armed_at:
-            if item.armed_at != math.inf:
-                self._note_stale()
-            item.armed_at = deadline
-            self._entered += 1
-            heappush(self._heap, (deadline, self._entered, item))
-            if deadline < self._handle_at:
-                self._set(deadline)
+            self.enter(item, deadline)
+
+    def enter(self, item: Timed, deadline: float) -> None:
+        """The deadline of `item` is `deadline`, earlier than what it was armed for."""
+        if item.armed_at != _NEVER:
+            self._note_stale()
+        item.armed_at = deadline
+        self._entered += 1
+        heappush(self._heap, (deadline, self._entered, item))
+        if deadline < self._handle_at:
+            self._set(deadline)
 
     def drop(self, item: Timed) -> None:
         """`item` has no deadlines any more, and is not to be kept alive by an old one."""
-        if item.armed_at != math.inf:
-            item.armed_at = math.inf
+        if item.armed_at != _NEVER:
+            item.armed_at = _NEVER
             self._note_stale()
 
     def _note_stale(self) -> None:

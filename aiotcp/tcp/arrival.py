@@ -37,6 +37,7 @@ from aiotcp.tcp.buffers import tune_receive_buffer
 from aiotcp.tcp.congestion import Phase
 from aiotcp.tcp.fastopen_setup import on_syn_again
 from aiotcp.tcp.opening import arrive_syn_sent, syn_acknowledged
+from aiotcp.tcp.prediction import take_fin
 from aiotcp.tcp.recovery import acknowledged
 from aiotcp.tcp.seq import unwrap
 from aiotcp.tcp.tcb import Milestone, State
@@ -52,6 +53,13 @@ _PAWS_IDLE_S: Final = 24 * 86400.0
 _MAX_DSACKS: Final = 16
 """How many duplicates of one batch are reported: each costs a segment."""
 
+# Looked up once: a member of an enumeration costs as much as a call.
+_SYN_SENT: Final = State.SYN_SENT
+_SYN_RECEIVED: Final = State.SYN_RECEIVED
+_FIN_WAIT_1: Final = State.FIN_WAIT_1
+_FIN_ACKED: Final = Milestone.FIN_ACKED
+_OPEN: Final = Phase.OPEN
+
 _CLOSED_ON_BOTH_SIDES: Final = frozenset({State.CLOSING, State.LAST_ACK})
 _TAKES_TEXT: Final = frozenset({State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2})
 
@@ -61,7 +69,7 @@ def arrive(conn: Connection, segment: Segment, now: float) -> Drop | None:
     if conn.acks_noted:
         usualacks.settle(conn, now)
     conn.segs_in += 1
-    if conn.state is State.SYN_SENT:
+    if conn.state is _SYN_SENT:
         dropped = arrive_syn_sent(conn, segment, now)
         if dropped is not None or not conn.established:
             return dropped
@@ -72,7 +80,7 @@ def arrive(conn: Connection, segment: Segment, now: float) -> Drop | None:
         segment.seq = unwrap(segment.seq, conn.rcv_nxt)
         if (
             segment.flags & (SYN | ACK) == SYN | ACK
-            and conn.state is State.SYN_RECEIVED
+            and conn.state is _SYN_RECEIVED
             and segment.seq == conn.irs
         ):
             # RFC 9293 figure 8: the SYN+ACK of a simultaneous open repeats the SYN that we
@@ -257,13 +265,14 @@ def _challenge(conn: Connection, now: float, dropped: Drop) -> Drop:
 
 def _check_ack(conn: Connection, segment: Segment, now: float) -> Drop | None:
     ack = segment.ack
-    opening = conn.state is State.SYN_RECEIVED
+    opening = conn.state is _SYN_RECEIVED
     if opening:
         # ST-12: "If the segment acknowledgment is not acceptable, form a reset segment"
         if not conn.iss < ack <= conn.snd_max:
             conn.answer_with_reset(ack)
             return Drop.HALF_OPEN_BAD_ACK
-        syn_acknowledged(conn, segment, now)
+        window = segment.window << (0 if segment.flags & SYN else conn.snd_wscale)
+        syn_acknowledged(conn, segment.seq, ack, window, now)
     if ack > conn.snd_max:
         # ST-14: "If the ACK acks something not yet sent, then send an ACK, drop the segment"
         if segment.length or conn.challenges.allow_reply(now):
@@ -273,9 +282,9 @@ def _check_ack(conn: Connection, segment: Segment, now: float) -> Drop | None:
         # RFC 5961 5.2: acceptable only in [SND.UNA - MAX.SND.WND, SND.NXT]
         return _challenge(conn, now, Drop.ACK_TOO_OLD)
     conn.heard_at = now
-    if conn.state in _CLOSED_ON_BOTH_SIDES and _ends_quietly(conn, segment):
+    if conn.fin_seq == ack - 1 and _ends_quietly(conn, segment):
         conn.snd_una = ack
-        conn.reach(Milestone.FIN_ACKED)
+        conn.reach(_FIN_ACKED)
         return None
     if conn.probes:
         if not conn.closed_by_user:
@@ -290,19 +299,28 @@ def _check_ack(conn: Connection, segment: Segment, now: float) -> Drop | None:
         acknowledged(conn, segment, now)
     _update_window(conn, segment, now)
     if conn.fin_acked and conn.state in _AWAITS_FIN_ACK:
-        conn.reach(Milestone.FIN_ACKED)
+        conn.reach(_FIN_ACKED)
     return None
 
 
 def _ends_quietly(conn: Connection, segment: Segment) -> bool:
-    """Whether this is a connection's last acknowledgment, that of our FIN, and nothing that it
-    tells of losses or probes is to be counted. What it tells of the path is for nobody any more."""
+    """Whether this acknowledgment of our FIN is the last one of a connection, since the peer's FIN
+    was there before or comes with it; and nothing that it tells of losses or probes is to be
+    counted. What it tells of the path is for nobody any more."""
     recovery = conn.recovery
     return (
-        conn.fin_seq == segment.ack - 1
+        (
+            conn.state in _CLOSED_ON_BOTH_SIDES
+            if not segment.flags & FIN
+            else conn.state is _FIN_WAIT_1
+            and segment.seq == conn.rcv_nxt < conn.rcv_adv
+            and conn.peer_fin is None
+            and not segment.payload
+            and not conn.reassembly.cost
+        )
         and segment.ack == conn.snd_nxt  # below, if the FIN left as a window probe
         and not segment.sack
-        and recovery.phase is Phase.OPEN
+        and recovery.phase is _OPEN
         and recovery.tlp_end is None
         and not conn.scoreboard.sacked_bytes
         and conn.ecn is None
@@ -439,8 +457,4 @@ def _fin(conn: Connection, segment: Segment) -> None:
         elif seq < conn.rcv_nxt:
             conn.acks.at_once(Why.ACK_DUPLICATE)
     if conn.peer_fin == conn.rcv_nxt and not conn.fin_reached:
-        conn.fin_reached = True
-        conn.rcv_nxt += 1
-        conn.rcv_adv += 1  # it takes a number, but no room: the window stays as it was
-        conn.acks.at_once(Why.ACK_FIN)
-        conn.reach(Milestone.THEY_CLOSE)
+        take_fin(conn)

@@ -19,7 +19,6 @@ are small records, since strangers can make us keep many of them.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
@@ -48,6 +47,23 @@ from aiotcp.wire.tcp import HeaderTemplate, Segment
 if TYPE_CHECKING:
     from aiotcp.tcp.listener import Listener
     from aiotcp.tcp.opening import Offer
+
+# Figure 5 speaks of these. Looked up once: a member of an enumeration costs as much as a call.
+_CLOSED: Final = State.CLOSED
+_SYN_SENT: Final = State.SYN_SENT
+_SYN_RECEIVED: Final = State.SYN_RECEIVED
+_ESTABLISHED: Final = State.ESTABLISHED
+_CLOSE_WAIT: Final = State.CLOSE_WAIT
+_LAST_ACK: Final = State.LAST_ACK
+_FIN_WAIT_1: Final = State.FIN_WAIT_1
+_FIN_WAIT_2: Final = State.FIN_WAIT_2
+_CLOSING: Final = State.CLOSING
+_TIME_WAIT: Final = State.TIME_WAIT
+_SYN_CROSSED: Final = Milestone.SYN_CROSSED
+_SYNCHRONIZED: Final = Milestone.SYNCHRONIZED
+_WE_CLOSE: Final = Milestone.WE_CLOSE
+_THEY_CLOSE: Final = Milestone.THEY_CLOSE
+_FIN_ACKED: Final = Milestone.FIN_ACKED
 
 _SMALL_BYTES: Final = 1024
 """Received chunks below this size are joined with what follows."""
@@ -136,10 +152,10 @@ class Connection(Tcb):
         self.farewell: Why | None = None
         """A RST to send, and for what."""
         self.stray_resets: list[int] = []
-        self.orphan_until = math.inf
+        self.orphan_until = self.NEVER
         """When an orphan gives up waiting for the peer's FIN (ST-29)."""
         # The owner's marks: where its timer queue stands, and whether this batch touched us.
-        self.armed_at = math.inf
+        self.armed_at = self.NEVER
         self.touched = False
 
         self._reached: tuple[Milestone, ...] = ()
@@ -157,31 +173,31 @@ class Connection(Tcb):
 
     async def life(self) -> None:
         """RFC 9293 figure 5, from the first SYN on."""
-        if self.state is State.SYN_SENT:
-            reached = await self.until(Milestone.SYNCHRONIZED, Milestone.SYN_CROSSED)
-            if reached is Milestone.SYN_CROSSED:
-                self._enter(State.SYN_RECEIVED)
-        if self.state is State.SYN_RECEIVED:
-            await self.until(Milestone.SYNCHRONIZED)
+        if self.state is _SYN_SENT:
+            reached = await self.until(_SYNCHRONIZED, _SYN_CROSSED)
+            if reached is _SYN_CROSSED:
+                self._enter(_SYN_RECEIVED)
+        if self.state is _SYN_RECEIVED:
+            await self.until(_SYNCHRONIZED)
 
-        self._enter(State.ESTABLISHED)
+        self._enter(_ESTABLISHED)
         self.established = True
-        if await self.until(Milestone.WE_CLOSE, Milestone.THEY_CLOSE) is Milestone.THEY_CLOSE:
-            self._enter(State.CLOSE_WAIT)  # passive close
-            await self.until(Milestone.WE_CLOSE)
-            self._enter(State.LAST_ACK)
-            await self.until(Milestone.FIN_ACKED)
-            self._enter(State.CLOSED)
+        if await self.until(_WE_CLOSE, _THEY_CLOSE) is _THEY_CLOSE:
+            self._enter(_CLOSE_WAIT)  # passive close
+            await self.until(_WE_CLOSE)
+            self._enter(_LAST_ACK)
+            await self.until(_FIN_ACKED)
+            self._enter(_CLOSED)
             return
 
-        self._enter(State.FIN_WAIT_1)  # active close
-        if await self.until(Milestone.FIN_ACKED, Milestone.THEY_CLOSE) is Milestone.FIN_ACKED:
-            self._enter(State.FIN_WAIT_2)
-            await self.until(Milestone.THEY_CLOSE)
+        self._enter(_FIN_WAIT_1)  # active close
+        if await self.until(_FIN_ACKED, _THEY_CLOSE) is _FIN_ACKED:
+            self._enter(_FIN_WAIT_2)
+            await self.until(_THEY_CLOSE)
         else:
-            self._enter(State.CLOSING)  # simultaneous close
-            await self.until(Milestone.FIN_ACKED)
-        self._enter(State.TIME_WAIT)  # 2MSL is spent as a small record: see timewait
+            self._enter(_CLOSING)  # simultaneous close
+            await self.until(_FIN_ACKED)
+        self._enter(_TIME_WAIT)  # 2MSL is spent as a small record: see timewait
 
     @coroutine
     def until(self, *milestones: Milestone) -> Generator[None, Milestone, Milestone]:
@@ -221,13 +237,13 @@ class Connection(Tcb):
         except OSError as raised:
             # Its traceback would hold our frames, and so us; and the packet that brought it.
             self.error = raised.with_traceback(None)  # for those who are told of the transition
-            self._enter(State.CLOSED)
+            self._enter(_CLOSED)
             self._end(raised)
 
     def terminate(self, why: Why, exc: OSError) -> None:
         """End the life by `exc` and tell the peer with a RST, except in SYN-SENT, where there is
         nobody to tell (ST-24)."""
-        if self.state is not State.SYN_SENT:
+        if self.state is not _SYN_SENT:
             self.farewell = why
         self.fail(exc)
 
@@ -235,7 +251,7 @@ class Connection(Tcb):
         """CLOSED at once, and no error: both sides had closed."""
         if self._life is not None:
             self._life.close()
-            self._enter(State.CLOSED)
+            self._enter(_CLOSED)
             self._end(None)
 
     def _end(self, error: OSError | None) -> None:
@@ -271,13 +287,13 @@ class Connection(Tcb):
         self.syn_sent_at = syn_sent_at
         self.retransmissions = int(lost)
         opening.settle(self, offer, irs, now)
-        self._begin(State.SYN_RECEIVED)
+        self._begin(_SYN_RECEIVED)
 
     def open_fast(self, listener: Listener, offer: Offer, segment: Segment, now: float) -> None:
         """A SYN brought a valid cookie (RFC 7413): its user need not wait for the handshake."""
         opening.settle(self, offer, segment.seq, now)
         fastopen_setup.accept(self, listener, offer, segment)
-        self._begin(State.SYN_RECEIVED)
+        self._begin(_SYN_RECEIVED)
 
     @property
     def opens_early(self) -> bool:
@@ -429,12 +445,12 @@ class Connection(Tcb):
         """CLOSE (3.10.4) in the sense of a half-close: FIN after what is queued."""
         if self.fin_seq is not None or self.ended:
             return
-        if self.state is State.SYN_SENT and not self.opens_early:
+        if self.state is _SYN_SENT and not self.opens_early:
             # "Delete the TCB and return "error: closing" responses to any queued SENDs"
             self.fail(aborted())
             return
         self.fin_seq = self.sending.finish()
-        self.reach(Milestone.WE_CLOSE)
+        self.reach(_WE_CLOSE)
 
     def close(self) -> None:
         """As close(2): nothing more is sent or read. RST if unread bytes wait (SHLD-3), else FIN;
@@ -458,7 +474,7 @@ class Connection(Tcb):
         if self.ended:
             self.close()
             return
-        if self.state is State.SYN_SENT:
+        if self.state is _SYN_SENT:
             self.fast_open = None
         elif discarded or self.received_bytes or self.reassembly or len(self.sending):
             self.closed_by_user = True

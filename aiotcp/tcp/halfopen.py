@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp import ecn_setup
 from aiotcp.tcp.buffers import largest_receive_buffer
-from aiotcp.tcp.opening import Offer, syn_options, syn_window
+from aiotcp.tcp.opening import Offer, SynTerms, syn_options, syn_window
 from aiotcp.tcp.seq import unwrap
 from aiotcp.tcp.window import scale_for
 from aiotcp.wire.frame import Frame
-from aiotcp.wire.tcp import ACK, RST, SYN, HeaderTemplate, Segment, pack_options
+from aiotcp.wire.tcp import ACK, RST, SYN, HeaderTemplate, Segment, pack_options, pack_usual_syn
 
 if TYPE_CHECKING:
     from aiotcp.tcp.listener import Listener
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _REPLY_INTERVAL_S: Final = 0.5
 _LONG_AGO: Final = -math.inf  # one object, as there may be many records
+_OPEN_REPLY: Final = Why.OPEN_REPLY
 
 
 class HalfOpen:
@@ -47,6 +48,7 @@ class HalfOpen:
         "resets",
         "retransmissions",
         "sent_at",
+        "template",
         "touched",
         "ts_offset",
     )
@@ -77,9 +79,11 @@ class HalfOpen:
         """By the timer, and so counted against the limit."""
         self.repeated = False
         """The SYN+ACK left more than once, for whatever reason: its round trip is ambiguous."""
-        self.due: Why | None = Why.OPEN_REPLY
+        self.due: Why | None = _OPEN_REPLY
         """What the next output sends: the SYN+ACK, or a challenge ACK."""
         self.replied_at = _LONG_AGO
+        self.template: HeaderTemplate | None = None
+        """What the owner has made for the SYN+ACK: the connection's later."""
         self.resets: tuple[int, ...] = ()
         self.ended = False
         self.armed_at = math.inf
@@ -141,7 +145,7 @@ class HalfOpen:
 
     def _repeat(self) -> None:
         """Send the SYN+ACK again, unless the first one is yet to leave."""
-        if self.due is not Why.OPEN_REPLY:
+        if self.due is not _OPEN_REPLY:
             self.repeated = True
             self.due = Why.OPEN_REPLY_RETRANSMIT
 
@@ -163,17 +167,42 @@ class HalfOpen:
         if why is None or self.ended:
             return
         options = self.options
-        ts = (int(now * 1000) + self.ts_offset, self.offer.tsval or 0)
+        offer = self.offer
+        ts = (int(now * 1000) + self.ts_offset, offer.tsval or 0)
+        if why is _OPEN_REPLY:
+            self.sent_at = now
+            self.deadline = now + options.rto_initial_s
+            if (
+                offer.wscale is not None
+                and offer.tsval is not None
+                and offer.sack
+                and not (offer.ecn or offer.cookie or options.uto)
+            ):  # as nearly always
+                terms = self.listener.terms
+                if terms is None or terms.path is not self.path or terms.options is not options:
+                    terms = self.listener.terms = SynTerms(self.path, options)
+                transmit(
+                    template.frame(
+                        self.iss,
+                        self.irs + 1,
+                        SYN | ACK,
+                        terms.window,
+                        options=pack_usual_syn(terms.mss, terms.wscale, ts),
+                        offload=offload,
+                        reason=_OPEN_REPLY,
+                    )
+                )
+                return
         window = syn_window(options)
         if why in (Why.OPEN_REPLY, Why.OPEN_REPLY_RETRANSMIT):
-            seq, flags = self.iss, SYN | ACK | ecn_setup.synack_flags(self.offer.ecn)
-            header_options = syn_options(self.path, options, ts, self.offer)
+            seq, flags = self.iss, SYN | ACK | ecn_setup.synack_flags(offer.ecn)
+            header_options = syn_options(self.path, options, ts, offer)
         else:
-            seq, flags = self.iss + 1, ACK | ecn_setup.ack_flags(self.offer.ecn)
-            if self.offer.wscale is not None:
+            seq, flags = self.iss + 1, ACK | ecn_setup.ack_flags(offer.ecn)
+            if offer.wscale is not None:
                 # Only windows of SYNs are not scaled; rounded up, so as not to shrink (SHLD-14).
                 window = -(-window >> scale_for(largest_receive_buffer(options)))
-            header_options = pack_options(timestamps=ts if self.offer.tsval is not None else None)
+            header_options = pack_options(timestamps=ts if offer.tsval is not None else None)
         transmit(
             template.frame(
                 seq,
@@ -185,9 +214,6 @@ class HalfOpen:
                 reason=why,
             )
         )
-        if why is Why.OPEN_REPLY:
-            self.sent_at = now
-            self.deadline = now + options.rto_initial_s
 
     def next_deadline(self) -> float:
         return math.inf if self.ended else self.deadline

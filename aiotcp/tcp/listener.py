@@ -13,6 +13,7 @@ from aiotcp.tcp.cookies import PERIOD_S
 from aiotcp.tcp.fastopen import PENALTY_S
 from aiotcp.tcp.flow import Endpoint
 from aiotcp.tcp.halfopen import HalfOpen
+from aiotcp.tcp.opening import SynTerms
 from aiotcp.wire.tcp import ACK, RST, SYN, Segment
 
 
@@ -35,6 +36,7 @@ class Listener:
         "options",
         "overflowed_at",
         "promote",
+        "terms",
         "transparent",
     )
 
@@ -63,6 +65,8 @@ class Listener:
         self.fast_open_resets: deque[float] = deque()
         """Until when those that were reset in that state count as well."""
         self.closed = False
+        self.terms: SynTerms | None = None
+        """What the latest SYN+ACK said."""
         self.promote = promote
         """Makes a connection of an entry; the segment is its first."""
         self._close = close

@@ -27,6 +27,7 @@ from aiotcp.tcp.window import scale_for
 from aiotcp.wire.tcp import (
     ACK,
     MAX_OPTIONS_LENGTH,
+    MAX_WSCALE,
     PSH,
     RST,
     SYN,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
 
 TIMESTAMP_OPTION_BYTES: Final = 12
+_SYNCHRONIZED: Final = Milestone.SYNCHRONIZED
 _LEAST_MSS: Final = 48
 """A peer that offers less would have us send a header for each few bytes."""
 
@@ -71,6 +73,16 @@ def read_offer(segment: Segment, path: Path, options: Options) -> Offer:
         tsval=segment.tsval if options.timestamps else None,
         ecn=ecn_setup.understand_syn(segment, options.ecn),
         user_timeout=segment.user_timeout if options.uto else None,
+    )
+
+
+def usual_offer(mss: int, wscale: int, tsval: int, options: Options) -> Offer:
+    """The same, of a SYN with these options and SACK permitted, and nothing else."""
+    return Offer(
+        mss if mss > _LEAST_MSS else _LEAST_MSS,
+        (wscale if wscale < MAX_WSCALE else MAX_WSCALE) if options.window_scaling else None,
+        options.sack,
+        tsval if options.timestamps else None,
     )
 
 
@@ -130,16 +142,30 @@ def syn_window(options: Options) -> int:
     return min(initial_receive_buffer(options), 0xFFFF)
 
 
+class SynTerms:
+    """What every SYN+ACK of one listener says, as long as its path and options stay the same."""
+
+    __slots__ = ("mss", "options", "path", "window", "wscale")
+
+    def __init__(self, path: Path, options: Options) -> None:
+        self.path = path
+        self.options = options
+        self.mss = advertised_mss(path, options)
+        self.wscale = scale_for(largest_receive_buffer(options))
+        self.window = syn_window(options)
+
+
 def settle(conn: Connection, offer: Offer, irs: int, now: float) -> None:
     """Both SYNs are known: set all that follows from them."""
     options = conn.options
     conn.irs = irs
     conn.rcv_nxt = conn.last_ack_sent = irs + 1
-    conn.rcv_adv = conn.rcv_nxt + syn_window(options)
+    buffer = syn_window(options)
+    conn.rcv_adv = irs + 1 + buffer
     if offer.wscale is not None:
         conn.snd_wscale = offer.wscale
         conn.rcv_wscale = scale_for(largest_receive_buffer(options))
-    conn.rcv_buffer = syn_window(options)
+    conn.rcv_buffer = buffer
     conn.rcv_mss = advertised_mss(conn.path, options)
     settle_receive_buffer(conn)
     conn.sack_enabled = offer.sack
@@ -173,8 +199,9 @@ def _start(conn: Connection, now: float) -> Start:
     )
 
 
-def syn_acknowledged(conn: Connection, segment: Segment, now: float) -> None:
-    """Our SYN arrived: take its round trip, and leave SYN-SENT or SYN-RECEIVED."""
+def syn_acknowledged(conn: Connection, seq: int, ack: int, window: int, now: float) -> None:
+    """Our SYN arrived: take its round trip, and leave SYN-SENT or SYN-RECEIVED. The segment at
+    `seq` that told it offers `window` bytes."""
     if conn.retransmissions == 0:
         if conn.syn_sent_at > -conn.NEVER:  # unknown after a SYN cookie
             conn.rto.sample(now - conn.syn_sent_at)
@@ -183,26 +210,35 @@ def syn_acknowledged(conn: Connection, segment: Segment, now: float) -> None:
         # implementation is using an RTO less than 3 seconds, the RTO MUST be re-initialized
         # to 3 seconds when data transmission begins".
         conn.rto.restart(3.0)
-    conn.snd_una = conn.iss + 1
-    conn.snd_nxt = max(conn.snd_nxt, conn.snd_una)  # data may have followed a SYN+ACK (RFC 7413)
+    conn.snd_una = una = conn.iss + 1
+    if conn.snd_nxt < una:  # data may have followed a SYN+ACK (RFC 7413)
+        conn.snd_nxt = una
     conn.heard_at = now
     conn.retransmissions = 0
     conn.rexmt_at = conn.NEVER
     conn.stalled_since = conn.NEVER
     conn.soft_error = None
     conn.error_news = False
-    # RFC 7323 2.2: only windows of segments with SYN are not scaled.
-    shift = 0 if segment.flags & SYN else conn.snd_wscale
-    conn.snd_wnd = segment.window << shift
-    conn.max_snd_wnd = max(conn.max_snd_wnd, conn.snd_wnd)
-    conn.snd_wl1 = segment.seq
-    conn.snd_wl2 = segment.ack
-    conn.reach(Milestone.SYNCHRONIZED)
+    conn.snd_wnd = window
+    if window > conn.max_snd_wnd:
+        conn.max_snd_wnd = window
+    conn.snd_wl1 = seq
+    conn.snd_wl2 = ack
+    conn.reach(_SYNCHRONIZED)
+
+
+def complete(conn: Connection, window: int, tsval: int | None, now: float) -> None:
+    """Of a passive open: the ACK of the handshake has come, and nothing else with it, with this
+    window field. Its half-open entry has checked all that `arrive` would."""
+    conn.segs_in += 1
+    if tsval is not None and conn.ts_enabled:
+        conn.ts_recent = unwrap(tsval, conn.ts_recent)
+        conn.ts_recent_at = now
+    syn_acknowledged(conn, conn.rcv_nxt, conn.iss + 1, window << conn.snd_wscale, now)
 
 
 def completes(conn: Connection, segment: Segment, now: float) -> bool:
-    """Of a passive open: whether `segment` is the ACK of the handshake and nothing else, and then
-    that it is done. Its half-open entry has checked all that `arrive` would."""
+    """Whether `segment` is that ACK; then that is done."""
     if (
         segment.flags & ~PSH != ACK
         or segment.payload
@@ -211,13 +247,7 @@ def completes(conn: Connection, segment: Segment, now: float) -> bool:
         or segment.user_timeout is not None
     ):
         return False
-    conn.segs_in += 1
-    segment.seq = conn.rcv_nxt
-    segment.ack = conn.iss + 1
-    if segment.tsval is not None and conn.ts_enabled:
-        conn.ts_recent = unwrap(segment.tsval, conn.ts_recent)
-        conn.ts_recent_at = now
-    syn_acknowledged(conn, segment, now)
+    complete(conn, segment.window, segment.tsval, now)
     return True
 
 
@@ -262,7 +292,8 @@ def arrive_syn_sent(conn: Connection, segment: Segment, now: float) -> Drop | No
         conn.snd_nxt = conn.iss
         conn.reach(Milestone.SYN_CROSSED)
         return None
-    syn_acknowledged(conn, segment, now)
+    # RFC 7323 2.2: the window of a segment with SYN is not scaled.
+    syn_acknowledged(conn, segment.seq, segment.ack, segment.window, now)
     if conn.fast_open is not None:
         fastopen_setup.on_synack(conn, segment, now)
     ecn_setup.on_synack(conn, segment, offer.ecn, now)

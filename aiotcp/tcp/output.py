@@ -25,11 +25,17 @@ if TYPE_CHECKING:
 
 _OVERRIDE_S: Final = 1.0
 """RFC 9293 3.8.6.2.1: "The override timeout should be in the range 0.1 - 1.0 seconds"."""
+_CLOSED: Final = State.CLOSED
+_SYN_RECEIVED: Final = State.SYN_RECEIVED
+_FIN_WAIT_2: Final = State.FIN_WAIT_2
 _UNSYNCHRONIZED: Final = frozenset({State.SYN_SENT, State.SYN_RECEIVED})
 
 
 def output(conn: Connection, now: float) -> None:
     """Send all that may be sent, and set the send timer for what could not."""
+    if conn.ended:
+        _send_last(conn, now)
+        return
     if output_usual(conn, now):
         return
     if conn.stray_resets:
@@ -41,11 +47,9 @@ def output(conn: Connection, now: float) -> None:
     if state in _UNSYNCHRONIZED:
         output_syn(conn, now)
         if not sends_early(conn):
-            if state is State.SYN_RECEIVED and conn.acks.due is not None:
+            if state is _SYN_RECEIVED and conn.acks.due is not None:
                 acknowledge(conn, now)
             return
-    if state is State.CLOSED:
-        return
     if conn.acks.duplicates or conn.dsacks or _answers_handshake(conn):
         # Apart from the data that may follow: an acknowledgment counts as a duplicate only if
         # "the incoming acknowledgment carries no data" (RFC 5681 2); and that of a SYN+ACK tells
@@ -58,7 +62,8 @@ def output(conn: Connection, now: float) -> None:
     if conn.tlp_due:
         transmit.tail_loss_probe(conn, now)
     if conn.unsent > 0:
-        transmit.send_new(conn, now)
+        if transmit.send_new(conn, now) and conn.keepalive is None:
+            return
     else:
         transmit.note_app_limited(conn)
     if conn.cork is not None and conn.unsent <= 0:
@@ -76,7 +81,7 @@ def output(conn: Connection, now: float) -> None:
         # SHLD-12: no data, and SEG.SEQ = SND.NXT-1, which the peer has to answer.
         send_segment(conn, now, conn.snd_nxt - 1, ACK, Why.KEEPALIVE)
         conn.keepalive.probed(now)
-    if state is State.FIN_WAIT_2 and conn.closed_by_user and conn.orphan_until == conn.NEVER:
+    if state is _FIN_WAIT_2 and conn.closed_by_user and conn.orphan_until == conn.NEVER:
         conn.orphan_until = now + conn.options.fin_timeout_s
     if conn.rexmt_at == conn.NEVER and (
         conn.scoreboard
@@ -103,6 +108,16 @@ def _window_opened(conn: Connection, now: float) -> bool:
     if conn.queue_share is not None:
         buffer = min(buffer, receive_room(conn, now))
     return worth_update(conn.rcv_nxt, conn.rcv_adv, conn.received_bytes, buffer, conn.rcv_mss)
+
+
+def _send_last(conn: Connection, now: float) -> None:
+    """Nothing is left of the connection but what it still owes the peer."""
+    if conn.stray_resets:
+        _send_stray_resets(conn)
+    if conn.farewell is not None:
+        _send_farewell(conn, now)
+    elif conn.acks.due is not None and conn.state is not _CLOSED:
+        acknowledge(conn, now)
 
 
 # -- resets -----------------------------------------------------------------------------------

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from aiotcp.reasons import Why
 from aiotcp.tcp import usualacks
 from aiotcp.tcp.buffers import tune_receive_buffer
+from aiotcp.tcp.congestion import Phase
 from aiotcp.tcp.seq import MASK
-from aiotcp.tcp.tcb import State
-from aiotcp.wire.usual import PSH
+from aiotcp.tcp.tcb import Milestone, State
+from aiotcp.wire.usual import FIN, PSH
 
 if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
 
 _OLDER: Final = 1 << 31
 _ESTABLISHED: Final = State.ESTABLISHED
+_FIN_WAIT_1: Final = State.FIN_WAIT_1
+_LAST_ACK: Final = State.LAST_ACK
+_THEY_CLOSE: Final = Milestone.THEY_CLOSE
+_FIN_ACKED: Final = Milestone.FIN_ACKED
+_ACK_FIN: Final = Why.ACK_FIN
+_OPEN: Final = Phase.OPEN
 
 
 def take(
@@ -106,6 +114,76 @@ def take(
     conn.total_received += length
     conn.acks.on_text(length, gso_size or length, now)
     return True
+
+
+def take_end(conn: Connection, seq: int, words: int, stamps: int, now: float) -> bool:
+    """As `take`, for a segment without text that ends one way of a connection or both: the peer's
+    FIN, with the acknowledgment of all that was sent, ours perhaps included; or that of our FIN
+    after theirs."""
+    rcv_nxt, una = conn.rcv_nxt, conn.snd_una
+    newer = (stamps >> 32) - conn.ts_recent & MASK
+    fin = words & FIN
+    if (
+        (seq ^ rcv_nxt) & MASK
+        or newer >= _OLDER
+        or not conn.ts_enabled
+        or rcv_nxt >= conn.rcv_adv
+        or conn.ecn is not None
+        or conn.fast_open is not None
+        or conn.probes
+        or conn.acks_noted
+        or (fin and (conn.peer_fin is not None or conn.reassembly.cost))
+    ):
+        return False
+    state, recovery = conn.state, conn.recovery
+    ahead = (words >> 32) - una & MASK
+    if state is _FIN_WAIT_1 if fin else state is _LAST_ACK:
+        if (
+            conn.fin_seq != una + ahead - 1
+            or conn.snd_nxt != una + ahead
+            or recovery.phase is not _OPEN
+            or recovery.tlp_end is not None
+            or conn.scoreboard.sacked_bytes
+        ):
+            return False
+        # The last acknowledgment: what it tells of the path is for nobody any more.
+        conn.segs_in += 1
+        conn.heard_at = now
+        conn.snd_una = una + ahead
+        conn.reach(_FIN_ACKED)
+        if not fin:
+            return True
+    elif not (fin and state is _ESTABLISHED) or rcv_nxt < conn.snd_wl1:
+        return False
+    else:
+        if ahead:
+            if not usualacks.note(conn, words >> 32):
+                return False
+            usualacks.settle(conn, now)
+        elif una != conn.snd_nxt or recovery.tlp_end is not None:
+            return False
+        conn.segs_in += 1
+        conn.heard_at = now
+        conn.snd_wnd = window = (words & 0xFFFF) << conn.snd_wscale
+        if window > conn.max_snd_wnd:
+            conn.max_snd_wnd = window
+        conn.snd_wl1 = rcv_nxt
+        conn.snd_wl2 = una + ahead
+    if rcv_nxt <= conn.last_ack_sent:
+        conn.ts_recent += newer
+        conn.ts_recent_at = now
+    take_fin(conn)
+    return True
+
+
+def take_fin(conn: Connection) -> None:
+    """The peer's FIN is in its turn (RFC 9293 3.10.7.4, eighth)."""
+    conn.peer_fin = conn.rcv_nxt
+    conn.fin_reached = True
+    conn.rcv_nxt += 1
+    conn.rcv_adv += 1  # it takes a number, but no room: the window stays as it was
+    conn.acks.at_once(_ACK_FIN)
+    conn.reach(_THEY_CLOSE)
 
 
 class Train:

@@ -41,8 +41,8 @@ class Rack:
         self.reordering_seen = False
         self.reord_seen = 0
         """How often, as tcp_info counts it."""
-        self.fack = iss
-        """One above the highest that arrived."""
+        self.fack = iss + 1
+        """One above the highest that arrived: the SYN did before anything else is acknowledged."""
         self._mult = 1
         self._persist = _PERSIST_RECOVERIES
         self._dsack_round: int | None = None

@@ -126,6 +126,17 @@ def send_segment(
         conn.uto.due = False
 
 
+def sends_plain(conn: Connection) -> bool:
+    """Whether `send_plain` does for a segment that has nothing to tell of what is missing."""
+    return (
+        conn.ts_enabled
+        and conn.ecn is None
+        and conn.uto is None
+        and conn.snd_up is None
+        and not conn.memory.pressure
+    )
+
+
 def send_plain(
     conn: Connection,
     now: float,
@@ -147,8 +158,9 @@ def send_plain(
     conn.segs_out += 1
     if length:
         conn.data_segs_out += 1
-        if seq + length > conn.snd_max:
-            conn.snd_max = seq + length
+    end = seq + length + (flags & FIN)
+    if end > conn.snd_max:
+        conn.snd_max = end
     conn.last_ack_sent = rcv_nxt
     conn.acks.sent()
     conn.transmit(
@@ -232,6 +244,9 @@ def acknowledge(conn: Connection, now: float) -> None:
     assert why is not None
     dsacks, conn.dsacks = conn.dsacks, ()
     count = max(1, conn.acks.duplicates)
+    if count == 1 and not (dsacks or conn.reassembly.cost) and sends_plain(conn):
+        send_plain(conn, now, conn.snd_nxt, ACK, why)
+        return
     for duplicate in dsacks:
         options = header_options(conn, now, duplicate)
         send_segment(conn, now, conn.snd_nxt, ACK, why, options=options)

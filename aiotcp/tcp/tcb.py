@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from enum import Enum, StrEnum, auto
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 from aiotcp.options import Options
 from aiotcp.reasons import Why
@@ -93,6 +93,13 @@ class Path(NamedTuple):
     def default_mss(self) -> int:
         """MUST-15: what a peer that sends no MSS option takes."""
         return 536 if self.ip_header == 20 else 1220
+
+
+# Looked up once: a member of an enumeration costs as much as a call.
+_CLOSED: Final = State.CLOSED
+_RTO_RETRANSMIT: Final = Why.RTO_RETRANSMIT
+_NEVER: Final = math.inf
+_LONG_AGO: Final = -math.inf
 
 
 class Tcb:
@@ -218,12 +225,14 @@ class Tcb:
         ts_offset: int,
         now: float,
     ) -> None:
+        never, long_ago = _NEVER, _LONG_AGO
+        path_mss, default_mss = path.mss, path.default_mss
         self.flow = flow
         """The stack's key: addresses and ports as inbound packets carry them."""
         self.path = path
         self.template = template
         self.options = options
-        self.state = State.CLOSED
+        self.state = _CLOSED
         self.more = False
         """The user has more to send than `sending` has room for."""
         self.nodelay = options.nodelay
@@ -251,18 +260,18 @@ class Tcb:
         self.snd_wscale = 0
         self.snd_up: int | None = None
         """One above our urgent data (MUST-62); None without."""
-        self.mss = min(path.mss, path.default_mss)
+        self.mss = min(path_mss, default_mss)
         """Eff.snd.MSS: payload bytes of a full segment, options taken off (MUST-16)."""
-        self.peer_mss = path.default_mss
+        self.peer_mss = default_mss
         """What the peer's MSS option said, or its default."""
         self._pmtu: Discovery | None = None
         self.paths = paths
         """What the stack knows of all its paths."""
-        self.mtu_mark = math.inf
+        self.mtu_mark = never
         """An acknowledgment of so much tells something of the path's MTU."""
-        self.mtu_at = math.inf
+        self.mtu_at = never
         """When new data has to do with the path's MTU."""
-        self.syn_sent_at = -math.inf
+        self.syn_sent_at = long_ago
         self.crossed_offer: Offer | None = None
         """Simultaneous open, and Fast Open's server: what the peer's SYN offered."""
         self.fast_open: Asking | Accepted | None = None
@@ -273,7 +282,7 @@ class Tcb:
         self.scoreboard = Scoreboard()
         self.fin_seq: int | None = None
         """Sequence number of our FIN, known as soon as nothing more will be written."""
-        self.last_sent_at = -math.inf
+        self.last_sent_at = long_ago
         """When data last left, for the restart of an idle connection."""
 
         # -- receiving: rcv_nxt <= rcv_adv ------------------------------------------------
@@ -287,11 +296,11 @@ class Tcb:
         """What may wait for the user, as far as the window field can say it, scaled."""
         self.rcv_tuning: ReceiveTuning | None = None
         """What makes `rcv_space` grow; None if it is fixed, or nothing came yet."""
-        self.rcv_tune_at = math.inf
+        self.rcv_tune_at = never
         """When text is a reason to measure again."""
         self.queue_share: QueueShare | None = None
         """What of the link's queue is ours; None where it holds whatever is offered."""
-        self.rcv_mss = path.mss
+        self.rcv_mss = path_mss
         """The MSS that we advertised."""
         self.rcv_wscale = 0
         self.rcv_up: int | None = None
@@ -320,7 +329,7 @@ class Tcb:
         self.ts_offset = ts_offset
         self.ts_recent = 0
         """TS.Recent, unwrapped."""
-        self.ts_recent_at = -math.inf
+        self.ts_recent_at = long_ago
         self.last_ack_sent = 0
         self.sack_enabled = False
         self.ecn: ClassicEcn | AccurateEcn | None = None
@@ -343,17 +352,17 @@ class Tcb:
         self.shared_challenges = challenges
         """The stack's limit, on top of our own."""
         self._challenges: ChallengeLimit | None = None
-        self.rexmt_at = math.inf
+        self.rexmt_at = never
         """When the send timer fires: retransmission, window probe or silly-window override."""
-        self.tlp_at = math.inf
+        self.tlp_at = never
         """When a tail loss probe is due (RFC 8985 7)."""
         self.tlp_due = False
         """The timer asks for one."""
-        self.reo_at = math.inf
+        self.reo_at = never
         """When what was overtaken by later segments counts as lost (RFC 8985 6.2)."""
-        self.pace_at = math.inf
+        self.pace_at = never
         """When pacing releases what waits for it."""
-        self.rexmt_why = Why.RTO_RETRANSMIT
+        self.rexmt_why = _RTO_RETRANSMIT
         """Label for what the scoreboard holds as lost."""
         self.retransmissions = 0
         """Consecutive ones without progress: counted against R1 and R2."""
@@ -363,9 +372,9 @@ class Tcb:
         """The timer asks for a window probe, or for what silly-window avoidance held back."""
         self.probes = 0
         """Consecutive window probes: each doubles the wait for the next."""
-        self.stalled_since = math.inf
+        self.stalled_since = never
         """When the peer last owed us an answer that it has not given: the user timeout's start."""
-        self.heard_at = -math.inf
+        self.heard_at = long_ago
         """When the last segment came that shows the peer alive: data or an acknowledgment."""
         self.keepalive = keepalive_of(options)
         """None: off (MUST-25)."""
@@ -391,7 +400,7 @@ class Tcb:
         self.rcv_ooopack = 0
         self.dsack_dups = 0
         self.total_rto = 0
-        self.last_data_recv_at = -math.inf
+        self.last_data_recv_at = long_ago
 
     # -- what most connections never need, made when it is asked for -----------------------
 

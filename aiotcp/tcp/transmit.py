@@ -9,7 +9,14 @@ from aiotcp.reasons import Event, Why
 from aiotcp.tcp import mtuprobe, pacing, pathmtu, recovery, tlp
 from aiotcp.tcp.congestion import Phase
 from aiotcp.tcp.opening import TIMESTAMP_OPTION_BYTES
-from aiotcp.tcp.segments import header_options, send_alike, send_segment, timestamps_only
+from aiotcp.tcp.segments import (
+    header_options,
+    send_alike,
+    send_plain,
+    send_segment,
+    sends_plain,
+    timestamps_only,
+)
 from aiotcp.wire.tcp import ACK, FIN, PSH
 
 if TYPE_CHECKING:
@@ -19,6 +26,8 @@ if TYPE_CHECKING:
 _MAX_FRAME_BYTES: Final = 65535
 _NEW_DATA: Final = Why.NEW_DATA
 _LIMITED_TRANSMIT: Final = Why.LIMITED_TRANSMIT
+_CLOSE: Final = Why.CLOSE
+_OPEN: Final = Phase.OPEN
 
 
 def _segment_size(conn: Connection, options: bytes) -> int:
@@ -119,7 +128,7 @@ def _repeat(
     flight = board.in_flight - (0 if record.lost else length)
     board.repeated(record, conn.rates.on_sent(now, flight, length))
     phase = conn.recovery.phase
-    if phase is not Phase.OPEN:
+    if phase is not _OPEN:
         first = conn.recovery.repetitions.repeated(record.start, record.end)
         if first and conn.ts_enabled:
             conn.recovery.undo_ts = conn.clock(now)
@@ -141,10 +150,11 @@ def _account(conn: Connection, length: int, now: float) -> None:
         conn.pacer.on_sent(length, rate, _burst(conn, rate), now)
 
 
-def send_new(conn: Connection, now: float) -> None:
-    """New data, and the FIN behind the last of it."""
+def send_new(conn: Connection, now: float) -> bool:
+    """New data, and the FIN behind the last of it. True: that was one segment, the only one in
+    flight, and told the peer all that there was to tell."""
     if _send_only_one(conn, now):
-        return
+        return True
     if conn.unsent >= conn.mss and (now >= conn.mtu_at or conn.pmtu.seen != conn.paths.changes):
         pathmtu.attend(conn, now)
     begin = conn.snd_nxt
@@ -161,7 +171,7 @@ def send_new(conn: Connection, now: float) -> None:
         frame = _quantum(conn, frame, size, rate)
     if now >= conn.mtu_at and conn.unsent > conn.mss and not _probe_path(conn, now, options):
         conn.recovery.cwnd_limited = True
-        return
+        return False
     if rate is None:
         _send_alike(conn, now, options, size, frame)
     limited = False
@@ -205,6 +215,7 @@ def send_new(conn: Connection, now: float) -> None:
     conn.recovery.cwnd_limited = limited
     if conn.snd_nxt > begin:
         tlp.schedule(conn, now)
+    return False
 
 
 def _waits_for_more(left: int, in_flight: int, frame: int) -> bool:
@@ -263,26 +274,23 @@ def _send_only_one(conn: Connection, now: float) -> bool:
         or conn.cork is not None
         or conn.paced
         or cc.pacing_rate is not None
-        or repair.phase is not Phase.OPEN
+        or repair.phase is not _OPEN
         or (conn.reassembly and conn.sack_enabled)
     ):
         return False
-    options = timestamps_only(conn, now)
     if start > conn.iss + 1:
         cc.on_idle(now - conn.last_sent_at, conn.rto.rto)
     cc.on_send(now, 0, conn.rates.app_limited)
     _first_in_flight(conn, now)
     conn.snd_nxt = end + fin
-    send_segment(
-        conn,
-        now,
-        start,
-        (ACK | PSH if length else ACK) | fin,  # MUST-61; FIN is 1
-        Why.NEW_DATA if length else Why.CLOSE,
-        options=options,
-        payload=conn.sending.slices(start, length) if length else (),
-        length=length,
-    )
+    flags = (ACK | PSH if length else ACK) | fin  # MUST-61; FIN is 1
+    why = _NEW_DATA if length else _CLOSE
+    payload = conn.sending.slices(start, length) if length else ()
+    if sends_plain(conn):
+        send_plain(conn, now, start, flags, why, payload, length)
+    else:
+        options = timestamps_only(conn, now)
+        send_segment(conn, now, start, flags, why, options=options, payload=payload, length=length)
     board.sent(start, end + fin, conn.rates.on_sent(now, 0, length + fin))
     conn.last_sent_at = now
     conn.probe_due = False

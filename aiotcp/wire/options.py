@@ -36,9 +36,9 @@ MAX_WSCALE: Final = 14
 TIMESTAMPS_FIRST: Final = 0x0101080A
 
 # The options of a SYN in Linux's order: kinds and lengths.
-_MSS_OPTION: Final = 0x0204
-_SACK_AND_TIMESTAMPS: Final = 0x0402080A
-_WSCALE_OPTION: Final = 0x010303
+MSS_OPTION: Final = 0x0204
+SACK_AND_TIMESTAMPS: Final = 0x0402080A
+WSCALE_OPTION: Final = 0x010303
 
 _SYN: Final = 2
 _FAST_OPEN_LENGTHS: Final = frozenset({2, *range(6, 19, 2)})
@@ -69,9 +69,9 @@ def parse_options(segment: Segment, options: memoryview) -> None:
     if end == 20:  # nearly always a SYN, as Linux and we ourselves write it
         mss_option, mss, layout, tsval, tsecr, wscale_option = _usual_syn(options)
         if (
-            layout == _SACK_AND_TIMESTAMPS
-            and mss_option == _MSS_OPTION
-            and wscale_option >> 8 == _WSCALE_OPTION
+            layout == SACK_AND_TIMESTAMPS
+            and mss_option == MSS_OPTION
+            and wscale_option >> 8 == WSCALE_OPTION
         ):
             segment.mss = mss
             segment.sack_permitted = True
@@ -194,12 +194,12 @@ def pack_timestamps(tsval: int, tsecr: int) -> bytes:
 def pack_usual_syn(mss: int, wscale: int, timestamps: tuple[int, int]) -> bytes:
     """What `pack_options` makes of these and SACK permitted, at once."""
     return _pack_usual_syn(
-        _MSS_OPTION,
+        MSS_OPTION,
         mss,
-        _SACK_AND_TIMESTAMPS,
+        SACK_AND_TIMESTAMPS,
         timestamps[0] & 0xFFFFFFFF,
         timestamps[1] & 0xFFFFFFFF,
-        _WSCALE_OPTION << 8 | wscale,
+        WSCALE_OPTION << 8 | wscale,
     )
 
 

@@ -269,12 +269,10 @@ class HeaderTemplate:
     __slots__ = (
         "_after_length",
         "_base",
-        "_base_ect",
         "_ipv4",
         "_middle",
         "_pseudo",
         "_start",
-        "_start_ect",
         "_with_ports",
     )
 
@@ -307,9 +305,6 @@ class HeaderTemplate:
             self._middle = addresses + _ports(local_port, remote_port)
             # The IPv4 header's sum without total length, identification and checksum.
             self._base = self._pseudo + 0x8500 + traffic_class + (hop_limit << 8)
-            ect = traffic_class & 0xFC | _ECT_0
-            self._start_ect = _IPV4_STARTS[ect]
-            self._base_ect = self._base + ect - traffic_class
         else:
             self._start = _u32(6 << 28 | traffic_class << 20 | flow_label)
             self._after_length = b""
@@ -317,16 +312,15 @@ class HeaderTemplate:
                 bytes((PROTOCOL, hop_limit)) + addresses + _ports(local_port, remote_port)
             )
             self._base = 0
-            self._vary()
 
-    def _vary(self) -> None:
-        """What frames that are ECT(0) begin with, beside those that are not."""
+    def _ect(self) -> tuple[bytes, int]:
+        """`_start` and `_base` of frames that are ECT(0)."""
         start = self._start
         if self._ipv4:
-            self._start_ect = bytes((start[0], start[1] & 0xFC | _ECT_0))
+            marked = bytes((start[0], start[1] & 0xFC | _ECT_0))
         else:
-            self._start_ect = bytes((start[0], start[1] & 0xCF | _ECT_0 << 4)) + start[2:]
-        self._base_ect = self._base + self._start_ect[1] - start[1]
+            marked = bytes((start[0], start[1] & 0xCF | _ECT_0 << 4)) + start[2:]
+        return marked, self._base + marked[1] - start[1]
 
     def set_ip(self, *, hop_limit: int, traffic_class: int) -> None:
         """Change hop limit and DSCP of the frames to come (RFC 9293 SHLD-21).
@@ -341,7 +335,6 @@ class HeaderTemplate:
             word = int.from_bytes(self._start, "big") & ~(0xFC << 20) | (traffic_class & 0xFC) << 20
             self._start = word.to_bytes(4, "big")
             self._middle = self._middle[:1] + bytes((hop_limit,)) + self._middle[2:]
-        self._vary()
 
     def plain(
         self,
@@ -440,7 +433,7 @@ class HeaderTemplate:
         option_length = len(options)
         length = 20 + option_length + payload_length
         offset_flags = (80 + option_length * 4 << 8) + flags
-        start, base = (self._start_ect, self._base_ect) if ect else (self._start, self._base)
+        start, base = self._ect() if ect else (self._start, self._base)
         seq &= 0xFFFFFFFF
         ack &= 0xFFFFFFFF
         if offload:

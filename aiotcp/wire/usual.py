@@ -15,6 +15,9 @@ unpack the fields of such a packet whatever the packet is, if it has so many byt
 
 `words` and `stamps` are one number each because most packets have the same ones as the packet
 before, and one comparison tells.
+
+A SYN with the options of Linux (and ours), in their order, is as usual, and 8 bytes longer: the
+first of its options are found in `layout` and `stamps`, `syn_end` unpacks the rest.
 """
 
 from __future__ import annotations
@@ -24,26 +27,35 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from aiotcp.wire.frame import Buffer
-from aiotcp.wire.options import TIMESTAMPS_FIRST
+from aiotcp.wire.options import MSS_OPTION, SACK_AND_TIMESTAMPS, TIMESTAMPS_FIRST, WSCALE_OPTION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
     "ALL_FLAGS",
+    "FIN",
+    "FIN_ACK",
     "FLAGS",
+    "HEADER",
     "IPV4_BYTES",
     "IPV6_BYTES",
     "LAYOUT",
+    "MSS_OPTION",
     "NO_FRAGMENT",
     "ONLY_ACK",
     "PLAIN",
     "PROTOCOL",
     "PSH",
+    "SACK_AND_TIMESTAMPS",
+    "SYN",
+    "SYN_BYTES",
     "TIMESTAMPS_FIRST",
+    "WSCALE_OPTION",
     "ipv4",
     "ipv6",
     "right_checksums",
+    "syn_end",
 ]
 
 IPV4_BYTES: Final = 20 + 32
@@ -54,6 +66,9 @@ ipv4: Final = struct.Struct("!2xH2xHxB2x12sIQ4xIQ").unpack_from
 ipv6: Final = struct.Struct("!4xHBx36sIQ4xIQ").unpack_from
 """(octets, protocol, key, seq, words, layout, stamps)"""
 
+syn_end: Final = struct.Struct("!4xI").unpack_from
+"""(the window scale option with a NOP before it, and its value in the low byte,)"""
+
 PROTOCOL: Final = 6
 NO_FRAGMENT: Final = 0x3FFF
 
@@ -62,12 +77,20 @@ FLAGS: Final = 0xFFF7 << 16
 """Data offset, reserved bits and flags, without PSH, which means nothing to a receiver here."""
 ONLY_ACK: Final = 0x8010 << 16
 """What they are to be: a header of 32 bytes, and ACK."""
+FIN: Final = 1 << 16
+FIN_ACK: Final = ONLY_ACK | FIN
 PSH: Final = 8 << 16
 ALL_FLAGS: Final = 0x1FF
 LAYOUT: Final = 0xF022 << 16
 """What tells whether there is anything in the header that was not unpacked."""
 PLAIN: Final = 0x8000 << 16
 """Nothing: a header of 32 bytes, no URG; nor SYN, which seldom comes in this form."""
+HEADER: Final = 0xFFFF << 16
+"""Data offset, reserved bits and flags."""
+SYN: Final = 0xA002 << 16
+"""What they are of a usual SYN: a header of 40 bytes, and no other flag."""
+SYN_BYTES: Final = 8
+"""What it has behind what `ipv4` and `ipv6` unpack."""
 
 
 def right_checksums(packet: Buffer, key: bytes) -> bool:
