@@ -286,16 +286,30 @@ class PacketStack(Inbound):
             self.closed = True
             self._drained = asyncio.Event()
             self._close_all()
-        assert self._drained is not None
         try:
-            if grace > 0 and self._connections:
-                async with asyncio.timeout(grace):
-                    await self._drained.wait()
-        except TimeoutError:
-            pass
+            await self._wait_until_drained(grace)
         finally:
             self.abort()
         await asyncio.sleep(0)  # protocols hear of it on the next turn of the loop
+
+    async def end_programs(self, grace: float = 1.0) -> None:
+        """As when every program that uses the stack ends: stop listening, close every connection
+        (FIN), give them `grace` seconds, and reset what is left then. The stack itself goes on."""
+        self._drained = asyncio.Event()
+        self._close_all()
+        try:
+            await self._wait_until_drained(grace)
+        finally:
+            self._reset_all()
+
+    async def _wait_until_drained(self, grace: float) -> None:
+        assert self._drained is not None
+        if grace > 0 and self._connections:
+            try:
+                async with asyncio.timeout(grace):
+                    await self._drained.wait()
+            except TimeoutError:
+                pass
 
     def _close_all(self) -> None:
         self._stop_listening()
@@ -312,17 +326,20 @@ class PacketStack(Inbound):
             self.closed = True
             self._drained = asyncio.Event()
             self._stop_listening()
-        for conn in self._live():
-            conn.terminate(Why.RST_ABORT, aborted())
-            if conn.user is not None:
-                self._call_user(conn.user.progress)
-            self.push(conn)
+        self._reset_all()
         for entry in list(self._table.values()):
             self._forget(entry)
         if self.bound:
             self._timers.close()
         self._loopback.close()
         self.link.close()
+
+    def _reset_all(self) -> None:
+        for conn in self._live():
+            conn.terminate(Why.RST_ABORT, aborted())
+            if conn.user is not None:
+                self._call_user(conn.user.progress)
+            self.push(conn)
 
 
 def _check_port(call: str, port: int) -> None:

@@ -55,7 +55,8 @@ for part in TRANSPORTS:
 for part in ON_TOP:
     MAY_IMPORT[part] = MAY_IMPORT["transport"] | ON_TOP
 MAY_IMPORT["trace"] = MAY_IMPORT["stack"]
-MAY_IMPORT["sim"] = MAY_IMPORT["streams"]
+MAY_IMPORT["sim"] = MAY_IMPORT["streams"] | {"trace"}
+MAY_IMPORT["scenario"] = MAY_IMPORT["testing"] = MAY_IMPORT["sim"] | {"sim"}
 MAY_IMPORT["serve"] = MAY_IMPORT["streams"]
 MAY_IMPORT["contrib"] = MAY_IMPORT["streams"]
 MAY_IMPORT["__init__"] = MAY_IMPORT["streams"]

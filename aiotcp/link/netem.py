@@ -102,7 +102,7 @@ class Path:
     """One direction: draws the faults, holds packets until their time, has one timer."""
 
     def __init__(
-        self, name: str, seed: int, netem: Netem, exit: Exit, counters: dict[str, int]
+        self, name: str, seed: object, netem: Netem, exit: Exit, counters: dict[str, int]
     ) -> None:
         self._closed = False
         self.netem = netem
@@ -113,6 +113,8 @@ class Path:
         self.counters = counters
         self.packets = f"{name}_packets"
         """The name of that counter."""
+        self.on_drop: Callable[[Frame], None] | None = None
+        """Told of each packet that goes no further."""
         self._name = {
             word: f"{name}_{word}"
             for word in (
@@ -159,6 +161,11 @@ class Path:
     def _count(self, word: str) -> None:
         self.counters[self._name[word]] += 1
 
+    def _drop(self, word: str, frame: Frame) -> None:
+        self._count(word)
+        if self.on_drop is not None:
+            self.on_drop(frame)
+
     def enter(self, frame: Frame) -> None:
         """One packet has come, from a stack or from the link below."""
         self.counters[self.packets] += 1
@@ -166,7 +173,7 @@ class Path:
         if self._strange:
             self._judge(frame)
         elif netem.loss and self._random.random() < netem.loss:
-            self._count("loss")
+            self._drop("loss", frame)
         else:
             self._dispatch(frame)
 
@@ -176,10 +183,10 @@ class Path:
         if netem.filter is not None:
             frame = _complete(frame)
             if not netem.filter(frame.header):
-                self._count("filter")
+                self._drop("filter", frame)
                 return
         if netem.mtu and frame.length > netem.mtu:
-            self._count("mtu")
+            self._drop("mtu", frame)
             return
         if netem.duplicate and self._random.random() < netem.duplicate:
             self._count("duplicate")
@@ -190,7 +197,7 @@ class Path:
         netem, draw = self._netem, self._random.random
         if netem.loss and draw() < netem.loss:
             if not (netem.ecn and _is_ecn_capable(frame.header)):
-                self._count("loss")
+                self._drop("loss", frame)
                 return
             frame = self._mark(frame)
         elif netem.mark and _is_ecn_capable(frame.header) and draw() < netem.mark:
@@ -223,10 +230,10 @@ class Path:
         netem = self._netem
         held = self._held
         if self._closed:
-            self._count("closed")
+            self._drop("closed", frame)
             return
         if len(held) >= netem.limit:
-            self._count("limit")
+            self._drop("limit", frame)
             return
         if netem.reorder and self._random.random() < netem.reorder:
             self._count("reorder")

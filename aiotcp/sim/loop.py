@@ -120,12 +120,15 @@ class VirtualLoop(StackLoop, _NoKernel):
     ``run_forever()`` and ``run_until_complete()`` raise :class:`Deadlock` when nothing can happen
     any more. Connections and servers are those of the stack whose ``async with`` block the caller
     is in. Whatever needs a real file descriptor, thread, process or signal raises ``RuntimeError``.
-    Numeric addresses resolve; names raise ``socket.gaierror``, as there is no
-    name service.
+    Numeric addresses resolve, and names that ``names`` knows; others raise ``socket.gaierror``, as
+    there is no name service.
     """
 
     # The base class's.
     _ready: collections.deque[Any]  # handles
+
+    names: Callable[[str], list[str] | None] = staticmethod(lambda name: None)
+    """Gives the addresses of a name, None for one that it does not know."""
     _stopping: bool
     _debug: bool
     _closed: bool
@@ -250,10 +253,21 @@ class VirtualLoop(StackLoop, _NoKernel):
         proto: int = 0,
         flags: int = 0,
     ) -> Any:
-        """Resolves numeric addresses and nothing else: asks no name service."""
-        return socket.getaddrinfo(
-            host, port, family, type, proto, flags | socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-        )
+        """Resolves numeric addresses, and names that `names` knows: asks no name service."""
+        flags |= socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        name = host.decode() if isinstance(host, bytes) else host
+        known = self.names(name) if isinstance(name, str) else None
+        if known is None:
+            return socket.getaddrinfo(host, port, family, type, proto, flags)
+        found = [
+            each
+            for address in known
+            if family in (socket.AF_UNSPEC, socket.AF_INET6 if ":" in address else socket.AF_INET)
+            for each in socket.getaddrinfo(address, port, family, type, proto, flags)
+        ]
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return found
 
 
 def _refused(name: str) -> Callable[..., NoReturn]:

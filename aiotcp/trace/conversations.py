@@ -111,6 +111,13 @@ class Conversations:
         text = unpack(address)
         return self.names.get(text, text)
 
+    def bases(self, mine: tuple[bytes, int], theirs: tuple[bytes, int]) -> tuple[int, int]:
+        """What the numbers of both sides are relative to; 0 where that is not known."""
+        found = self._open.get(frozenset((mine, theirs)))
+        if found is None:
+            return 0, 0
+        return found.sides[mine].base or 0, found.sides[theirs].base or 0
+
     def flow_of(self, local: tuple[bytes, int], remote: tuple[bytes, int]) -> int | None:
         """The index of the connection between two addresses and ports, if one was seen."""
         found = self._open.get(frozenset((local, remote)))

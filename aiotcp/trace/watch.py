@@ -64,7 +64,7 @@ class Recording:
         self.sampling = samples
         self._began: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._watched: set[str] = set()
+        self._watches: dict[str, Watch] = {}
         self._underway: defaultdict[tuple[int, int], deque[tuple[int, Segment]]]
         self._underway = defaultdict(deque)
         self._arrived: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -85,10 +85,16 @@ class Recording:
         """Make a stack of `make` (`Stack`, `PacketStack`) that is watched; `kwds` go to it."""
         watch = Watch(link, host, self)
         self.knows(host, addresses)
-        self._watched.add(host)
         made = make(watch, addresses=addresses, observer=watch.observe, **kwds)
         watch.find = made.find
+        self._watches[host] = watch
         return made
+
+    def forget(self, host: str) -> None:
+        """The host is no more: whatever its stack still does, nobody sees."""
+        watch = self._watches.get(host)
+        if watch is not None:
+            watch.heard = False
 
     def knows(self, host: str, addresses: list[str]) -> None:
         """Name a host; it gets the next lane."""
@@ -96,6 +102,11 @@ class Recording:
             self.trace.hosts.append(host)
         for address in addresses:
             self.conversations.names[address] = host
+
+    def stop(self) -> None:
+        """Hear nothing more of any host."""
+        for host in list(self._watches):
+            self.forget(host)
 
     def begins(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is None:
@@ -128,16 +139,22 @@ class Recording:
             return None
         if segment.receiver not in self.trace.hosts:
             self.trace.hosts.append(segment.receiver)
-        if self._add(segment) and segment.receiver in self._watched:
+        if self._add(segment) and segment.receiver in self._watches:
             self._sent += 1
             self._underway[_mark(packet)].append((self._sent, segment))
         return segment
+
+    def doom(self, frame: Frame, fate: str) -> None:
+        """The network knows what becomes of the segment in this frame, the last such one sent."""
+        queue = self._underway.get(_mark(frame.to_bytes()))
+        if queue:
+            queue[-1][1].fate = fate
 
     def came(self, host: str, packet: memoryview) -> Segment | None:
         """A packet has reached `host`."""
         source = _source(packet)
         sender = self.conversations.names.get(source, source)
-        if sender not in self._watched:
+        if sender not in self._watches:
             segment = self.conversations.segment(self.now, packet)
             if segment is not None:
                 if segment.sender not in self.trace.hosts:
@@ -148,6 +165,8 @@ class Recording:
         queue = self._underway.get(_mark(packet))
         if not queue:
             return None
+        while len(queue) > 1 and (queue[0][1].arrived or queue[0][1].fate == LOST):
+            queue.popleft()  # it looks the same, but has met its fate already
         number, segment = queue[0]
         segment.arrived.append(self.now)
         if len(segment.arrived) > 1:
@@ -155,8 +174,6 @@ class Recording:
         elif number < self._arrived[segment.sender, host]:
             segment.fate = LATE
         self._arrived[segment.sender, host] = max(number, self._arrived[segment.sender, host])
-        if len(queue) > 1:
-            queue.popleft()
         return segment
 
     def entered(self, host: str, transition: Transition) -> None:
@@ -220,9 +237,9 @@ class Recording:
                 slowest[way] = max(slowest[way], segment.arrived[0] - segment.at)
         now = self.now
         for segment in self.trace.segments:
-            if not segment.arrived and segment.receiver in self._watched:
+            if not segment.arrived and segment.receiver in self._watches:
                 age = now - segment.at
-                if segment.fate in ("", UNDERWAY, LOST):
+                if segment.fate in ("", UNDERWAY):
                     recent = age <= slowest[segment.sender, segment.receiver]
                     segment.fate = UNDERWAY if recent else LOST
         self.trace.notes = [f"{self._left_out} more events were left out"] if self._left_out else []
@@ -247,6 +264,8 @@ class Watch:
         self.gso_max_bytes = link.gso_max_bytes
         self.checksum_offload = link.checksum_offload
         self.counters = link.counters
+        self.heard = True
+        """Whether the recording listens."""
         self.find: Callable[[bytes], object] = lambda _: None
         """The stack's entry for a flow."""
         self._receiver: Receiver | None = None
@@ -275,7 +294,7 @@ class Watch:
 
     def send(self, frame: Frame) -> None:
         packet = frame.to_bytes()
-        if self.recording.sent(packet, str(frame.reason)) is not None:
+        if self.heard and self.recording.sent(packet, str(frame.reason)) is not None:
             self._note(_inbound_flow(packet, reverse=True))
         self.link.send(frame)
 
@@ -284,7 +303,7 @@ class Watch:
 
     def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
         assert self._receiver is not None
-        if self.recording.came(self.host, packet) is not None:
+        if self.heard and self.recording.came(self.host, packet) is not None:
             self._note(_inbound_flow(packet))
         self._receiver.receive(packet, vouched, gso_size)
 
@@ -299,7 +318,8 @@ class Watch:
 
     def observe(self, transition: Transition) -> None:
         """What the stack tells of states."""
-        self.recording.entered(self.host, transition)
+        if self.heard:
+            self.recording.entered(self.host, transition)
 
     def _note(self, flow: bytes) -> None:
         """This connection's variables change in this turn of the loop; they are looked at after."""
@@ -311,7 +331,7 @@ class Watch:
 
     def _sample(self) -> None:
         changed, self._changed = self._changed, {}
-        for flow in changed:
+        for flow in changed if self.heard else ():
             entry = self.find(flow)
             if isinstance(entry, Connection):
                 self.recording.sample(self.host, entry)
@@ -334,7 +354,9 @@ def _mark(packet: bytes | memoryview) -> tuple[int, int]:
     """What tells a packet from others, but for what the network may change on the way: all but the
     IP header."""
     start = (packet[0] & 15) * 4 if packet[0] >> 4 == 4 else 40
-    return zlib.crc32(_inbound_flow(packet)), zlib.crc32(packet[start:])
+    # Nor the checksum, which a link may complete.
+    behind = zlib.crc32(packet[start + 18 :], zlib.crc32(packet[start : start + 16]))
+    return zlib.crc32(_inbound_flow(packet)), behind
 
 
 def _source(packet: bytes | memoryview) -> str:
