@@ -182,6 +182,12 @@ def _finish(writer: asyncio.StreamWriter, task: asyncio.Task[None]) -> None:
         writer.close()
 
 
+def use(stack: Stack | None) -> None:
+    """Make `stack` the current one in this context (`contextvars`), for as long as that lasts;
+    None: there is none. A block `async with stack` also closes it at its end."""
+    _current.set(stack)
+
+
 def current_stack_or_none() -> Stack | None:
     """The stack whose `async with` block the caller is in."""
     return _current.get()

@@ -1,0 +1,184 @@
+"""A scenario's file: TOML, read and checked.
+
+title.en = "Closing first"
+title.zh = "主动关闭"
+question.en = "Why does the side that closes first wait for 2MSL?"
+question.zh = "为什么要等 2MSL？"
+answer.en = '''…'''
+answer.zh = '''…'''
+group = "closing"
+rfc = ["RFC 9293 3.6", "RFC 1337"]
+req = ["MUST-13"]
+link = "delay 10ms"                 # netem's words, both directions
+
+[hosts.client]                      # in the order of their lanes; options of the TCP
+receive_buffer = 65535
+[hosts.server]
+receive_buffer = 65535
+
+[story]
+until = 70
+script = '''…'''                    # see `script`
+sees = '''…'''                      # see `aiotcp.trace.story`
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiotcp.link.impair import Netem
+from aiotcp.link.netemwords import netem
+from aiotcp.options import Options
+from aiotcp.scenario.script import Step, parse
+
+LANGUAGES = ("en", "zh")
+GROUPS = ("opening", "closing", "data", "failures")
+SHIPPED = Path(__file__).parent.parent / "scenarios"
+
+
+class BadScenario(ValueError):
+    """A scenario's file does not say what it must; the message names file and place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """How it is played against a kernel (`--on tun`)."""
+
+    kernel: str
+    """The host that the kernel plays."""
+    sees: str
+    """What must be seen, in this order, whatever stands between."""
+    differs: tuple[str, ...] = ()
+    """What is different from the story among our own, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One situation. `title`, `question` and `answer` are by language, `en` and `zh`."""
+
+    id: str
+    group: str
+    title: Mapping[str, str]
+    question: Mapping[str, str]
+    answer: Mapping[str, str]
+    hosts: Mapping[str, Options]
+    link: Netem
+    link_words: str
+    steps: tuple[Step, ...]
+    script: str
+    sees: str
+    until: float
+    since: float = 0.0
+    """What happened before is not compared."""
+    rfc: tuple[str, ...] = ()
+    req: tuple[str, ...] = ()
+    live: Live | None = None
+    path: Path | None = field(default=None, compare=False)
+
+
+def shipped() -> list[str]:
+    """The ids of the scenarios that come with aiotcp, in the order of their groups."""
+    found = [load(path) for path in sorted(SHIPPED.glob("*.toml"))]
+    return [each.id for each in sorted(found, key=lambda each: GROUPS.index(each.group))]
+
+
+def find(name: str) -> Scenario:
+    """The scenario of a file, or one of those that come with aiotcp, by its id.
+
+    Raises BadScenario, and FileNotFoundError with the ids that there are.
+    """
+    own = SHIPPED / f"{name}.toml"
+    if own.is_file():
+        return load(own)
+    path = Path(name)
+    if path.is_file():
+        return load(path)
+    near = [path.stem for path in sorted(SHIPPED.glob("*.toml"))]
+    raise FileNotFoundError(f"no scenario and no file {name!r}; there are {', '.join(near)}")
+
+
+def load(path: Path) -> Scenario:
+    """Raises BadScenario; OSError if it can't be read."""
+    try:
+        return _scenario(path.stem, tomllib.loads(path.read_text(encoding="utf-8")), path)
+    except (ValueError, TypeError) as exc:  # TOMLDecodeError and UnicodeDecodeError are the former
+        raise BadScenario(f"{path}: {exc}") from None
+
+
+def _scenario(name: str, data: dict[str, Any], path: Path) -> Scenario:
+    rest = dict(data)
+    hosts = {
+        host: _options(host, options)
+        for host, options in _table(rest.pop("hosts", {}), "hosts").items()
+    }
+    if not hosts:
+        raise ValueError("it needs hosts: [hosts.client] and [hosts.server], say")
+    story = dict(_table(rest.pop("story", {}), "story"))
+    script = str(story.pop("script", ""))
+    steps = parse(script, list(hosts))
+    live = _live(rest.pop("live", None), hosts)
+    words = str(rest.pop("link", ""))
+    group = rest.pop("group", "")
+    if group not in GROUPS:
+        raise ValueError(f"group is one of {', '.join(GROUPS)}, not {group!r}")
+    made = Scenario(
+        id=name,
+        group=group,
+        title=_languages(rest.pop("title", None), "title"),
+        question=_languages(rest.pop("question", None), "question"),
+        answer=_languages(rest.pop("answer", None), "answer"),
+        hosts=hosts,
+        link=netem(words),
+        link_words=words,
+        steps=tuple(steps),
+        script=script,
+        sees=str(story.pop("sees", "")),
+        until=float(story.pop("until", steps[-1].at + 1 if steps else 0)),
+        since=float(story.pop("since", 0)),
+        rfc=tuple(rest.pop("rfc", ())),
+        req=tuple(rest.pop("req", ())),
+        live=live,
+        path=path,
+    )
+    unknown = [*rest, *(f"story.{key}" for key in story)]
+    if unknown:
+        raise ValueError(f"unknown: {', '.join(unknown)}")
+    return made
+
+
+def _table(value: object, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} is a table, not {value!r}")
+    return value
+
+
+def _languages(value: object, name: str) -> dict[str, str]:
+    found = _table(value or {}, name)
+    missing = [language for language in LANGUAGES if not str(found.get(language, "")).strip()]
+    if missing:
+        raise ValueError(f"{name}.{missing[0]} is missing")
+    return {language: str(found[language]).strip() for language in LANGUAGES}
+
+
+def _options(host: str, options: object) -> Options:
+    try:
+        return Options(**_table(options, f"hosts.{host}"))
+    except (ValueError, TypeError) as exc:
+        raise ValueError(f"hosts.{host}: {exc}") from None
+
+
+def _live(value: object, hosts: Mapping[str, Options]) -> Live | None:
+    if value is None:
+        return None
+    rest = dict(_table(value, "live"))
+    kernel = rest.pop("kernel", "client")
+    if kernel not in hosts:
+        raise ValueError(f"live.kernel: no host is called {kernel!r}")
+    made = Live(kernel, str(rest.pop("sees", "")), tuple(rest.pop("differs", ())))
+    if rest:
+        raise ValueError(f"unknown: {', '.join(f'live.{key}' for key in rest)}")
+    return made

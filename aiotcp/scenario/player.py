@@ -1,0 +1,192 @@
+"""Playing a scenario among stacks of ours, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiotcp import sim
+from aiotcp.addresses import pack
+from aiotcp.scenario.model import Scenario
+from aiotcp.scenario.programs import Programs, Streams
+from aiotcp.scenario.script import FORGER, NETWORK, Step
+from aiotcp.sim.network import Network
+from aiotcp.tcp.seq import MASK
+from aiotcp.trace.events import Trace
+from aiotcp.trace.story import differences, story
+from aiotcp.trace.watch import Recording
+from aiotcp.wire import icmp, tcp
+from aiotcp.wire.frame import Frame
+from aiotcp.wire.tcp import HeaderTemplate
+
+_FLAGS = {
+    name: getattr(tcp, name) for name in ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
+}
+_UNREACHABLE_V4 = {"network": 0, "host": 1, "port": 3}
+_UNREACHABLE_V6 = {"network": 0, "host": 3, "port": 4}
+
+
+def play(scenario: Scenario, *, seed: object = 0) -> Trace:
+    """What happens in this scenario, each time the same for one seed.
+
+    Raises LookupError for a script that speaks of a connection which there is not, and
+    AssertionError if a byte came out other than it was written.
+    """
+    return sim.run(_Play(scenario, seed).run())
+
+
+def judge(scenario: Scenario, trace: Trace) -> str:
+    """What is different from what the scenario says must be seen: a diff, empty if nothing is."""
+    lines = [line for line in story(trace) if float(line.split()[0]) >= scenario.since]
+    return differences(scenario.sees, lines)
+
+
+class _Play:
+    def __init__(self, scenario: Scenario, seed: object) -> None:
+        self.scenario = scenario
+        self.recording = Recording()
+        self.network = Network(seed=f"{scenario.id} {seed}", recording=self.recording)
+        self.network.netem(scenario.link)
+        self.streams = Streams()
+        self.programs: dict[str, Programs] = {}
+        self.played: list[Programs] = []
+        """All that there ever were."""
+        trace = self.recording.trace
+        trace.title, trace.seed = scenario.title["en"], str(seed)
+        trace.replay = f"aiotcp run {scenario.id} --seed {seed}"
+
+    async def run(self) -> Trace:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self.network.bind(loop)
+        self.recording.begins(loop)
+        for name, options in self.scenario.hosts.items():
+            self.network.host(name, options=options)
+            self._starts(name)
+        try:
+            for step in self.scenario.steps:
+                await _until(began + step.at)
+                await self._do(step)
+            await _until(began + self.scenario.until)
+            trace = self.recording.finish()
+        finally:
+            self.recording.stop()
+            for programs in self.played:
+                programs.end()
+            await self.network.aclose()
+        if self.streams.wrong:
+            raise AssertionError("; ".join(self.streams.wrong))
+        return trace
+
+    def _starts(self, name: str) -> None:
+        host = self.network.hosts[name]
+        made = self.programs[name] = Programs(
+            name,
+            host.address,
+            host.stack,
+            lambda text: self.recording.said(name, text),
+            self.streams,
+            lambda other: self.network.hosts[other].address,
+        )
+        self.played.append(made)
+
+    async def _do(self, step: Step) -> None:
+        try:
+            if step.who == NETWORK:
+                self._network_does(step)
+            elif step.who == FORGER:
+                self._forge(**step.args)
+            elif step.verb in ("crash", "reboot", "kill"):
+                self._befalls(step)
+            else:
+                await self.programs[step.who].do(step.verb, step.nth, step.args)
+        except LookupError as exc:
+            raise LookupError(f"{step.line}: {exc.args[0]}") from None
+
+    def _befalls(self, step: Step) -> None:
+        host = self.network.hosts[step.who]
+        if step.verb == "kill":
+            self.recording.fault("is told to end", step.who)
+            self._closing = asyncio.ensure_future(host.stack.end_programs(grace=60))
+            return
+        if host.up:
+            self.programs[step.who].stop()
+            host.crash()
+            self.recording.fault("crashes", step.who)
+        if step.verb == "reboot":
+            host.boot()
+            self._starts(step.who)
+            self.recording.fault("is up again", step.who)
+
+    def _network_does(self, step: Step) -> None:
+        network, args = self.network, step.args
+        if step.verb == "fault":
+            network.fault(step.args["rule"].sentence)
+            return
+        self.recording.fault(" ".join(step.line.split()[2:]))
+        source, target = args.get("source"), args.get("target")
+        if step.verb == "heal":
+            network.heal()
+        elif step.verb == "break":
+            if source is None:
+                network.partition()
+            else:
+                network.link(source, str(target)).cut(source=source)
+        elif step.verb == "netem":
+            if source is None:
+                network.netem(args["netem"])
+            else:
+                network.link(source, str(target)).netem(args["netem"], source=source)
+        else:
+            self._report(args["what"], args["to"])
+
+    def _report(self, what: str, to: str) -> None:
+        """A router answers the host's last packet (RFC 792, RFC 4443 3.1)."""
+        port = self.network.port_of(to)
+        if port.last_sent is None:
+            raise LookupError(f"{to} has sent nothing yet")
+        packet = port.last_sent.to_bytes()
+        if packet[0] >> 4 == 4:
+            type_, code = icmp.V4_UNREACHABLE, _UNREACHABLE_V4[what]
+        else:
+            type_, code = icmp.V6_UNREACHABLE, _UNREACHABLE_V6[what]
+        port.put(icmp.error(packet, type_, code))
+
+    def _forge(
+        self,
+        flags: str,
+        from_host: str,
+        from_port: int,
+        to_host: str,
+        to_port: int,
+        seq: int,
+        ack: int = 0,
+        window: int = 65535,
+        data: bytes = b"",
+    ) -> None:
+        """Somebody sends a segment in the name of a host: numbers are relative where the two have
+        a connection, else as they are."""
+        hosts = self.network.hosts
+        ours, theirs = pack(hosts[from_host].address), pack(hosts[to_host].address)
+        base, far_base = self.recording.conversations.bases((ours, from_port), (theirs, to_port))
+        template = HeaderTemplate(ours, from_port, theirs, to_port)
+        bits = sum(_FLAGS[flag] for flag in flags.split(","))
+        packet = template.frame(
+            base + seq & MASK,
+            far_base + ack & MASK if bits & tcp.ACK else 0,
+            bits,
+            window,
+            payload=[data],
+            payload_length=len(data),
+            offload=False,
+        ).to_bytes()
+        text = f"{flags} seq={seq}" + (f" ack={ack}" if bits & tcp.ACK else "")
+        text += f" len={len(data)}" if data else ""
+        self.recording.fault(f"somebody sends {text} to {to_host} in the name of {from_host}")
+        self.network.way(from_host, to_host).enter(Frame(packet, (), len(packet)))
+
+
+async def _until(at: float) -> None:
+    """What happens at that moment has happened then."""
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(max(at - loop.time(), 0))
+    await asyncio.sleep(1e-9)

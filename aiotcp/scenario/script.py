@@ -1,0 +1,166 @@
+"""The script of a scenario: what programs, hosts and the network do, and when.
+
+    0      server    listens on 80
+    0      client    connects to server:80 from 50000
+    0.1    client    writes "hello"
+    0.1    server.1  reads to the end
+    0.5    network   drop the next ACK from client
+    1      server    crashes
+
+A line is a time (seconds), who, and what. A host may hold several connections: `client.2` is
+the second that its programs have opened or accepted; without a number it is the first. Lines of
+one time happen in their order.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiotcp.link.netemwords import netem
+from aiotcp.sim.faults import fault
+
+NETWORK, FORGER = "network", "forger"
+
+_TEXT = r"\"(?P<text>(?:[^\"\\]|\\.)*)\"|(?P<size>\d+)\s+bytes?"
+_ENDPOINT = r"(?P<{0}_host>[\w-]+):(?P<{0}_port>\d+)"
+
+_PROGRAM = {
+    "listen": r"listens on (?P<port>\d+)(?: with a backlog of (?P<backlog>\d+))?",
+    "connect": rf"connects to {_ENDPOINT.format('to')}(?: from (?P<local_port>\d+))?",
+    "write": rf"writes (?:{_TEXT})(?P<drain> and waits until it may write more)?",
+    "read": r"reads(?: (?P<exactly>\d+) bytes?| at most (?P<most>\d+) bytes?)?",
+    "read_on": r"reads whatever comes",
+    "read_all": r"reads to the end",
+    "pause": r"stops reading",
+    "resume": r"goes on reading",
+    "half_close": r"says that it writes no more",
+    "close": r"closes",
+    "abort": r"aborts",
+    "unlisten": r"stops listening",
+    "urgent": r"writes \"(?P<text>(?:[^\"\\]|\\.)*)\" as urgent",
+    "crash": r"crashes",
+    "reboot": r"reboots",
+    "kill": r"is told to end",
+}
+_NETWORK = {
+    "break": r"breaks(?: from (?P<source>[\w-]+) to (?P<target>[\w-]+))?",
+    "heal": r"heals",
+    "netem": r"netem(?: from (?P<source>[\w-]+) to (?P<target>[\w-]+))?:? ?(?P<words>.*)",
+    "icmp": r"reports (?P<what>host|network|port) unreachable to (?P<to>[\w-]+)",
+}
+_FORGER = {
+    "forge": rf"sends (?P<flags>[A-Z,]+) from {_ENDPOINT.format('from')} to "
+    rf"{_ENDPOINT.format('to')} seq=(?P<seq>-?\d+)(?: ack=(?P<ack>-?\d+))?"
+    rf"(?: win=(?P<window>\d+))?(?: with (?:{_TEXT}))?",
+}
+_FAULT_ACTIONS = ("drop", "delay", "duplicate", "corrupt")
+
+
+def _compiled(verbs: dict[str, str]) -> dict[str, re.Pattern[str]]:
+    return {verb: re.compile(pattern) for verb, pattern in verbs.items()}
+
+
+_PROGRAM_VERBS, _NETWORK_VERBS, _FORGER_VERBS = map(_compiled, (_PROGRAM, _NETWORK, _FORGER))
+_LINE = re.compile(r"(?P<at>\d+(?:\.\d+)?)\s+(?P<who>[\w-]+)(?:\.(?P<nth>\d+))?\s+(?P<what>.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of a script."""
+
+    at: float
+    who: str
+    verb: str
+    args: dict[str, Any] = field(default_factory=dict)
+    nth: int = 1
+    """Which of the host's connections, from 1."""
+    line: str = ""
+
+
+def parse(script: str, hosts: list[str]) -> list[Step]:
+    """The steps of a script, whose hosts are called `hosts`. Empty lines and what follows a `#` at
+    the beginning of a line count for nothing.
+
+    Raises ValueError, with the line, for what is not understood.
+    """
+    steps: list[Step] = []
+    for number, raw in enumerate(script.splitlines(), start=1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        try:
+            step = _step(line, hosts)
+        except ValueError as exc:
+            raise ValueError(f"line {number} of the script, {line!r}: {exc}") from None
+        if steps and step.at < steps[-1].at:
+            raise ValueError(f"line {number} of the script, {line!r}: time does not go back")
+        steps.append(step)
+    return steps
+
+
+def _step(line: str, hosts: list[str]) -> Step:
+    found = _LINE.fullmatch(line)
+    if found is None:
+        raise ValueError('a line is a time, who, and what: 0.1  client  writes "hello"')
+    at, who, what = float(found["at"]), found["who"], " ".join(found["what"].split())
+    nth = int(found["nth"] or 1)
+    if who == NETWORK:
+        if what.split()[0].removesuffix("s") in _FAULT_ACTIONS:
+            return Step(at, who, "fault", {"rule": fault(what)}, line=line)
+        verbs = _NETWORK_VERBS
+    elif who == FORGER:
+        verbs = _FORGER_VERBS
+    elif who in hosts:
+        verbs, what = _PROGRAM_VERBS, found["what"].strip()
+    else:
+        known = ", ".join((*hosts, NETWORK, FORGER))
+        raise ValueError(f"who is {who!r}? There are {known}")
+    for verb, pattern in verbs.items():
+        match = pattern.fullmatch(what)
+        if match is not None:
+            args = {key: value for key, value in match.groupdict().items() if value is not None}
+            return Step(at, who, verb, _typed(verb, args, hosts), nth, line)
+    raise ValueError(f"not understood; {who} can: {'; '.join(map(_readable, verbs.values()))}")
+
+
+_NUMBERS = frozenset(
+    {*("port", "backlog", "to_port", "from_port", "local_port", "size", "exactly", "most")}
+    | {"seq", "ack", "window"}
+)
+
+
+def _typed(verb: str, args: dict[str, str], hosts: list[str]) -> dict[str, Any]:
+    typed: dict[str, Any] = {}
+    for key, value in args.items():
+        if key in _NUMBERS:
+            typed[key] = int(value)
+        elif key == "text":
+            typed["data"] = ast.literal_eval(f'b"{value}"')
+        elif key == "drain":
+            typed["drain"] = True
+        else:
+            typed[key] = value
+    if "size" in typed:
+        typed["data"] = pattern_of(typed.pop("size"))
+    if verb == "netem":
+        typed["netem"] = netem(typed.pop("words"))
+    for key in ("to_host", "from_host", "to", "source", "target"):
+        if key in typed and typed[key] not in hosts:
+            raise ValueError(f"no host is called {typed[key]!r}")
+    return typed
+
+
+def pattern_of(size: int) -> bytes:
+    """Bytes that tell where they stand: a period that no segment size shares."""
+    return (bytes(range(251)) * (size // 251 + 1))[:size]
+
+
+def _readable(pattern: re.Pattern[str]) -> str:
+    """A verb's pattern as an example of it."""
+    text = re.sub(r"\(\?P<\w+>\\\"[^|]*?\|(?:[^()]|\([^()]*\))*\)", '"TEXT"', pattern.pattern)
+    text = re.sub(r"\(\?P<(\w+)>[^()]*(?:\([^()]*\)[^()]*)*\)", lambda m: m[1].upper(), text)
+    text = text.replace("(?:", "[").replace(")?", "]").replace("\\", "")
+    return text.replace("?", "")
