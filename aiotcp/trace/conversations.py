@@ -156,6 +156,8 @@ def _relative(side: _Side, number: int, flags: int, *, of_peer: bool = False) ->
     """The relative number, and whether what it is relative to was known before."""
     known = side.base is not None
     if side.base is None:
+        if flags & RST:
+            return min(number, 1), False  # who knows of no connection has no numbers of his own
         if of_peer and not number:
             return 0, False  # an ACK field of zero says nothing about where it began
         side.base = number - 1 & 0xFFFF_FFFF
