@@ -369,6 +369,11 @@ class Engine:
             conn.queue_share = QueueShare(self._receive_queue)
         return conn
 
+    @property
+    def looping(self) -> bool:
+        """Whether the packet that is being received is its own, and has never been on the link."""
+        return self._loopback.delivering
+
     def _live(self) -> list[Connection]:
         return [entry for entry in self._table.values() if isinstance(entry, Connection)]
 

@@ -35,6 +35,15 @@ class Listeners:
     def all(self) -> list[Listener]:
         return list(self._accept)
 
+    def listening(self) -> list[Listener]:
+        """Without those that only hold their port."""
+        return [
+            listener
+            for bound in self._by_port.values()
+            for listeners in bound.values()
+            for listener in listeners
+        ]
+
     def find(self, address: bytes, port: int, flow: bytes, *, own: bool) -> Listener | None:
         """Who takes a SYN to `address`, which is the stack's `own` or not; of several that share
         the port, `flow` decides."""

@@ -28,6 +28,7 @@ from aiotcp.tcp.listener import Listener
 
 if TYPE_CHECKING:
     from aiotcp.info import ConnectionInfo
+    from aiotcp.taps import Tap, Taps
     from aiotcp.transition import Transition
 
 __all__ = ["Connection", "Endpoint", "Listener", "PacketStack", "State", "User"]
@@ -42,6 +43,8 @@ class PacketStack(Inbound):
     Made in a running event loop it lives on that. Made outside of one it waits until it is given to
     one: by `aiotcp.run()`, `async with` or `bind()`.
     """
+
+    _taps: Taps | None = None
 
     def __init__(
         self,
@@ -263,6 +266,29 @@ class PacketStack(Inbound):
         """What the stack has for this flow: remote address, local address, remote port, local port,
         as an inbound packet carries them. For those who watch; nothing of it is to be changed."""
         return self._table.get(flow)
+
+    def entries(self) -> list[Entry]:
+        """All that it has, oldest first: connections, half-open entries and TIME-WAIT records. As
+        with `find`."""
+        return list(self._table.values())
+
+    def listeners(self) -> list[Listener]:
+        """Those that take connections now."""
+        return self._listeners.listening()
+
+    def tap(self, tap: Tap) -> None:
+        """Have `tap` see each packet that comes from the link or goes there from now on, until
+        `untap`. Nothing of this costs anything while there is no tap (see `taps`)."""
+        if self._taps is None:
+            from aiotcp.taps import Taps
+
+            self._taps = Taps(self)
+        self._taps.add(tap)
+
+    def untap(self, tap: Tap) -> None:
+        """Idempotent."""
+        if self._taps is not None:
+            self._taps.remove(tap)
 
     def nstat(self) -> dict[str, int]:
         """The counters under the names of Linux's nstat: "TcpRetransSegs" and so on (see `nstat`).

@@ -16,7 +16,7 @@ LEAVES = {"errors", "mypyc", "options", "ranges", "reasons"}
 STACK = {
     *("stack", "engine", "inbound", "clock", "addresses", "counters", "icmp", "info", "limits"),
     *("listeners", "loopback", "passive", "ports", "nstat", "tcpinfo", "timers", "timewaits"),
-    *("transition", "waiting"),
+    *("transition", "taps", "waiting"),
 }
 TRANSPORTS = {
     *("transport", "server", "sockets", "sockopts", "client", "opened", "anywhere", "readiness"),
@@ -57,7 +57,9 @@ for part in ON_TOP:
 MAY_IMPORT["trace"] = MAY_IMPORT["stack"]
 MAY_IMPORT["sim"] = MAY_IMPORT["streams"] | {"trace"}
 MAY_IMPORT["scenario"] = MAY_IMPORT["testing"] = MAY_IMPORT["sim"] | {"sim"}
-MAY_IMPORT["serve"] = MAY_IMPORT["streams"]
+MAY_IMPORT["control"] = MAY_IMPORT["stack"] | {"trace"}
+MAY_IMPORT["serve"] = MAY_IMPORT["streams"] | {"control"}
+MAY_IMPORT["cli"] = MAY_IMPORT["serve"] | MAY_IMPORT["scenario"] | {"serve", "scenario", "report"}
 MAY_IMPORT["contrib"] = MAY_IMPORT["streams"]
 MAY_IMPORT["__init__"] = MAY_IMPORT["streams"]
 

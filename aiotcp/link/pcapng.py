@@ -80,25 +80,13 @@ class Capture:
         self.gso_max_bytes = link.gso_max_bytes
         self.checksum_offload = link.checksum_offload
         self.counters = {"captured_inbound": 0, "captured_outbound": 0, "capture_failed": 0}
+        owned = isinstance(file, str | os.PathLike)
         if isinstance(file, str | os.PathLike):
-            self._file: BinaryIO | None = open(file, "wb", buffering=_BUFFER_BYTES)  # noqa: SIM115
-            self._owned = True
-        else:
-            self._file, self._owned = file, False
-        self._epoch_ns = None if epoch_s is None else round(epoch_s * 1e9)
-        self._base_ns = 0
+            file = open(file, "wb", buffering=_BUFFER_BYTES)  # noqa: SIM115
+        self._recorder = Recorder(
+            file, self.counters, owned=owned, interface=interface, keylog=keylog, epoch_s=epoch_s
+        )
         self._receiver: Receiver | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._flush_timer: asyncio.TimerHandle | None = None
-        self._keylog: KeyLog | None = None
-        if keylog is not None:
-            self.counters["captured_early"] = 0
-            self._keylog = KeyLog(keylog, self.counters)
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        self._ripe = 0
-        self._in_batch = False
-        self._file.write(section_header() + interface_description(interface))
 
     @property
     def receive_queue_packets(self) -> int | None:
@@ -121,51 +109,95 @@ class Capture:
     def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
         self.link.attach(self, loop)  # first: a second one is refused, and changes nothing
         self._receiver = receiver
-        self._loop = loop
+        self._recorder.loop = loop
 
     # Towards the link below
 
     def send(self, frame: Frame) -> None:
-        if self._file is not None:
-            self.counters["captured_outbound"] += 1
-            self._record(frame.to_bytes(), _OUTBOUND, frame.reason)
+        self._recorder.sent(frame)
         self.link.send(frame)
 
     def close(self) -> None:
         """Close the link, and the file if this object opened it."""
         self.link.close()
-        self._end()
+        self._recorder.end()
 
     # From the link below: a capture is the receiver of the link that it wraps.
 
     def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
-        if self._file is not None:
-            self.counters["captured_inbound"] += 1
-            self._in_batch = True
-            self._record(packet, _INBOUND, "")
+        self._recorder.received(packet)
         assert self._receiver is not None
         self._receiver.receive(packet, vouched, gso_size)
 
     def flush(self) -> None:
         assert self._receiver is not None
         self._receiver.flush()
-        self._in_batch = False
-        if self._held_bytes >= _HELD_BYTES:
-            self._release(len(self._held))
+        self._recorder.flush()
 
     def link_lost(self, exc: OSError) -> None:
         assert self._receiver is not None
         self._receiver.link_lost(exc)
 
-    # The file
+
+class Recorder:
+    """Packets into a pcapng file: what `Capture` does, without a link. Also a `taps.Tap`.
+
+    loop: whose clock and timers it uses; to be set before the first packet.
+    counters: a dict to count in, which has `captured_inbound`, `captured_outbound` and
+        `capture_failed`, and with a key log gets more.
+    owned: whether the file is closed at the end, or flushed only.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        counters: dict[str, int],
+        *,
+        owned: bool = False,
+        interface: str = "aiotcp",
+        keylog: str | os.PathLike[str] | None = None,
+        epoch_s: float | None = None,
+    ) -> None:
+        self.counters = counters
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._file: BinaryIO | None = file
+        self._owned = owned
+        self._epoch_ns = None if epoch_s is None else round(epoch_s * 1e9)
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._keylog: KeyLog | None = None
+        if keylog is not None:
+            self.counters["captured_early"] = 0
+            self._keylog = KeyLog(keylog, self.counters)
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._ripe = 0
+        self._in_batch = False
+        file.write(section_header() + interface_description(interface))
+
+    def sent(self, frame: Frame) -> None:
+        if self._file is not None:
+            self.counters["captured_outbound"] += 1
+            self._record(frame.to_bytes(), _OUTBOUND, frame.reason)
+
+    def received(self, packet: memoryview) -> None:
+        if self._file is not None:
+            self.counters["captured_inbound"] += 1
+            self._in_batch = True
+            self._record(packet, _INBOUND, "")
+
+    def flush(self) -> None:
+        """The batch is over, and the stack has dealt with it."""
+        self._in_batch = False
+        if self._held_bytes >= _HELD_BYTES:
+            self._release(len(self._held))
 
     def _record(self, packet: bytes | memoryview, direction: int, comment: str) -> None:
         assert self._file is not None
-        assert self._loop is not None, "send() before attach()"
+        assert self.loop is not None, "send() before attach()"
         if self._epoch_ns is None:
             now_ns = time.time_ns()  # not the loop's time, which may be in whole milliseconds
         else:
-            now_ns = self._epoch_ns + round(self._loop.time() * 1e9)
+            now_ns = self._epoch_ns + round(self.loop.time() * 1e9)
         block = enhanced_packet(now_ns, packet, direction, comment)
         if self._keylog is None:
             self._write(block)
@@ -174,7 +206,7 @@ class Capture:
             self._hold(block)
             wait_s = FLUSH_AFTER_S / 2
         if self._flush_timer is None and self._file is not None:
-            self._flush_timer = self._loop.call_later(wait_s, self._flush_file)
+            self._flush_timer = self.loop.call_later(wait_s, self._flush_file)
 
     def _hold(self, block: bytes) -> None:
         self._held.append(block)
@@ -209,13 +241,13 @@ class Capture:
         self._flush_timer = None
         if self._file is None:
             return
-        assert self._loop is not None
+        assert self.loop is not None
         if self._keylog is not None:
             # Those that were here half a period ago: a handshake may take several packets.
             self._release(self._ripe)
             self._ripe = len(self._held)
             if self._held:
-                self._flush_timer = self._loop.call_later(FLUSH_AFTER_S / 2, self._flush_file)
+                self._flush_timer = self.loop.call_later(FLUSH_AFTER_S / 2, self._flush_file)
         try:
             if self._file is not None:
                 self._file.flush()
@@ -225,9 +257,10 @@ class Capture:
     def _fail(self) -> None:
         self.counters["capture_failed"] = 1
         self._held.clear()
-        self._end()
+        self.end()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Write what is held back, and record nothing more. Idempotent."""
         if self._held:
             self._release(len(self._held))
         file, self._file = self._file, None
@@ -276,6 +309,14 @@ def decryption_secrets(lines: bytes) -> bytes:
     """Lines of a TLS key log (section 4.7): they hold for the packets that follow."""
     head = struct.pack("=II", _TLS_KEY_LOG, len(lines))
     return _block(0x0A, b"".join((head, lines, bytes(-len(lines) % 4))))
+
+
+def interface_statistics(time_ns: int, received: int, dropped: int) -> bytes:
+    """What became of the packets of interface 0 (section 4.6), for the end of a file: how many
+    there were, and how many of them were not written."""
+    head = struct.pack("=III", 0, time_ns >> 32 & 0xFFFFFFFF, time_ns & 0xFFFFFFFF)
+    counts = (_option(4, struct.pack("=Q", received)), _option(5, struct.pack("=Q", dropped)))
+    return _block(5, b"".join((head, *counts, _option(0, b""))))
 
 
 def _block(kind: int, body: bytes) -> bytes:

@@ -148,6 +148,13 @@ _OPTIONS = (
         "that come to it. One that crashes is started again; the others go on.",
     ),
     click.option(
+        "--control",
+        metavar="PATH|off",
+        help="Where the socket is at which `aiotcp ss`, `stat` and `capture` ask, for this user "
+        "and root only; with --workers, PATH.0, PATH.1 and so on. [default: a place of its own, "
+        "where aiotcp finds it]",
+    ),
+    click.option(
         "--log",
         "log_format",
         type=click.Choice(["console", "json"]),

@@ -9,8 +9,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import BinaryIO, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, BinaryIO, Protocol
 
 from aiotcp import log
 from aiotcp.link.base import Link
@@ -19,6 +19,7 @@ from aiotcp.options import Options
 from aiotcp.serve import privileges
 from aiotcp.serve.announcement import announce
 from aiotcp.serve.certificate import log_keys
+from aiotcp.serve.controlled import controlled
 from aiotcp.serve.device import Device, open_device
 from aiotcp.serve.problems import BadOptions, PortTaken, Problem
 from aiotcp.serve.service import Listening, Service, joined
@@ -152,6 +153,9 @@ class Director(Protocol):
     seed: bytes | None
     """As for `Stack`."""
 
+    about: Mapping[str, Any]
+    """What `aiotcp info` is to show of it."""
+
     def listening(self, service: Service, endpoints: Sequence[tuple[str, int]]) -> None:
         """The service accepts connections at these addresses now."""
         ...
@@ -166,6 +170,7 @@ class _Alone:
     """One process, which people and service managers talk to."""
 
     seed: bytes | None = None
+    about: Mapping[str, Any] = {}
 
     def __init__(self, settings: Settings, device: Device) -> None:
         self._settings = settings
@@ -208,7 +213,8 @@ async def _serve(
 
     director.direct(loop, on_stop)
     stack = _ServedStack(link, device.addresses, settings.options, director.seed, on_lost)
-    serving = asyncio.create_task(_run_service(service, stack, on_listening))
+    about = {"device": device.tun.name, "what": service.what, **director.about}
+    serving = asyncio.create_task(_run_service(settings, service, stack, on_listening, about))
     serving.add_done_callback(lambda _: _resolve(stop))
     await stop
 
@@ -229,9 +235,16 @@ async def _serve(
     _logger.info("stopped")
 
 
-async def _run_service(service: Service, stack: Stack, listening: Listening) -> None:
+async def _run_service(
+    settings: Settings,
+    service: Service,
+    stack: Stack,
+    listening: Listening,
+    about: Mapping[str, Any],
+) -> None:
     try:
-        await service.run(stack, listening)
+        async with controlled(settings, stack, about):
+            await service.run(stack, listening)
     except OSError as exc:
         if exc.errno == errno.EADDRINUSE:
             raise PortTaken(f"{exc.strerror}: choose another --port") from None

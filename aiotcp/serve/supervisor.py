@@ -149,7 +149,7 @@ class Supervisor:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         log.bind(worker=place.index)
         device = dataclasses.replace(self._device, tun=self._queues.tuns[place.index])
-        return Worker(device, channel, self._seed)
+        return Worker(device, channel, self._seed, place.index)
 
     # What happens
 

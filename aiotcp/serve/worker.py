@@ -15,9 +15,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aiotcp.serve.device import Device
@@ -34,10 +35,12 @@ class Worker:
 
     device: its queue of it. channel: to the supervisor. seed: that of all workers, so that they are
     one host to others, and one that takes another's place goes on with its sequence numbers.
+    index: which of the workers it is.
     """
 
-    def __init__(self, device: Device, channel: socket.socket, seed: bytes) -> None:
+    def __init__(self, device: Device, channel: socket.socket, seed: bytes, index: int) -> None:
         self.device = device
+        self.about: Mapping[str, Any] = {"worker": index, "group": os.getppid()}
         self.seed: bytes | None = seed
         self._channel = channel
         channel.setblocking(False)

@@ -29,6 +29,11 @@ class KeepAlive:
         self._probed_at = -math.inf
         self._unanswered = 0
 
+    @property
+    def unanswered(self) -> int:
+        """Probes since the last segment that came; what came since the last one is not known."""
+        return self._unanswered
+
     def deadline(self, heard_at: float) -> float:
         """When `on_timer` has something to do, if the last segment came at `heard_at`."""
         if self._probed_at > heard_at:
