@@ -1,0 +1,43 @@
+"""Text for terminals and for programs: colour where a terminal is, and NO_COLOR is not set."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+STATES = {
+    "ESTAB": "green",
+    "LISTEN": "cyan",
+    "SYN-SENT": "yellow",
+    "SYN-RECV": "yellow",
+    "CLOSE-WAIT": "magenta",
+    "TIME-WAIT": "bright_black",
+}
+"""Colours of connection states; the others are those on the way to their end."""
+
+ENDING = "yellow"
+
+
+def console() -> Console:
+    """To stdout, as it is at the moment. Never wraps, never guesses at what is a number."""
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True, emoji=False, markup=False)
+
+
+def line(out: Console, *parts: tuple[str, str]) -> None:
+    """One line of pieces of text, each with its style. What a terminal would obey is left out:
+    some of it comes from other programs."""
+    text = Text()
+    for words, style in parts:
+        text.append("".join(sign for sign in words if sign.isprintable()), style)
+    text.rstrip()
+    out.print(text)
+
+
+def as_json(value: Any, *, lines: bool = False) -> None:
+    """For programs. lines: in one line, for what comes repeatedly."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=None if lines else 2))
