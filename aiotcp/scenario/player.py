@@ -63,8 +63,13 @@ class _Play:
             self.network.host(name, options=options)
             self._starts(name)
         try:
+            at = -1.0
             for step in self.scenario.steps:
-                await _until(began + step.at)
+                if (
+                    step.at != at
+                ):  # else in the same turn of the loop: what is written leaves together
+                    await _until(began + step.at)
+                    at = step.at
                 await self._do(step)
             await _until(began + self.scenario.until)
             trace = self.recording.finish()

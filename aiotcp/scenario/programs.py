@@ -220,6 +220,10 @@ class Programs:
     def _resume(self, nth: int) -> None:
         self._of(nth).writer.transport.resume_reading()  # type: ignore[attr-defined]
 
+    def _close_at_end(self, nth: int) -> None:
+        """As a protocol does whose `eof_received()` does not ask to stay half open."""
+        self._of(nth).writer.transport.set_protocol(_ClosesAtEnd(self.tell))
+
     def _half_close(self, nth: int) -> None:
         self._of(nth).writer.write_eof()
 
@@ -236,6 +240,18 @@ class Programs:
 
     def _abort(self, nth: int) -> None:
         self._of(nth).writer.transport.abort()
+
+
+class _ClosesAtEnd(asyncio.Protocol):
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+
+    def data_received(self, data: bytes) -> None:
+        self._tell(f"read {shown(data)}")
+
+    def eof_received(self) -> bool:
+        self._tell("read the end, and closes")
+        return False
 
 
 def named(exc: Exception) -> str:

@@ -9,7 +9,7 @@
 
 A line is a time (seconds), who, and what. A host may hold several connections: `client.2` is
 the second that its programs have opened or accepted; without a number it is the first. Lines of
-one time happen in their order.
+one time happen in their order, and in one turn of the event loop.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _PROGRAM = {
     "read": r"reads(?: (?P<exactly>\d+) bytes?| at most (?P<most>\d+) bytes?)?",
     "read_on": r"reads whatever comes",
     "read_all": r"reads to the end",
+    "close_at_end": r"closes as soon as it reads the end",
     "pause": r"stops reading",
     "resume": r"goes on reading",
     "half_close": r"says that it writes no more",
