@@ -272,8 +272,10 @@ class Inbound(PassiveOpens):
 
     # -- after a batch ------------------------------------------------------------------------
 
-    def flush(self) -> None:
-        """The batch is over: users look, everything that is due goes out, timers are set."""
+    def flush(self) -> int:
+        """The batch is over: users look, everything that is due goes out, timers are set. How many
+        bytes of it no user took."""
+        kept = 0
         train = self._train
         if train.pieces:
             self._end_train()
@@ -304,7 +306,7 @@ class Inbound(PassiveOpens):
                     except BaseException as exc:
                         self._user_failed(user.progress, exc)
                 if entry.received:
-                    entry.settle_batch()
+                    kept += entry.settle_batch()
                 if entry in self._soon and entry.acks.due is None and not entry.ended:
                     continue  # once for all, before this turn of the loop is over
             # The clock anew: what users did may have taken its time, and timers start here.
@@ -313,3 +315,4 @@ class Inbound(PassiveOpens):
             replies, self._replies = self._replies, []
             for transmit, frame in replies:
                 transmit(frame)
+        return kept

@@ -68,8 +68,11 @@ class Receiver(Protocol):
         """
         ...
 
-    def flush(self) -> None:
-        """The batch is over: act on it. The memory of its packets may be reused afterwards."""
+    def flush(self) -> int | None:
+        """The batch is over: act on it. The memory of its packets may be reused afterwards.
+
+        How many bytes of it had to be copied because nobody took them yet, if that is known: a
+        smaller batch would have been better."""
         ...
 
     def link_lost(self, exc: OSError) -> None:

@@ -129,10 +129,11 @@ class Capture:
         assert self._receiver is not None
         self._receiver.receive(packet, vouched, gso_size)
 
-    def flush(self) -> None:
+    def flush(self) -> int | None:
         assert self._receiver is not None
-        self._receiver.flush()
+        kept = self._receiver.flush()
         self._recorder.flush()
+        return kept
 
     def link_lost(self, exc: OSError) -> None:
         assert self._receiver is not None

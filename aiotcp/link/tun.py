@@ -53,6 +53,12 @@ BATCH_BYTES = 1 << 20
 _TALK_PACKETS = 4
 """So many batches of one packet in a row are a conversation."""
 
+_LEAST_BATCH_BYTES = 3 << 16
+_GROWTH_BYTES = 1 << 14
+"""A batch that nobody takes at once has to be copied, and comes from memory when it is wanted. So
+those of programs that pause reading, as streams do, become smaller, down to what asyncio reads at a
+time (with the frame by which it is exceeded); else they slowly grow again."""
+
 _DEVICE = "/dev/net/tun"
 _FRAME_MAX_BYTES = 65536 + virtio.HEADER_LENGTH
 _SLOT_BYTES = 65536 + 192  # a frame, and a stride that does not map all slots to one cache set
@@ -170,6 +176,7 @@ class Tun:
             memory[start : start + _FRAME_MAX_BYTES]
             for start in range(0, BATCH_FRAMES * _SLOT_BYTES, _SLOT_BYTES)
         ]
+        self._batch_bytes = BATCH_BYTES
         self._receiver: Receiver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lost = False
@@ -218,6 +225,7 @@ class Tun:
         unpack, vouching = virtio.unpack, virtio.VOUCHING
         header = self._header_bytes
         talk = self._alone >= _TALK_PACKETS
+        most = self._batch_bytes
         packets = octets = 0
         more = True
         lost: OSError | None = None
@@ -234,7 +242,7 @@ class Tun:
                     receive(slot[header:length], flags & vouching != 0, gso_size if kind else 0)
                 else:
                     receive(slot[:length])
-                if octets >= BATCH_BYTES:
+                if octets >= most:
                     break
         except OSError as exc:
             lost = exc
@@ -247,7 +255,11 @@ class Tun:
             counters["received_packets"] += packets
             counters["received_bytes"] += octets
             counters["received_batches"] += 1
-            receiver.flush()
+            kept = receiver.flush() or 0
+            if 8 * kept > octets:  # not because of one among many connections
+                self._batch_bytes = max(most // 2, _LEAST_BATCH_BYTES)
+            elif most < BATCH_BYTES and not kept:
+                self._batch_bytes = most + _GROWTH_BYTES
         if lost is not None:
             self._lose(lost)
             return False

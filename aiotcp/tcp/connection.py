@@ -320,19 +320,23 @@ class Connection(Tcb):
     def expire(self, now: float) -> None:
         timeouts.expire(self, now)
 
-    def settle_batch(self) -> None:
-        """The batch is over: what the user did not take must leave the link's memory.
+    def settle_batch(self) -> int:
+        """The batch is over: what of it the user did not take, so many bytes, must leave the link's
+        memory.
 
         It is joined, so that a peer that sends single bytes does not make each cost an object.
         """
         received = self.received
         fresh = [received.pop() for _ in range(min(self.unsettled, len(received)))]
         self.unsettled = 0
+        kept = 0
         if fresh:
+            kept = sum(map(len, fresh))
             if received and len(received[-1]) < _SMALL_BYTES:
                 fresh.append(received.pop())
             fresh.reverse()
             received.append(b"".join(fresh))
+        return kept
 
     def answer_with_reset(self, seq: int) -> None:
         """`<SEQ=SEG.ACK><CTL=RST>`, while this connection goes on."""

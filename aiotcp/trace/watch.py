@@ -307,9 +307,9 @@ class Watch:
             self._note(_inbound_flow(packet))
         self._receiver.receive(packet, vouched, gso_size)
 
-    def flush(self) -> None:
+    def flush(self) -> int | None:
         assert self._receiver is not None
-        self._receiver.flush()
+        return self._receiver.flush()
 
     def link_lost(self, exc: OSError) -> None:
         assert self._receiver is not None

@@ -128,6 +128,40 @@ async def test_packets_that_wait_arrive_in_few_batches_with_memory_of_their_own(
     assert len(recorder.batches) == tun.counters["received_batches"]
 
 
+async def test_batches_are_smaller_while_nobody_takes_them() -> None:
+    class Slow(Recorder):
+        takes = False
+        sizes: list[int]  # how many large packets each batch had: the kernel says things, too
+
+        def flush(self) -> int:  # type: ignore[override]
+            super().flush()
+            octets = sum(map(len, self.packets))
+            self.sizes += [octets // 60_000] if octets > 60_000 else []
+            self.arrivals.clear()
+            return 0 if self.takes else octets
+
+    recorder = Slow()
+    async with device(V4, mtu=65_535) as tun:
+        tun.attach(recorder, asyncio.get_running_loop())
+
+        def batches(datagrams: int) -> list[int]:
+            """So many large packets come: in batches of how many?"""
+            recorder.sizes = []
+            with kernel_socket(V4, socket.SOCK_DGRAM) as udp:
+                for _ in range(datagrams):
+                    udp.sendto(bytes(60_000), (V4.stack, 9))
+            while tun.receive_waiting():
+                pass
+            return recorder.sizes
+
+        assert batches(43) == [18, 9, 5, 4, 4, 3]
+        recorder.takes = True
+        sizes = batches(430)
+        assert sizes[0] == 4
+        assert 8 <= sizes[-2] <= 18
+        assert sizes[:-1] == sorted(sizes[:-1])
+
+
 async def test_what_waits_can_be_asked_for(tun: Tun) -> None:
     recorder = attached(tun)
     await asyncio.sleep(0)

@@ -76,17 +76,17 @@ def is_datagram(packet: bytes, data: bytes) -> bool:
     return protocol == UDP and udp[8:] == data
 
 
-def opened(side: Side = V4, offload: bool = True) -> Tun:
+def opened(side: Side = V4, offload: bool = True, mtu: int = 1500) -> Tun:
     """A device with the host's address, up. For use outside of a running loop."""
     if side.version == 6 and not has_ipv6():
         pytest.skip("the kernel has no IPv6")
-    return network.open_tun(host_addresses=[side.host_address], offload=offload)[0]
+    return network.open_tun(host_addresses=[side.host_address], mtu=mtu, offload=offload)[0]
 
 
 @asynccontextmanager
-async def device(side: Side, *, offload: bool = True) -> AsyncIterator[Tun]:
+async def device(side: Side, *, offload: bool = True, mtu: int = 1500) -> AsyncIterator[Tun]:
     """The same, from a coroutine; closed at the end."""
-    tun = await network.off_loop(opened, side, offload)
+    tun = await network.off_loop(opened, side, offload, mtu)
     try:
         yield tun
     finally:
