@@ -5,8 +5,8 @@
 One stack sends to another for so many simulated seconds, on streams. Prints, as JSON, how many
 simulated seconds there were for each second of processor time, and the Mbit/s that arrived.
 
-packets: `memory.pair()` as it is, so packets of 1500 bytes with checksums; the program writes 10 ms
-    worth of data every 10 ms.
+packets: `memory.pair()` as it is, so packets of 1500 bytes, which memory vouches for; the program
+    writes 10 ms worth of data every 10 ms.
 frames: the same with `offload=True`, where frames of up to 64 KiB pass whole, as on a TUN device.
 path: packets, and `Impair` makes a path of 10 Mbit/s and 10 ms each way of it, with a buffer of 50
     packets. The program writes as much as there is room for, so losses and their repair are in it.

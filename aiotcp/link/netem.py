@@ -155,6 +155,7 @@ class Path:
             or netem.ecn
             or netem.corrupt
             or netem.reorder
+            or netem.jitter
             or netem.mark_above is not None
         )
 
@@ -169,13 +170,16 @@ class Path:
     def enter(self, frame: Frame) -> None:
         """One packet has come, from a stack or from the link below."""
         self.counters[self.packets] += 1
-        netem = self._netem
-        if self._strange:
+        if self._strange or self._closed:
             self._judge(frame)
-        elif netem.loss and self._random.random() < netem.loss:
+            return
+        netem = self._netem
+        if netem.loss and self._random.random() < netem.loss:
             self._drop("loss", frame)
+        elif netem.delay or netem.rate:
+            self._hold(frame, netem.delay)
         else:
-            self._dispatch(frame)
+            self._exit.put(frame)
 
     def _judge(self, frame: Frame) -> None:
         """What meets a packet in the order of sch_netem, all of it."""
@@ -239,18 +243,27 @@ class Path:
             self._count("reorder")
             self._exit.put(frame)
             return
-        delay, rate = netem.delay, netem.rate
+        delay = netem.delay
         if netem.jitter:
             delay = max(0.0, delay + netem.jitter * (2 * self._random.random() - 1))
-        if not delay and not rate:
+        if delay or netem.rate:
+            self._hold(frame, delay)
+        else:
             self._exit.put(frame)
+
+    def _hold(self, frame: Frame, delay: float) -> None:
+        """Until its time, if there is room."""
+        held, netem = self._held, self._netem
+        if len(held) >= netem.limit:
+            self._drop("limit", frame)
             return
         assert self.loop is not None, "send() before attach()"
         due = self.loop.time() + delay
-        if rate:
+        if netem.rate:
             # A packet starts when it has come through the delay and its predecessor is out.
-            due = max(due, self._line_free_at) + 8 * frame.length / rate
-            self._line_free_at = due
+            if due < self._line_free_at:
+                due = self._line_free_at
+            self._line_free_at = due = due + 8 * frame.length / netem.rate
         self._entered += 1
         entry = (due, self._entered, frame)
         if not held:

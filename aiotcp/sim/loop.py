@@ -126,13 +126,13 @@ class VirtualLoop(StackLoop, _NoKernel):
 
     # The base class's.
     _ready: collections.deque[Any]  # handles
-
-    names: Callable[[str], list[str] | None] = staticmethod(lambda name: None)
-    """Gives the addresses of a name, None for one that it does not know."""
     _stopping: bool
     _debug: bool
     _closed: bool
     _current_handle: asyncio.Handle | None
+
+    names: Callable[[str], list[str] | None] = staticmethod(lambda name: None)
+    """Gives the addresses of a name, None for one that it does not know."""
 
     def __init__(self, start: float = 0.0) -> None:
         self._now = start
@@ -183,12 +183,14 @@ class VirtualLoop(StackLoop, _NoKernel):
         handle: Any
         while True:
             if not ready and not self._stopping:
-                while timers and timers[0][2]._cancelled:
-                    heappop(timers)
-                if not timers:
-                    raise Deadlock(self._now, self.pending_tasks())
-                if timers[0][0] > self._now:
-                    self._now = timers[0][0]
+                handle = None
+                while handle is None or handle._cancelled:
+                    if not timers:
+                        raise Deadlock(self._now, self.pending_tasks())
+                    when, _, handle = heappop(timers)
+                if when > self._now:
+                    self._now = when
+                ready.append(handle)
             while timers and timers[0][0] <= self._now:
                 ready.append(heappop(timers)[2])
             for _ in range(len(ready)):
