@@ -8,7 +8,9 @@ from typing import Any, Final
 from aiotcp.reasons import Drop, Event
 from aiotcp.tcp.tcb import State
 
-_ESTABLISHED: Final = frozenset({State.ESTABLISHED, State.CLOSE_WAIT})
+_ESTABLISHED: Final = State.ESTABLISHED
+_CLOSE_WAIT: Final = State.CLOSE_WAIT
+_CLOSED: Final = State.CLOSED
 _OPENING: Final = frozenset({State.SYN_SENT, State.SYN_RECEIVED})
 _NOWHERE: Final = frozenset({State.CLOSED, State.LISTEN})
 
@@ -95,12 +97,13 @@ class Counters:
 
     def moved(self, old: State, new: State) -> None:
         """A connection, or what was to become one, went from one state to another."""
-        if new is State.ESTABLISHED:
+        if new is _ESTABLISHED:
             self.established += 1
-        elif old in _ESTABLISHED:
-            if new is State.CLOSED:
+        elif old is _ESTABLISHED or old is _CLOSE_WAIT:
+            if new is _CLOSED:
                 self.established_resets += 1
-            self.established -= new is not State.CLOSE_WAIT
+            if new is not _CLOSE_WAIT:
+                self.established -= 1
         elif old in _OPENING and new in _NOWHERE:
             self.attempts_failed += 1
 

@@ -155,8 +155,7 @@ class Stack(PacketStack):
             if asyncio.iscoroutine(outcome):
                 task = self.loop.create_task(outcome)
                 tasks.add(task)
-                task.add_done_callback(tasks.discard)
-                task.add_done_callback(partial(_finish, writer))
+                task.add_done_callback(partial(_finish, tasks, writer))
 
         def factory() -> asyncio.StreamReaderProtocol:
             reader = StreamReader(limit=limit, loop=self.loop)
@@ -165,8 +164,11 @@ class Stack(PacketStack):
         return await self.create_server(factory, host, port, **kwds)
 
 
-def _finish(writer: asyncio.StreamWriter, task: asyncio.Task[None]) -> None:
-    """What becomes of a connection whose callback's `task` is over."""
+def _finish(
+    tasks: set[asyncio.Task[None]], writer: asyncio.StreamWriter, task: asyncio.Task[None]
+) -> None:
+    """What becomes of a connection whose callback's `task`, one of `tasks`, is over."""
+    tasks.discard(task)
     if task.cancelled():
         writer.close()
         return

@@ -7,6 +7,7 @@ were not, these had been on their way all the time, and all the others are, too.
 from __future__ import annotations
 
 from enum import Enum, auto
+from typing import Final
 
 
 class Step(Enum):
@@ -19,31 +20,37 @@ class Step(Enum):
     """Step 2b: up to two new segments may be sent, and nothing is repeated."""
 
 
+# Looked up once: a member of an enumeration costs as much as a call.
+_OFF: Final = Step.OFF
+_REPEATED: Final = Step.REPEATED
+_SENDING_NEW: Final = Step.SENDING_NEW
+
+
 class Frto:
     """One timeout. `step` tells what may be sent."""
 
     __slots__ = ("_recovery_point", "step")
 
     def __init__(self) -> None:
-        self.step = Step.OFF
+        self.step = _OFF
         self._recovery_point = 0
 
     @property
     def holds_back(self) -> bool:
         """Nothing but the first segment is to be repeated yet."""
-        return self.step is not Step.OFF
+        return self.step is not _OFF
 
     def sends_nothing(self, snd_nxt: int) -> bool:
         """Step 2b's "not able to transmit any previously unsent data"."""
-        return self.step is Step.SENDING_NEW and snd_nxt <= self._recovery_point
+        return self.step is _SENDING_NEW and snd_nxt <= self._recovery_point
 
     def begin(self) -> None:
         """The timer expired while no loss was being repaired."""
-        self.step = Step.REPEATED
+        self.step = _REPEATED
 
     def give_up(self) -> None:
         """The usual recovery goes on: there is no new data to send, or the timer expired again."""
-        self.step = Step.OFF
+        self.step = _OFF
 
     def on_ack(
         self, *, snd_una: int, snd_nxt: int, advanced: bool, reached: int | None, sack: bool
@@ -51,15 +58,15 @@ class Frto:
         """An acknowledgment up to `snd_una`; `reached` is one above the highest byte that it tells
         of for the first time, `sack` whether the peer could have told of bytes beyond a hole.
         True: the timeout was spurious."""
-        if self.step is Step.REPEATED:
+        if self.step is _REPEATED:
             if advanced:
                 self._recovery_point = snd_nxt
-                self.step = Step.SENDING_NEW if snd_una < snd_nxt else Step.OFF
+                self.step = _SENDING_NEW if snd_una < snd_nxt else _OFF
             elif not sack:  # 2.1 step 2a: a duplicate; 3.1 step 2 waits on
-                self.step = Step.OFF
+                self.step = _OFF
             return False
-        if self.step is Step.SENDING_NEW:
-            self.step = Step.OFF
+        if self.step is _SENDING_NEW:
+            self.step = _OFF
             # 3.1 step 3b: it "does not cover more than "RecoveryPoint" AND it acknowledges data
             # that was not acknowledged earlier".
             return reached is not None and reached <= self._recovery_point

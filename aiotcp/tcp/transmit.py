@@ -295,7 +295,10 @@ def _send_only_one(conn: Connection, now: float) -> bool:
     conn.last_sent_at = now
     conn.probe_due = False
     repair.cwnd_limited = False
-    tlp.schedule(conn, now)
+    if conn.sack_enabled and conn.snd_una > conn.iss:
+        tlp.schedule_usual(conn, now)
+    else:
+        conn.tlp_at = conn.NEVER
     return True
 
 
