@@ -163,9 +163,7 @@ class Engine:
                     self._timers.enter(entry, deadline)
         elif type(entry) is HalfOpen:
             if entry.due is not None or entry.resets:
-                template = entry.template
-                if template is None:
-                    template = entry.template = self._template(entry.flow, entry.options)
+                template = self._template(entry.flow, entry.options)
                 entry.output(now, template, self._way(entry.flow))
             if entry.ended:
                 self._retire(entry, now)
@@ -341,19 +339,12 @@ class Engine:
         )
 
     def _new_connection(
-        self,
-        key: bytes,
-        path: Path,
-        options: Options,
-        iss: int,
-        ts_offset: int,
-        now: float,
-        template: tcp.HeaderTemplate | None = None,
+        self, key: bytes, path: Path, options: Options, iss: int, ts_offset: int, now: float
     ) -> Connection:
         conn = Connection(
             key,
             path,
-            template or self._template(key, options),
+            self._template(key, options),
             options,
             iss=iss,
             ts_offset=ts_offset,

@@ -255,13 +255,7 @@ class PassiveOpens(Engine):
 
     def _connection_of(self, entry: HalfOpen, now: float) -> Connection:
         return self._new_connection(
-            entry.flow,
-            entry.path,
-            entry.options,
-            entry.iss,
-            entry.ts_offset,
-            now,
-            entry.template,
+            entry.flow, entry.path, entry.options, entry.iss, entry.ts_offset, now
         )
 
     def _reopen(self, entry: TimeWait, segment: tcp.Segment) -> bool:

@@ -48,7 +48,6 @@ class HalfOpen:
         "resets",
         "retransmissions",
         "sent_at",
-        "template",
         "touched",
         "ts_offset",
     )
@@ -82,8 +81,6 @@ class HalfOpen:
         self.due: Why | None = _OPEN_REPLY
         """What the next output sends: the SYN+ACK, or a challenge ACK."""
         self.replied_at = _LONG_AGO
-        self.template: HeaderTemplate | None = None
-        """What the owner has made for the SYN+ACK: the connection's later."""
         self.resets: tuple[int, ...] = ()
         self.ended = False
         self.armed_at = math.inf
