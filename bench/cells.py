@@ -87,6 +87,23 @@ class Cell(Protocol):
         ...
 
 
+COMPILED = BUILD.parent / "compiled"
+"""Where `make compiled` leaves a checkout whose core is compiled."""
+
+
+def _compiled_build() -> Path:
+    """`COMPILED`. Raises NotHere if it was made of an older source."""
+    sources = (Path(__file__).parents[1] / "aiotcp").rglob("*.py")
+    newest = max(source.stat().st_mtime for source in sources)
+    try:
+        made = (COMPILED / ".made").stat().st_mtime
+    except FileNotFoundError:
+        raise NotHere("there is none: make compiled") from None
+    if made < newest:
+        raise NotHere("made of an older source: make compiled")
+    return COMPILED
+
+
 @dataclass(frozen=True)
 class Serves:
     """A server on some network, and the client on kernel sockets."""
@@ -96,10 +113,14 @@ class Serves:
     work: Work
     loop: str = "uvloop"
     offload: bool = True
+    compiled: bool = False
+    """With the core compiled by mypyc."""
     label: str = field(default="", compare=False)
 
     @property
     def name(self) -> str:
+        if self.compiled:
+            return f"{self.network}, compiled"
         return self.label or {"kernel": "kernel sockets", "raw": "raw TUN"}.get(
             self.network, self.network
         )
@@ -112,7 +133,9 @@ class Serves:
             "offload": self.offload,
             "certificate": certificate,
         }
-        return measured(command(Setting(**chosen)), self.work, common.seconds)
+        # There `python -m` finds that build, and the bench's programs beside it.
+        folder = _compiled_build() if self.compiled else None
+        return measured(command(Setting(**chosen)), self.work, common.seconds, folder)
 
 
 PEERS = BUILD / "peers"

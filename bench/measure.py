@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from bench import client
 from bench.client import Failed, Told
@@ -37,10 +38,16 @@ class Sample:
 class Server:
     """A server in a process of its own, from when it is ready until `stop`."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], folder: Path | None = None) -> None:
+        """`folder`: where it is started, if not here."""
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            cwd=folder,
         )
         assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], _START_S)
@@ -75,9 +82,11 @@ class Server:
 
 
 @contextmanager
-def serving(command: Sequence[str], faults: list[str]) -> Iterator[Server]:
+def serving(
+    command: Sequence[str], faults: list[str], folder: Path | None = None
+) -> Iterator[Server]:
     """A server while it is needed; what went wrong is then among `faults`."""
-    server = Server(command)
+    server = Server(command, folder)
     try:
         yield server
     finally:
@@ -135,14 +144,17 @@ def command(setting: Setting) -> tuple[str, ...]:
 
 
 def measured(
-    command: Sequence[str], work: Callable[[Server, float], Sample], seconds: float
+    command: Sequence[str],
+    work: Callable[[Server, float], Sample],
+    seconds: float,
+    folder: Path | None = None,
 ) -> Sample:
-    """One run, with a server of its own, started by `command`.
+    """One run, with a server of its own, started by `command` in `folder`.
 
     To be called in a network namespace of one's own, with CAP_NET_ADMIN over it. Raises NotHere,
     Failed.
     """
     faults: list[str] = []
-    with serving(command, faults) as server:
+    with serving(command, faults, folder) as server:
         sample = work(server, seconds)
     return replace(sample, faults=tuple(faults))

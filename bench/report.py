@@ -91,8 +91,12 @@ def summary(row: Row, found: dict[Cell, Found]) -> dict[str, Any]:
         "at_most": row.at_most,
         "met": met,
         "cells": [
-            _cell(cell.name, role, found[cell])
-            for cell, role in (*roles, *((cell, "beside") for cell in row.beside))
+            *(_cell(cell.name, role, found[cell]) for cell, role in roles),
+            *(
+                _cell(cell.name, "beside", found[cell])
+                | {"ratio": _median(_comparisons(found[cell], references, row))}
+                for cell in row.beside
+            ),
         ],
     }
 
@@ -106,6 +110,18 @@ def _number(value: float | None) -> str:
     if abs(value) >= 10:
         return f"{value:.1f}"
     return f"{value:.2f}" if abs(value) >= 0.1 or not value else f"{value:.2g}"
+
+
+def _is_compiled(cell: dict[str, Any]) -> bool:
+    """Whether it is ours in its other build, and so compared with the references as well."""
+    return bool(cell["role"] == "beside" and cell["name"] == "aiotcp, compiled")
+
+
+def _beside(cell: dict[str, Any]) -> str:
+    if cell["missing"]:
+        return f"{cell['name']}: {cell['missing']}"
+    ratio = f" ({_number(cell['ratio'])})" if _is_compiled(cell) else ""
+    return f"{cell['name']}: {_number(cell['median'])}{ratio}"
 
 
 def _goal(row: dict[str, Any]) -> str:
@@ -151,6 +167,8 @@ def table(report: dict[str, Any]) -> str:
                 for each, width in (("median", 10), ("lowest", 9), ("highest", 9))
             )
             line += f"{_number(cell['cpu']) if cell['cpu'] is not None else '':>9}"
+            if _is_compiled(cell):
+                line += f"{'':9}{_number(cell['ratio']):>9}"
             if cell["role"] == "ours":
                 per_cpu = row["ratio_per_cpu"]
                 line += f"{_number(per_cpu) if per_cpu is not None else '':>9}"
@@ -192,7 +210,7 @@ def markdown(report: dict[str, Any]) -> str:
             _goal(row),
             "" if row["ratio_per_cpu"] is None else _number(row["ratio_per_cpu"]),
             *(each + per if each else "" for each in cpu),
-            shown(beside),
+            "; ".join(map(_beside, beside)),
         )
         lines.append("| " + " | ".join(columns) + " |")
     return "\n".join(lines)

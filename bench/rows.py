@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from bench import startup
-from bench.cells import PEERS, Among, Cell, Idle, Peer, Serves, Starts, Virtual
+from bench.cells import COMPILED, PEERS, Among, Cell, Idle, Peer, Serves, Starts, Virtual
 from bench.measure import Work
 
 
@@ -306,6 +306,22 @@ def _with_peers(row: Row) -> Row:
     return replace(row, beside=(*row.beside, *peers))
 
 
+_COMPILED_TOO = frozenset(
+    {
+        *("in-buffered", "out-streams", "plain-in", "echo-streams", "echo-protocol"),
+        *("lines-1", "lines-50", "http"),
+    }
+)
+"""The rows that the build of `make compiled` is shown in, where there is one."""
+
+
+def _with_compiled(row: Row) -> Row:
+    if row.key not in _COMPILED_TOO or not COMPILED.exists():
+        return row
+    assert isinstance(row.ours, Serves)
+    return replace(row, beside=(replace(row.ours, compiled=True), *row.beside))
+
+
 def chosen(patterns: list[str]) -> list[Block]:
     """The blocks with those rows whose key fits one of the patterns ("in-*"); [] means all.
 
@@ -317,7 +333,7 @@ def chosen(patterns: list[str]) -> list[Block]:
     blocks = []
     for block in BLOCKS:
         rows = tuple(
-            _with_peers(row)
+            _with_compiled(_with_peers(row))
             for row in block.rows
             if not patterns or any(fnmatchcase(row.key, pattern) for pattern in patterns)
         )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from bench import __main__ as program
-from bench import client, rows
+from bench import cells, client, rows
 from bench.cells import Cell, Common
 from bench.client import Failed, NotHere, read_wrk
 from bench.measure import Sample
@@ -136,9 +137,37 @@ def test_peers_are_shown_where_there_are_any(
         return {cell.name for block in chosen(["lines-1"]) for cell in block.rows[0].beside}
 
     monkeypatch.setattr(rows, "PEERS", tmp_path / "peers")
+    monkeypatch.setattr(rows, "COMPILED", tmp_path / "compiled")
     assert beside() == set()
     (tmp_path / "peers").mkdir()
     assert beside() == {"mitmproxy_rs", "PyTCP"}
+
+
+def test_the_compiled_build_is_shown_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (rows, cells):
+        monkeypatch.setattr(module, "COMPILED", tmp_path)
+    first = chosen(["lines-1"])[0].rows[0].beside[0]
+    assert first.name == "aiotcp, compiled"
+    assert first != chosen(["lines-1"])[0].rows[0].ours
+    with pytest.raises(NotHere, match="there is none"):
+        first.run(Common())
+    (tmp_path / ".made").touch()
+    os.utime(tmp_path / ".made", (0, 0))
+    with pytest.raises(NotHere, match="made of an older source"):
+        first.run(Common())
+
+
+def test_the_compiled_build_is_compared_with_the_reference_too() -> None:
+    compiled = Known("aiotcp, compiled")
+    row = replace(ROW, beside=(compiled, RAW))
+    measured = found(ours=[5], kernel=[10], raw=[20]) | {compiled: Found([Sample(8, 1)])}
+    made = summary(row, measured)
+    assert made["cells"][2]["ratio"] == 0.8
+    assert "| aiotcp, compiled: 8.00 (0.80); raw TUN: 20.0 |" in text([made], form=markdown)
+    (line,) = [line for line in text([made]).splitlines() if "compiled" in line]
+    assert line.split()[2:] == ["8.00", "8.00", "8.00", "1.00", "0.80"]
 
 
 def test_wrk_is_read() -> None:
