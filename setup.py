@@ -14,8 +14,21 @@ from glob import glob
 
 from setuptools import Extension, setup
 
-PACKAGES = ("aiotcp/tcp", "aiotcp/wire")
-"""The sans-IO core. Much of what is around it derives from asyncio's classes, which mypyc can't."""
+COMPILED = (
+    "aiotcp/tcp/*.py",
+    "aiotcp/wire/*.py",
+    "aiotcp/link/memory.py",
+    "aiotcp/link/tun.py",
+    *(
+        f"aiotcp/{name}.py"
+        for name in (
+            *("addresses", "clock", "counters", "engine", "icmp", "inbound", "limits", "listeners"),
+            *("loopback", "passive", "ports", "stack", "timers", "timewaits", "transition"),
+        )
+    ),
+)
+"""The sans-IO core, the stack around it, and the links that have many packets. Transports and the
+like derive from asyncio's classes, which mypyc can't."""
 
 
 def translated(folder: str = "build") -> list[Extension]:
@@ -23,7 +36,7 @@ def translated(folder: str = "build") -> list[Extension]:
     from mypyc.build import mypycify  # only there if it is asked for: see build_backend/
 
     made: list[Extension] = mypycify(
-        sorted(module for package in PACKAGES for module in glob(f"{package}/*.py")),
+        sorted(module for pattern in COMPILED for module in glob(pattern)),
         group_name="aiotcp",
         target_dir=folder,
         opt_level="2",

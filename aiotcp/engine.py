@@ -34,6 +34,7 @@ from aiotcp.limits import TokenBucket
 from aiotcp.link.base import Link, require_link
 from aiotcp.listeners import Listeners
 from aiotcp.loopback import Loopback
+from aiotcp.mypyc import mypyc_attr
 from aiotcp.options import Options
 from aiotcp.ports import EphemeralPorts
 from aiotcp.reasons import Event, Why
@@ -60,6 +61,7 @@ _TIME_WAIT: Final = State.TIME_WAIT
 _REORDERING: Final = Event.REORDERING
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Engine:
     """The table of connections on one link."""
 

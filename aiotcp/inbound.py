@@ -15,6 +15,7 @@ from aiotcp.addresses import LOOPED
 from aiotcp.clock import clock_of
 from aiotcp.icmp import flow_of, news_of
 from aiotcp.link.base import receive_queue_packets, receive_waiting
+from aiotcp.mypyc import mypyc_attr
 from aiotcp.passive import PassiveOpens
 from aiotcp.reasons import Drop, Event
 from aiotcp.tcp import prediction, usualacks
@@ -29,6 +30,7 @@ from aiotcp.wire.icmp import IcmpError
 from aiotcp.wire.malformed import Malformed
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Inbound(PassiveOpens):
     """An `Engine` that takes packets: the link's `Receiver`."""
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from aiotcp.addresses import is_looped, is_unicast, split_flow
 from aiotcp.engine import Engine
+from aiotcp.mypyc import mypyc_attr
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp import fastopen, stateless
 from aiotcp.tcp.closed import reset_for
@@ -27,6 +28,7 @@ _SYN_RECEIVED: Final = State.SYN_RECEIVED
 _OLDER: Final = 1 << 31
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PassiveOpens(Engine):
     """An `Engine` that answers strangers, and completes handshakes."""
 

@@ -18,6 +18,7 @@ from aiotcp.errors import (
 from aiotcp.inbound import Inbound
 from aiotcp.link.base import Link, owns
 from aiotcp.listeners import everywhere
+from aiotcp.mypyc import mypyc_attr
 from aiotcp.options import Options
 from aiotcp.reasons import Why
 from aiotcp.tcp.connection import Connection, Endpoint, State, User
@@ -37,6 +38,7 @@ DEFAULT_ADDRESSES: Final = ("192.0.2.2", "fd61:696f:7463:70::2")
 """TEST-NET-1, in nobody's routes, and a unique local prefix."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PacketStack(Inbound):
     """TCP on one link, without the asyncio surface that `aiotcp.Stack` adds.
 

@@ -15,14 +15,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 from aiotcp.link.base import Receiver
+from aiotcp.mypyc import mypyc_attr
 from aiotcp.wire.frame import Frame
 
-OFFLOAD_MAX_BYTES = 65535
+OFFLOAD_MAX_BYTES: Final = 65535
 """Largest packet with segmentation offload: what IPv4's total length field can say."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class MemoryLink:
     """One end of a pair; made by `pair()`.
 

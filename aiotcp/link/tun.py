@@ -38,53 +38,56 @@ import socket
 import struct
 import warnings
 from collections.abc import Callable
+from typing import Final
 
 from aiotcp.errors import os_error
 from aiotcp.link.base import Receiver
+from aiotcp.mypyc import mypyc_attr
 from aiotcp.wire import virtio
 from aiotcp.wire.frame import Frame
 
-BATCH_FRAMES = 64
+BATCH_FRAMES: Final = 64
 """Frames read at most before the receiver is flushed."""
 
-BATCH_BYTES = 1 << 20
+BATCH_BYTES: Final = 1 << 20
 """Bytes read at most before the receiver is flushed (exceeded by less than one frame)."""
 
-_TALK_PACKETS = 4
+_TALK_PACKETS: Final = 4
 """So many batches of one packet in a row are a conversation."""
 
-_LEAST_BATCH_BYTES = 3 << 16
-_GROWTH_BYTES = 1 << 14
+_LEAST_BATCH_BYTES: Final = 3 << 16
+_GROWTH_BYTES: Final = 1 << 14
 """A batch that nobody takes at once has to be copied, and comes from memory when it is wanted. So
 those of programs that pause reading, as streams do, become smaller, down to what asyncio reads at a
 time (with the frame by which it is exceeded); else they slowly grow again."""
 
-_DEVICE = "/dev/net/tun"
-_FRAME_MAX_BYTES = 65536 + virtio.HEADER_LENGTH
-_SLOT_BYTES = 65536 + 192  # a frame, and a stride that does not map all slots to one cache set
-_GSO_MAX_BYTES = 65535  # what IPv4's total length field can say
-_IOV_MAX = 1024  # buffers in one writev
+_DEVICE: Final = "/dev/net/tun"
+_FRAME_MAX_BYTES: Final = 65536 + virtio.HEADER_LENGTH
+_SLOT_BYTES: Final = 65536 + 192
+"""A frame, and a stride that does not map all slots to one cache set."""
+_GSO_MAX_BYTES: Final = 65535  # what IPv4's total length field can say
+_IOV_MAX: Final = 1024  # buffers in one writev
 
 # linux/if_tun.h, linux/sockios.h
-_TUNSETIFF = 0x400454CA
-_TUNSETOFFLOAD = 0x400454D0
-_TUNGETIFF = 0x800454D2
-_TUNSETVNETHDRSZ = 0x400454D8
-_SIOCGIFMTU = 0x8921
-_IFF_TUN = 0x0001
-_IFF_MULTI_QUEUE = 0x0100
-_IFF_NO_PI = 0x1000
-_IFF_VNET_HDR = 0x4000
-_TUN_F_CSUM = 0x01
-_TUN_F_TSO4 = 0x02
-_TUN_F_TSO6 = 0x04
-_TUN_F_TSO_ECN = 0x08
-_SIOCGIFTXQLEN = 0x8942
-_USUAL_QUEUE_PACKETS = 500
+_TUNSETIFF: Final = 0x400454CA
+_TUNSETOFFLOAD: Final = 0x400454D0
+_TUNGETIFF: Final = 0x800454D2
+_TUNSETVNETHDRSZ: Final = 0x400454D8
+_SIOCGIFMTU: Final = 0x8921
+_IFF_TUN: Final = 0x0001
+_IFF_MULTI_QUEUE: Final = 0x0100
+_IFF_NO_PI: Final = 0x1000
+_IFF_VNET_HDR: Final = 0x4000
+_TUN_F_CSUM: Final = 0x01
+_TUN_F_TSO4: Final = 0x02
+_TUN_F_TSO6: Final = 0x04
+_TUN_F_TSO_ECN: Final = 0x08
+_SIOCGIFTXQLEN: Final = 0x8942
+_USUAL_QUEUE_PACKETS: Final = 500
 """What a TUN device has unless it is told otherwise."""
-_IFREQ = struct.Struct("=16sH22x")
+_IFREQ: Final = struct.Struct("=16sH22x")
 
-_DROP_NAMES = {
+_DROP_NAMES: Final = {
     errno.EAGAIN: "send_would_block",
     errno.ENOBUFS: "send_no_memory",
     errno.ENOMEM: "send_no_memory",
@@ -97,6 +100,7 @@ _DROP_NAMES = {
 }
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Tun:
     """A TUN device, opened.
 

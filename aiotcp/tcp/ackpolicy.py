@@ -7,6 +7,8 @@ from typing import Final
 
 from aiotcp.reasons import Why
 
+_SECOND_SEGMENT: Final = Why.ACK_SECOND_SEGMENT
+_QUICK: Final = Why.ACK_QUICK
 _LEAST_FULL_BYTES: Final = 536
 """A peer that sends less than this does so because it has no more, not because its MSS is small."""
 
@@ -48,9 +50,9 @@ class AckPolicy:
         self.duplicates = 0
         if self._pending > self.full:
             if self.due is None:
-                self.due = Why.ACK_SECOND_SEGMENT
+                self.due = _SECOND_SEGMENT
         elif self.quick:
-            self.at_once(Why.ACK_QUICK)
+            self.at_once(_QUICK)
         elif self.deadline == math.inf:
             self.deadline = now + self.delay_s
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from aiotcp.options import Options
@@ -39,7 +40,7 @@ def settle_receive_buffer(conn: Connection) -> None:
     options = conn.options
     conn.rcv_space = min(initial_receive_buffer(options), _MAX_FIELD << conn.rcv_wscale)
     if options.receive_buffer is None:
-        conn.rcv_tune_at = -conn.NEVER
+        conn.rcv_tune_at = -math.inf
 
 
 def tune_receive_buffer(conn: Connection, tsecr: int, now: float) -> None:
@@ -66,10 +67,10 @@ def change_receive_buffer(conn: Connection) -> None:
     can say it; or tuned again, from what it is."""
     size = conn.options.receive_buffer
     if size is None:
-        conn.rcv_tune_at = -conn.NEVER
+        conn.rcv_tune_at = -math.inf
     else:
         conn.rcv_tuning = None
-        conn.rcv_tune_at = conn.NEVER
+        conn.rcv_tune_at = math.inf
         _resize(conn, size)
 
 

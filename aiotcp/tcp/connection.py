@@ -19,6 +19,7 @@ are small records, since strangers can make us keep many of them.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
@@ -152,10 +153,10 @@ class Connection(Tcb):
         self.farewell: Why | None = None
         """A RST to send, and for what."""
         self.stray_resets: list[int] = []
-        self.orphan_until = self.NEVER
+        self.orphan_until = math.inf
         """When an orphan gives up waiting for the peer's FIN (ST-29)."""
         # The owner's marks: where its timer queue stands, and whether this batch touched us.
-        self.armed_at = self.NEVER
+        self.armed_at = math.inf
         self.touched = False
 
         self._reached: tuple[Milestone, ...] = ()
@@ -258,7 +259,7 @@ class Connection(Tcb):
         self._life = None
         self.ended = True
         self.error = error
-        self.rexmt_at = self.tlp_at = self.reo_at = self.pace_at = self.orphan_until = self.NEVER
+        self.rexmt_at = self.tlp_at = self.reo_at = self.pace_at = self.orphan_until = math.inf
         self.sending.discard_to(self.sending.finish())
         if self.scoreboard:
             self.scoreboard = Scoreboard()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from ipaddress import IPv6Address
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
-_split_ipv4: Final = struct.Struct("!4s4sHH").unpack_from
-_split_ipv6: Final = struct.Struct("!16s16sHH").unpack_from
+_Split: TypeAlias = Callable[[bytes], tuple[bytes, bytes, int, int]]
+_split_ipv4: Final[_Split] = struct.Struct("!4s4sHH").unpack_from
+_split_ipv6: Final[_Split] = struct.Struct("!16s16sHH").unpack_from
 
 LOOPED: Final = b"\0"
 """Ends the key of a connection between two addresses of one stack (`loopback`). So nothing that is

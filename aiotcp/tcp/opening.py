@@ -5,6 +5,7 @@ RFC 9293 3.5 and 3.10.7.3; options by RFC 7323 (2.2, 3.2), RFC 2018 (2) and RFC 
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -193,7 +194,7 @@ def _start(conn: Connection, now: float) -> Start:
         conn.mss if lost else window,
         window,
         now,
-        None if lost or conn.syn_sent_at == -conn.NEVER else now - conn.syn_sent_at,
+        None if lost or conn.syn_sent_at == -math.inf else now - conn.syn_sent_at,
         conn.random,
         conn.sack_enabled,
     )
@@ -203,7 +204,7 @@ def syn_acknowledged(conn: Connection, seq: int, ack: int, window: int, now: flo
     """Our SYN arrived: take its round trip, and leave SYN-SENT or SYN-RECEIVED. The segment at
     `seq` that told it offers `window` bytes."""
     if conn.retransmissions == 0:
-        if conn.syn_sent_at > -conn.NEVER:  # unknown after a SYN cookie
+        if conn.syn_sent_at > -math.inf:  # unknown after a SYN cookie
             conn.rto.sample(now - conn.syn_sent_at)
     else:
         # RFC 6298 5.7: "If the timer expires awaiting the ACK of a SYN segment and the TCP
@@ -215,8 +216,8 @@ def syn_acknowledged(conn: Connection, seq: int, ack: int, window: int, now: flo
         conn.snd_nxt = una
     conn.heard_at = now
     conn.retransmissions = 0
-    conn.rexmt_at = conn.NEVER
-    conn.stalled_since = conn.NEVER
+    conn.rexmt_at = math.inf
+    conn.stalled_since = math.inf
     conn.soft_error = None
     conn.error_news = False
     conn.snd_wnd = window
@@ -270,7 +271,7 @@ def arrive_syn_sent(conn: Connection, segment: Segment, now: float) -> Drop | No
         if ecn_setup.asks_again(conn):
             conn.snd_nxt = conn.iss  # output sends the SYN again
             conn.syn_sent_at = now
-            conn.rexmt_at = conn.NEVER
+            conn.rexmt_at = math.inf
             return None
         conn.fail(refused())
         return None
@@ -288,7 +289,7 @@ def arrive_syn_sent(conn: Connection, segment: Segment, now: float) -> Drop | No
         # sequence number and offers what both sides offered.
         conn.crossed_offer = offer
         conn.fast_open = None
-        conn.rexmt_at = conn.NEVER
+        conn.rexmt_at = math.inf
         conn.snd_nxt = conn.iss
         conn.reach(Milestone.SYN_CROSSED)
         return None
@@ -341,5 +342,5 @@ def output_syn(conn: Connection, now: float) -> None:
         conn.stalled_since = now
     conn.snd_nxt = max(conn.snd_nxt, conn.iss + 1)
     conn.snd_max = max(conn.snd_max, conn.snd_nxt + length)
-    if conn.rexmt_at == conn.NEVER:
+    if conn.rexmt_at == math.inf:
         conn.rexmt_at = now + conn.rto.rto

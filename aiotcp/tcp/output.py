@@ -7,6 +7,7 @@ its reason (`Why`).
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Why
@@ -81,11 +82,11 @@ def output(conn: Connection, now: float) -> None:
         # SHLD-12: no data, and SEG.SEQ = SND.NXT-1, which the peer has to answer.
         send_segment(conn, now, conn.snd_nxt - 1, ACK, Why.KEEPALIVE)
         conn.keepalive.probed(now)
-    if state is _FIN_WAIT_2 and conn.closed_by_user and conn.orphan_until == conn.NEVER:
+    if state is _FIN_WAIT_2 and conn.closed_by_user and conn.orphan_until == math.inf:
         conn.orphan_until = now + conn.options.fin_timeout_s
-    if conn.rexmt_at == conn.NEVER and (
+    if conn.rexmt_at == math.inf and (
         conn.scoreboard
-        or (conn.unsent > 0 and conn.pace_at == conn.NEVER and not _held_by_cork(conn))
+        or (conn.unsent > 0 and conn.pace_at == math.inf and not _held_by_cork(conn))
     ):
         wait = conn.rto.rto
         if conn.snd_wnd and not conn.scoreboard:
@@ -94,7 +95,7 @@ def output(conn: Connection, now: float) -> None:
 
 
 def _held_by_cork(conn: Connection) -> bool:
-    return conn.cork is not None and conn.cork.deadline != conn.NEVER
+    return conn.cork is not None and conn.cork.deadline != math.inf
 
 
 def _answers_handshake(conn: Connection) -> bool:

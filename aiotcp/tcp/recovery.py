@@ -11,6 +11,7 @@ order in which they are told. Nothing is sent: `output` asks `window` and the sc
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Event, Why
@@ -195,8 +196,8 @@ def _advance(conn: Connection, ack: int, rtt: float | None, now: float) -> None:
     conn.probes = 0
     # RFC 6298 5.2, 5.3: off when all is acknowledged, anew when new data is.
     outstanding = bool(conn.scoreboard)
-    conn.rexmt_at = now + conn.rto.rto if outstanding else conn.NEVER
-    conn.stalled_since = now if outstanding else conn.NEVER
+    conn.rexmt_at = now + conn.rto.rto if outstanding else math.inf
+    conn.stalled_since = now if outstanding else math.inf
     conn.soft_error = None
 
 
@@ -268,10 +269,10 @@ def detect(conn: Connection, now: float) -> int:
     """RFC 8985 6.2 step 5: how many bytes are newly believed lost. Sets the reordering timer."""
     rack, board = conn.recovery.rack, conn.scoreboard
     if not board.any_overtaken(rack.xmit_ts, rack.end_seq):
-        conn.reo_at = conn.NEVER
+        conn.reo_at = math.inf
         return 0
     found, wait = board.overtaken(rack.xmit_ts, rack.end_seq, _patience(conn), now)
-    conn.reo_at = conn.NEVER
+    conn.reo_at = math.inf
     if wait:
         # RFC 8985 8: "mutually exclusive"; a round trip with little variance has an RTO as short.
         conn.reo_at = now + wait
@@ -356,13 +357,13 @@ def _enter(conn: Connection, outstanding: int, in_flight: int, acked: int, now: 
         recovery.prr = ProportionalRateReduction(conn.cc.ssthresh, known + acked)
     conn.rexmt_why = Why.FAST_RETRANSMIT
     conn.force_retransmit = True
-    conn.tlp_at = conn.NEVER
+    conn.tlp_at = math.inf
 
 
 def on_reordering_timer(conn: Connection, now: float) -> None:
     """RFC 8985 6.2 step 5: the window for what had been overtaken is over."""
     in_flight = conn.scoreboard.in_flight
-    conn.reo_at = conn.NEVER
+    conn.reo_at = math.inf
     if not detect(conn, now):
         return
     if conn.recovery.phase is _OPEN:
@@ -400,7 +401,7 @@ def on_timeout(conn: Connection, now: float) -> None:
         recovery.frto.begin()
     else:
         recovery.frto.give_up()
-    conn.reo_at = conn.tlp_at = conn.NEVER
+    conn.reo_at = conn.tlp_at = math.inf
     conn.rexmt_why = Why.RTO_RETRANSMIT
     conn.force_retransmit = True
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from enum import Enum, StrEnum, auto
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiotcp.options import Options
 from aiotcp.reasons import Why
@@ -107,8 +107,6 @@ class Tcb:
 
     cc: CongestionControl
     """Made by `opening.settle`; before that, if at all, one that only tells a window."""
-
-    NEVER: ClassVar[float] = math.inf
 
     __slots__ = (
         "_challenges",

@@ -9,6 +9,7 @@ moving it costs an assignment.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from aiotcp.errors import timed_out
@@ -26,7 +27,7 @@ _OPENING: Final = frozenset({State.SYN_SENT, State.SYN_RECEIVED})
 def next_deadline(conn: Connection) -> float:
     """When `expire` has something to do; infinity if never."""
     if conn.ended:
-        return conn.NEVER
+        return math.inf
     deadline = conn.rexmt_at
     if conn.acks.deadline < deadline:
         deadline = conn.acks.deadline
@@ -78,7 +79,7 @@ def expire(conn: Connection, now: float) -> None:
             give_up(conn)
             return
         if now >= conn.pace_at:
-            conn.pace_at = conn.NEVER  # output looks
+            conn.pace_at = math.inf  # output looks
         if now >= conn.reo_at:
             recovery.on_reordering_timer(conn, now)
         if now >= conn.tlp_at:
@@ -95,7 +96,7 @@ def give_up(conn: Connection) -> None:
 
 
 def _send_timer(conn: Connection, now: float) -> None:
-    conn.rexmt_at = conn.NEVER
+    conn.rexmt_at = math.inf
     opening = conn.state in _OPENING
     if not (opening or conn.scoreboard or conn.unsent > 0):
         return
@@ -105,7 +106,7 @@ def _send_timer(conn: Connection, now: float) -> None:
     if isinstance(conn.fast_open, fastopen_setup.Accepted):
         limit = float(options.synack_retries)
     if options.user_timeout_s is not None and not opening:
-        limit = conn.NEVER  # as in Linux it takes the place of R2, be it shorter or longer
+        limit = math.inf  # as in Linux it takes the place of R2, be it shorter or longer
     if conn.closed_by_user:  # nobody waits for it, and it must not stay for long (ST-29)
         limit = min(limit, options.orphan_retries)
     if conn.retransmissions > limit:
@@ -142,6 +143,6 @@ def _probe_timer(conn: Connection, now: float) -> None:
         conn.probes += 1
     conn.probes = max(conn.probes, 1)
     conn.probe_due = True
-    if conn.stalled_since == conn.NEVER:
+    if conn.stalled_since == math.inf:
         conn.stalled_since = now
     conn.rexmt_at = now + interval

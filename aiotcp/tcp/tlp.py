@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from aiotcp.tcp import pathmtu
@@ -29,7 +30,7 @@ def schedule(conn: Connection, now: float) -> None:
         or board.sacked_bytes
         or conn.snd_una == conn.iss  # it is the SYN+ACK's turn (RFC 7413)
     ):
-        conn.tlp_at = conn.NEVER
+        conn.tlp_at = math.inf
     else:
         schedule_usual(conn, now)
 
@@ -42,9 +43,9 @@ def schedule_usual(conn: Connection, now: float) -> None:
     if (
         recovery.tlp_end is not None
         or not recovery.tlp_rtt_taken  # it would only put off the retransmission timer
-        or rexmt_at == conn.NEVER
+        or rexmt_at == math.inf
     ):
-        conn.tlp_at = conn.NEVER
+        conn.tlp_at = math.inf
         return
     srtt = conn.rto.srtt
     pto = 1.0 if srtt is None else 2 * srtt
@@ -58,7 +59,7 @@ def schedule_usual(conn: Connection, now: float) -> None:
 
 def on_timer(conn: Connection, now: float) -> None:
     """7.3: at most one probe, and only if a round trip was measured since the last one."""
-    conn.tlp_at = conn.NEVER
+    conn.tlp_at = math.inf
     recovery = conn.recovery
     if not conn.scoreboard:
         return

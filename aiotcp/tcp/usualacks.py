@@ -16,6 +16,7 @@ acknowledgments in the backlog of a socket in the same way (tcp_add_to_backlog).
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from aiotcp.tcp import pathmtu, tlp
@@ -86,7 +87,7 @@ def settle(conn: Connection, now: float) -> None:
         rack.xmit_ts = sent_at
         rack.end_seq = ack
     rack.fack = ack
-    conn.reo_at = conn.NEVER
+    conn.reo_at = math.inf
     # As in `recovery`, when SND.UNA advances.
     if ack > conn.rtt_seq or rto.backoff:
         rto.sample(rtt)
@@ -105,7 +106,7 @@ def settle(conn: Connection, now: float) -> None:
         conn.stalled_since = now
         tlp.schedule_usual(conn, now)
     else:
-        conn.rexmt_at = conn.tlp_at = conn.stalled_since = conn.NEVER
+        conn.rexmt_at = conn.tlp_at = conn.stalled_since = math.inf
     limited = recovery.cwnd_limited
     delivered = rates.delivered + acked
     cc = conn.cc

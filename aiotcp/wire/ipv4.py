@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Final
 
 from aiotcp.reasons import Drop
 from aiotcp.wire import checksum
+from aiotcp.wire.frame import Buffer
 from aiotcp.wire.malformed import Malformed
 
 HEADER_LENGTH: Final = 20
 
-_unpack: Final = struct.Struct("!BxHxxHxB").unpack_from
+_unpack: Final[Callable[[Buffer], tuple[int, int, int, int]]] = struct.Struct(
+    "!BxHxxHxB"
+).unpack_from
 _pack: Final = struct.Struct("!BBHHHBBH4s4s").pack
 
 _DONT_FRAGMENT: Final = 0x4000

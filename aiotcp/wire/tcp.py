@@ -6,7 +6,7 @@ Numbers here are the wire's: sequence numbers modulo 2³², windows unscaled.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from aiotcp.reasons import Drop
@@ -88,8 +88,12 @@ CWR: Final = 128
 AE: Final = 256
 _FLAGS: Final = 0x1FF
 
-_fixed: Final = struct.Struct("!4xIIHH2xH").unpack_from
-_timestamped: Final = struct.Struct("!4xIIHH2xHIII").unpack_from
+_fixed: Final[Callable[[Buffer, int], tuple[int, int, int, int, int]]] = struct.Struct(
+    "!4xIIHH2xH"
+).unpack_from
+_timestamped: Final[Callable[[Buffer, int], tuple[int, int, int, int, int, int, int, int]]] = (
+    struct.Struct("!4xIIHH2xHIII").unpack_from
+)
 _pack_ipv4: Final = struct.Struct("!2sHH4sH12sIIHHHH").pack
 _pack_ipv6: Final = struct.Struct("!4sH38sIIHHHH").pack
 _pack_plain_ipv4: Final = struct.Struct("!2sHH4sH12sIIHHHHIII").pack

@@ -61,9 +61,13 @@ __all__ = [
 IPV4_BYTES: Final = 20 + 32
 IPV6_BYTES: Final = 40 + 32
 
-ipv4: Final = struct.Struct("!2xH2xHxB2x12sIQ4xIQ").unpack_from
+ipv4: Final[Callable[[Buffer], tuple[int, int, int, bytes, int, int, int, int]]] = struct.Struct(
+    "!2xH2xHxB2x12sIQ4xIQ"
+).unpack_from
 """(octets, fragment, protocol, key, seq, words, layout, stamps)"""
-ipv6: Final = struct.Struct("!4xHBx36sIQ4xIQ").unpack_from
+ipv6: Final[Callable[[Buffer], tuple[int, int, bytes, int, int, int, int]]] = struct.Struct(
+    "!4xHBx36sIQ4xIQ"
+).unpack_from
 """(octets, protocol, key, seq, words, layout, stamps)"""
 
 syn_end: Final = struct.Struct("!4xI").unpack_from

@@ -37,16 +37,15 @@ def test_the_fields(
 ) -> None:
     packet = packet_of(width, seq, ack, stamps, flags, payload)
     if width == 4:
-        octets, fragment, *rest = usual.ipv4(packet)
+        octets, fragment, protocol, found, number, words, layout, both = usual.ipv4(packet)
         assert octets == len(packet) == usual.IPV4_BYTES + len(payload)
         assert not fragment & usual.NO_FRAGMENT
         key = packet[12:24]
     else:
-        octets, *rest = usual.ipv6(packet)
+        octets, protocol, found, number, words, layout, both = usual.ipv6(packet)
         assert octets + 40 == len(packet) == usual.IPV6_BYTES + len(payload)
         key = packet[8:44]
-    assert rest[:3] == [usual.PROTOCOL, key, seq]
-    words, layout, both = rest[3:]
+    assert (protocol, found, number) == (usual.PROTOCOL, key, seq)
     assert words >> 32 == ack
     assert words & usual.FLAGS == usual.ONLY_ACK
     assert bool(words & usual.PSH) == (flags == ACK | PSH)
