@@ -73,10 +73,11 @@ class Taps:
                 tap.received(packet)
         type(engine).receive(engine, packet, vouched, gso_size)
 
-    def _flush(self) -> None:
-        type(self._engine).flush(self._engine)
+    def _flush(self) -> int:
+        kept = type(self._engine).flush(self._engine)
         for tap in self._taps:
             tap.flush()
+        return kept
 
 
 class _TappedLink:

@@ -3,6 +3,7 @@ algorithm and silly-window avoidance allow, in frames as large as the link takes
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Event, Why
@@ -298,7 +299,7 @@ def _send_only_one(conn: Connection, now: float) -> bool:
     if conn.sack_enabled and conn.snd_una > conn.iss:
         tlp.schedule_usual(conn, now)
     else:
-        conn.tlp_at = conn.NEVER
+        conn.tlp_at = math.inf
     return True
 
 
