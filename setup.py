@@ -18,7 +18,6 @@ COMPILED = (
     "aiotcp/tcp/*.py",
     "aiotcp/wire/*.py",
     "aiotcp/link/memory.py",
-    "aiotcp/link/tun.py",
     *(
         f"aiotcp/{name}.py"
         for name in (
@@ -27,7 +26,7 @@ COMPILED = (
         )
     ),
 )
-"""The sans-IO core, the stack around it, and the links that have many packets. Transports and the
+"""The sans-IO core, the stack around it, and the in-memory link. Transports and the
 like derive from asyncio's classes, which mypyc can't."""
 
 

@@ -42,7 +42,6 @@ from typing import Final
 
 from aiotcp.errors import os_error
 from aiotcp.link.base import Receiver
-from aiotcp.mypyc import mypyc_attr
 from aiotcp.wire import virtio
 from aiotcp.wire.frame import Frame
 
@@ -100,7 +99,6 @@ _DROP_NAMES: Final = {
 }
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Tun:
     """A TUN device, opened.
 
