@@ -154,7 +154,9 @@ class VirtualLoop(StackLoop, _NoKernel):
         context: Context | None = None,
     ) -> asyncio.Handle:
         if self._debug or self._closed:
-            return super().call_soon(callback, *args, context=context)
+            handle = super().call_soon(callback, *args, context=context)
+            _made_by_caller(handle)
+            return handle
         handle = _Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
@@ -170,6 +172,8 @@ class VirtualLoop(StackLoop, _NoKernel):
             raise RuntimeError("Event loop is closed")
         kind = asyncio.TimerHandle if self._debug else _TimerHandle
         handle = kind(when, callback, args, self, context)
+        if self._debug:
+            _made_by_caller(handle)
         heappush(self._timers, (when, self._timers_set, handle))
         self._timers_set += 1
         return handle
@@ -270,6 +274,11 @@ class VirtualLoop(StackLoop, _NoKernel):
         if not found:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return found
+
+
+def _made_by_caller(handle: Any) -> None:
+    """In debug mode a handle tells where it was made: that is not in the method which made it."""
+    del handle._source_traceback[-1:]
 
 
 def _refused(name: str) -> Callable[..., NoReturn]:

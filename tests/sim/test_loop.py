@@ -273,7 +273,8 @@ def test_what_a_callback_raises_is_reported_as_asyncio_does(debug: bool) -> None
 
     def program(loop: asyncio.AbstractEventLoop, log: list[object]) -> None:
         def handler(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-            log.append((context["message"], repr(context["exception"]), sorted(context)))
+            made_in = [frame.name for frame in context.get("source_traceback", ())][-1:]
+            log.append((context["message"], repr(context["exception"]), sorted(context), made_in))
             assert context["handle"]._callback is fails
 
         loop.set_exception_handler(handler)
