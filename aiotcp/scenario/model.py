@@ -51,7 +51,10 @@ class Live:
     kernel: str
     """The host that the kernel plays."""
     sees: str
-    """What must be seen, in this order, whatever stands between."""
+    """What must be seen, in this order, whatever stands between: lines of a story without times and
+    windows, or their beginnings."""
+    until: float = 0.0
+    """Seconds of real time; 0: the story's."""
     differs: tuple[str, ...] = ()
     """What is different from the story among our own, and why."""
 
@@ -178,7 +181,12 @@ def _live(value: object, hosts: Mapping[str, Options]) -> Live | None:
     kernel = rest.pop("kernel", "client")
     if kernel not in hosts:
         raise ValueError(f"live.kernel: no host is called {kernel!r}")
-    made = Live(kernel, str(rest.pop("sees", "")), tuple(rest.pop("differs", ())))
+    made = Live(
+        kernel,
+        str(rest.pop("sees", "")),
+        float(rest.pop("until", 0)),
+        tuple(rest.pop("differs", ())),
+    )
     if rest:
         raise ValueError(f"unknown: {', '.join(f'live.{key}' for key in rest)}")
     return made

@@ -7,7 +7,7 @@ import asyncio
 from aiotcp import sim
 from aiotcp.addresses import pack
 from aiotcp.scenario.model import Scenario
-from aiotcp.scenario.programs import Programs, Streams
+from aiotcp.scenario.programs import Programs, Sockets, Streams
 from aiotcp.scenario.script import FORGER, NETWORK, Step
 from aiotcp.sim.network import Network
 from aiotcp.tcp.seq import MASK
@@ -31,7 +31,7 @@ def play(scenario: Scenario, *, seed: object = 0) -> Trace:
     Raises LookupError for a script that speaks of a connection which there is not, and
     AssertionError if a byte came out other than it was written.
     """
-    return sim.run(_Play(scenario, seed).run())
+    return sim.run(Play(scenario, seed).run())
 
 
 def judge(scenario: Scenario, trace: Trace) -> str:
@@ -40,16 +40,23 @@ def judge(scenario: Scenario, trace: Trace) -> str:
     return differences(scenario.sees, lines)
 
 
-class _Play:
-    def __init__(self, scenario: Scenario, seed: object) -> None:
+class Play:
+    """One scenario as it is played: its network, the programs on its hosts, and what is seen."""
+
+    def __init__(self, scenario: Scenario, seed: object, *, checksums: bool = False) -> None:
         self.scenario = scenario
+        self.until = scenario.until
         self.recording = Recording()
-        self.network = Network(seed=f"{scenario.id} {seed}", recording=self.recording)
+        self.network = Network(
+            seed=f"{scenario.id} {seed}", recording=self.recording, checksums=checksums
+        )
         self.network.netem(scenario.link)
         self.streams = Streams()
         self.programs: dict[str, Programs] = {}
         self.played: list[Programs] = []
         """All that there ever were."""
+        for name in scenario.hosts:
+            self.recording.knows(name, [])  # in the order of their lanes
         trace = self.recording.trace
         trace.title, trace.seed = scenario.title["en"], str(seed)
         trace.replay = f"aiotcp run {scenario.id} --seed {seed}"
@@ -59,19 +66,15 @@ class _Play:
         began = loop.time()
         self.network.bind(loop)
         self.recording.begins(loop)
-        for name, options in self.scenario.hosts.items():
-            self.network.host(name, options=options)
-            self._starts(name)
+        self.starts_hosts(loop)
         try:
             at = -1.0
             for step in self.scenario.steps:
-                if (
-                    step.at != at
-                ):  # else in the same turn of the loop: what is written leaves together
+                if step.at != at:  # else in one turn of the loop: what is written leaves together
                     await _until(began + step.at)
                     at = step.at
                 await self._do(step)
-            await _until(began + self.scenario.until)
+            await _until(began + self.until)
             trace = self.recording.finish()
         finally:
             self.recording.stop()
@@ -82,17 +85,32 @@ class _Play:
             raise AssertionError("; ".join(self.streams.wrong))
         return trace
 
-    def _starts(self, name: str) -> None:
+    def starts_hosts(self, loop: asyncio.AbstractEventLoop) -> None:
+        """All hosts, with their programs."""
+        for name, options in self.scenario.hosts.items():
+            self.network.host(name, options=options)
+            self.starts(name)
+
+    def starts(self, name: str) -> None:
+        """Programs of a host of ours, which know of nothing."""
         host = self.network.hosts[name]
+        self.has_programs(name, host.address, host.stack)
+
+    def has_programs(self, name: str, address: str, sockets: Sockets) -> None:
+        """`sockets` are what they open connections by."""
         made = self.programs[name] = Programs(
             name,
-            host.address,
-            host.stack,
+            address,
+            sockets,
             lambda text: self.recording.said(name, text),
             self.streams,
-            lambda other: self.network.hosts[other].address,
+            self.address_of,
         )
         self.played.append(made)
+
+    def address_of(self, name: str) -> str:
+        """Of a host."""
+        return self.network.hosts[name].address
 
     async def _do(self, step: Step) -> None:
         try:
@@ -101,13 +119,14 @@ class _Play:
             elif step.who == FORGER:
                 self._forge(**step.args)
             elif step.verb in ("crash", "reboot", "kill"):
-                self._befalls(step)
+                self.befalls(step)
             else:
                 await self.programs[step.who].do(step.verb, step.nth, step.args)
         except LookupError as exc:
             raise LookupError(f"{step.line}: {exc.args[0]}") from None
 
-    def _befalls(self, step: Step) -> None:
+    def befalls(self, step: Step) -> None:
+        """Something happens to a whole host."""
         host = self.network.hosts[step.who]
         if step.verb == "kill":
             self.recording.fault("is told to end", step.who)
@@ -119,7 +138,7 @@ class _Play:
             self.recording.fault("crashes", step.who)
         if step.verb == "reboot":
             host.boot()
-            self._starts(step.who)
+            self.starts(step.who)
             self.recording.fault("is up again", step.who)
 
     def _network_does(self, step: Step) -> None:
@@ -170,8 +189,7 @@ class _Play:
     ) -> None:
         """Somebody sends a segment in the name of a host: numbers are relative where the two have
         a connection, else as they are."""
-        hosts = self.network.hosts
-        ours, theirs = pack(hosts[from_host].address), pack(hosts[to_host].address)
+        ours, theirs = pack(self.address_of(from_host)), pack(self.address_of(to_host))
         base, far_base = self.recording.conversations.bases((ours, from_port), (theirs, to_port))
         template = HeaderTemplate(ours, from_port, theirs, to_port)
         bits = sum(_FLAGS[flag] for flag in flags.split(","))

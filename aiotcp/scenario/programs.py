@@ -18,7 +18,7 @@ _SHOWN_BYTES = 40
 Tell = Callable[[str], None]
 
 
-class Network(Protocol):
+class Sockets(Protocol):
     """What a program opens connections by: a stack of ours, or `asyncio` itself."""
 
     async def open_connection(
@@ -65,7 +65,7 @@ class Programs:
 
     name: str
     address: str
-    network: Network
+    sockets: Sockets
     tell: Tell
     streams: Streams
     resolve: Callable[[str], str]
@@ -94,9 +94,19 @@ class Programs:
         for task in self.tasks:
             task.cancel()
 
+    def close_all(self) -> None:
+        """As when the process that they are ends: every connection is closed."""
+        self.stop()
+        for server in self.servers:
+            server.close()
+        for connection in self.connections:
+            connection.writer.close()
+
     def end(self) -> None:
         """The play is over: leave nothing open."""
         self.stop()
+        for server in self.servers:
+            server.close()
         for connection in self.connections:
             connection.writer.transport.abort()
 
@@ -112,13 +122,13 @@ class Programs:
             self.tell("accepted")
 
         self.servers.append(
-            await self.network.start_server(accepted, self.address, port, backlog=backlog)
+            await self.sockets.start_server(accepted, self.address, port, backlog=backlog)
         )
 
     async def _connect(self, to_host: str, to_port: int, local_port: int = 0) -> None:
         local = (self.address, local_port) if local_port else None
         try:
-            reader, writer = await self.network.open_connection(
+            reader, writer = await self.sockets.open_connection(
                 self.resolve(to_host), to_port, local_addr=local
             )
         except OSError as exc:

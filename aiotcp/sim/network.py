@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiotcp.addresses import pack, unpack
 from aiotcp.link.base import Receiver
@@ -30,6 +30,9 @@ from aiotcp.trace.events import CORRUPTED, LATE, LOST
 from aiotcp.trace.watch import Recording
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.segmentation import split
+
+if TYPE_CHECKING:
+    from aiotcp.sim.gateway import Gateway
 
 NETWORK_V4 = ip_network("10.0.0.0/16")
 """Hosts that name no address get one of these, from 10.0.0.1 up."""
@@ -46,9 +49,8 @@ class Port:
 
     def __init__(self, network: Network, host: Host, mtu: int) -> None:
         self.mtu = mtu
-        self.checksum_offload = (
-            True  # nothing damages a packet in memory but a fault, which completes it
-        )
+        # Nothing damages a packet in memory but a fault, which completes its checksum before.
+        self.checksum_offload = not network.checksums
         self.counters = dict.fromkeys(
             ("sent_packets", "received_packets", "send_closed", "send_no_host", "cut", "fault"), 0
         )
@@ -191,10 +193,15 @@ class Network:
 
     seed: of everything that is drawn, here and in the hosts' stacks.
     recording: what happens is noted there.
+    checksums: every packet is as on a wire, its checksum complete, and nobody vouches for it: what
+        a `gateway` needs.
     """
 
-    def __init__(self, *, seed: object = 0, recording: Recording | None = None) -> None:
+    def __init__(
+        self, *, seed: object = 0, recording: Recording | None = None, checksums: bool = False
+    ) -> None:
         self.seed = seed
+        self.checksums = checksums
         self.recording = recording or Recording(samples=False)
         self.hosts: dict[str, Host] = {}
         self.faults = Faults()
@@ -204,7 +211,8 @@ class Network:
         """What new links are like."""
         self.crashed: list[Stack] = []
         self.loop: asyncio.AbstractEventLoop
-        self._ports: dict[bytes, Port] = {}
+        self._ports: dict[bytes, Port | Gateway] = {}
+        self._gateways: dict[str, Gateway] = {}
         self._ways: dict[tuple[str, str], Path] = {}
         self._counters: dict[tuple[str, str], dict[str, int]] = {}
 
@@ -241,8 +249,7 @@ class Network:
     def link(self, one: str, other: str) -> Link:
         """What is between two hosts. Raises KeyError for a name that no host has."""
         for name in (one, other):
-            if name not in self.hosts:
-                raise KeyError(f"no host is called {name!r}; there are {', '.join(self.hosts)}")
+            self._check(name)
         if one == other:
             raise ValueError("a link is between two hosts")
         return Link(self, one, other)
@@ -257,10 +264,19 @@ class Network:
         """State a scripted fault (see `faults`); returns the rule, whose `applied` counts. Raises
         ValueError for a sentence that is not understood, or names no host."""
         rule = self.faults.add(sentence)
-        if rule.sender and rule.sender not in self.hosts:
+        if rule.sender and rule.sender not in self.names:
             self.faults.rules.remove(rule)
             raise ValueError(f"{rule.sentence!r}: no host is called {rule.sender!r}")
         return rule
+
+    @property
+    def names(self) -> list[str]:
+        """Of all hosts, and of gateways."""
+        return [*self.hosts, *self._gateways]
+
+    def _check(self, name: str) -> None:
+        if name not in self.names:
+            raise KeyError(f"no host is called {name!r}; there are {', '.join(self.names)}")
 
     def partition(self, *groups: str | Iterable[str]) -> None:
         """Separate groups of hosts: nothing passes between them. A host named alone is a group of
@@ -269,12 +285,11 @@ class Network:
         sides = [[group] if isinstance(group, str) else list(group) for group in groups]
         named = {name for side in sides for name in side}
         for name in named:
-            if name not in self.hosts:
-                raise KeyError(f"no host is called {name!r}; there are {', '.join(self.hosts)}")
+            self._check(name)
         if groups:
-            sides.append([name for name in self.hosts if name not in named])
+            sides.append([name for name in self.names if name not in named])
         else:
-            sides = [[name] for name in self.hosts]
+            sides = [[name] for name in self.names]
         self.cuts |= {
             (one, other)
             for side in sides
@@ -296,10 +311,12 @@ class Network:
 
     # -- carrying -----------------------------------------------------------------------------
 
-    def plug(self, host: Host) -> None:
+    def plug(self, host: Host | Gateway) -> None:
         """The host's port is where its addresses are."""
         for address in host.addresses:
             self._ports[pack(address)] = host.port
+        if not isinstance(host, Host):
+            self._gateways[host.name] = host
 
     def way(self, source: str, target: str) -> Path:
         """One direction of one link; made when it is first needed."""
@@ -318,7 +335,7 @@ class Network:
             self._ways[source, target] = found
         return found
 
-    def carry(self, port: Port, frame: Frame) -> None:
+    def carry(self, port: Port | Gateway, frame: Frame) -> None:
         """A packet of a host sets out."""
         port.last_sent = frame
         header = frame.header
@@ -353,9 +370,10 @@ class Network:
     def _dropped(self, frame: Frame) -> None:
         self.recording.doom(frame, LOST)
 
-    def port_of(self, name: str) -> Port:
+    def port_of(self, name: str) -> Port | Gateway:
         """Where the host is plugged in now."""
-        return self.hosts[name].port
+        gateway = self._gateways.get(name)
+        return gateway if gateway is not None else self.hosts[name].port
 
     async def aclose(self, grace: float = 0.0) -> None:
         """End every host, those that crashed as well. Idempotent."""

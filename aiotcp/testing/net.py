@@ -125,9 +125,10 @@ class Net:
     takes no time, until `netem` says otherwise.
     """
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, *, samples: bool = False) -> None:
+        """samples: note the variables of connections, for the graphs of a report."""
         self.seed = seed
-        self.recording = Recording()
+        self.recording = Recording(samples=samples)
         self.network = Network(seed=seed, recording=self.recording)
         self.hosts: dict[str, Host] = {}
         self.reality = Reality()

@@ -75,7 +75,8 @@ def net(request: pytest.FixtureRequest, aiotcp_seed: int) -> Net:
     """The network of this test (`aiotcp.testing.Net`)."""
     from aiotcp.testing.net import Net
 
-    made = request.node.stash[_NET] = Net(aiotcp_seed)
+    reported = request.config.getoption("--aiotcp-report") is not None
+    made = request.node.stash[_NET] = Net(aiotcp_seed, samples=reported)
     return made
 
 

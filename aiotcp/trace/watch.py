@@ -39,11 +39,15 @@ from aiotcp.wire.frame import Frame
 
 if TYPE_CHECKING:
     from aiotcp.stack import PacketStack
+    from aiotcp.tcp.flow import Endpoint
 
 _StackT = TypeVar("_StackT", bound="PacketStack")
 
 MAX_EVENTS = 200_000
 """Events that a recording holds; what comes after is counted in `Trace.notes`."""
+
+_MAX_PENDING = 4096
+"""Events that wait to be looked at closely: most runs of a test pass, and nobody asks."""
 
 
 class Recording:
@@ -56,15 +60,17 @@ class Recording:
     """
 
     def __init__(self, *, samples: bool = True, max_events: int = MAX_EVENTS) -> None:
-        self.trace = Trace()
-        self.conversations = Conversations()
-        self.trace.flows = self.conversations.flows
+        self._trace = Trace()
+        self._conversations = Conversations()
+        self._trace.flows = self._conversations.flows
+        self._pending: list[tuple[Any, ...]] = []  # what to call, and with what
         self._max_events = max_events
         self._left_out = 0
         self.sampling = samples
         self._began: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watches: dict[str, Watch] = {}
+        self._others: set[str] = set()
         self._underway: defaultdict[tuple[int, int], deque[tuple[int, Segment]]]
         self._underway = defaultdict(deque)
         self._arrived: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -90,6 +96,10 @@ class Recording:
         self._watches[host] = watch
         return made
 
+    def hears(self, host: str) -> None:
+        """Of this host, which has no stack of ours, `sent` and `came` will be told all the same."""
+        self._others.add(host)
+
     def forget(self, host: str) -> None:
         """The host is no more: whatever its stack still does, nobody sees."""
         watch = self._watches.get(host)
@@ -98,10 +108,9 @@ class Recording:
 
     def knows(self, host: str, addresses: list[str]) -> None:
         """Name a host; it gets the next lane."""
-        if host not in self.trace.hosts:
-            self.trace.hosts.append(host)
+        self._has_lane(host)
         for address in addresses:
-            self.conversations.names[address] = host
+            self._conversations.names[address] = host
 
     def stop(self) -> None:
         """Hear nothing more of any host."""
@@ -125,81 +134,116 @@ class Recording:
 
     # -- what happens -------------------------------------------------------------------------
 
+    @property
+    def trace(self) -> Trace:
+        """What has happened so far."""
+        self._catch_up()
+        return self._trace
+
+    @property
+    def conversations(self) -> Conversations:
+        """The connections seen so far."""
+        self._catch_up()
+        return self._conversations
+
+    def _note(self, *call: Any) -> None:
+        self._pending.append(call)
+        if len(self._pending) >= _MAX_PENDING:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        pending, self._pending = self._pending, []
+        for function, *args in pending:
+            function(*args)
+
     def said(self, host: str, text: str) -> None:
-        self._add(Said(self.now, host, text))
+        """A program on `host` did something, or was told something."""
+        self._note(self._add, Said(self.now, host, text))
 
     def fault(self, text: str, host: str = "", until: float | None = None) -> Fault:
+        """Something befell the network, or a host."""
         made = Fault(self.now, text, host, until)
-        self._add(made)
+        self._note(self._add, made)
         return made
 
-    def sent(self, packet: bytes, why: str) -> Segment | None:
-        segment = self.conversations.segment(self.now, memoryview(packet), why)
-        if segment is None:
-            return None
-        if segment.receiver not in self.trace.hosts:
-            self.trace.hosts.append(segment.receiver)
-        if self._add(segment) and segment.receiver in self._watches:
-            self._sent += 1
-            self._underway[_mark(packet)].append((self._sent, segment))
-        return segment
+    def sent(self, packet: bytes, why: str) -> None:
+        """An IP packet leaves its host."""
+        self._note(self._sent_at, self.now, packet, why)
 
     def doom(self, frame: Frame, fate: str) -> None:
         """The network knows what becomes of the segment in this frame, the last such one sent."""
-        queue = self._underway.get(_mark(frame.to_bytes()))
+        self._note(self._doomed, frame.to_bytes(), fate)
+
+    def came(self, host: str, packet: memoryview) -> None:
+        """An IP packet has reached `host`."""
+        self._note(self._came_at, self.now, host, bytes(packet))
+
+    def entered(self, host: str, transition: Transition) -> None:
+        """A connection of `host` entered a state."""
+        self._note(self._entered, host, transition)
+
+    def _sent_at(self, at: float, packet: bytes, why: str) -> None:
+        segment = self._conversations.segment(at, memoryview(packet), why)
+        if segment is None:
+            return
+        self._has_lane(segment.receiver)
+        if self._add(segment) and self._is_heard(segment.receiver):
+            self._sent += 1
+            self._underway[_mark(packet)].append((self._sent, segment))
+
+    def _doomed(self, packet: bytes, fate: str) -> None:
+        queue = self._underway.get(_mark(packet))
         if queue:
             queue[-1][1].fate = fate
 
-    def came(self, host: str, packet: memoryview) -> Segment | None:
-        """A packet has reached `host`."""
+    def _came_at(self, at: float, host: str, packet: bytes) -> None:
         source = _source(packet)
-        sender = self.conversations.names.get(source, source)
-        if sender not in self._watches:
-            segment = self.conversations.segment(self.now, packet)
+        sender = self._conversations.names.get(source, source)
+        if not self._is_heard(sender):
+            segment = self._conversations.segment(at, memoryview(packet))
             if segment is not None:
-                if segment.sender not in self.trace.hosts:
-                    self.trace.hosts.append(segment.sender)
-                segment.arrived.append(segment.at)
+                self._has_lane(segment.sender)
+                segment.arrived.append(at)
                 self._add(segment)
-            return segment
+            return
         queue = self._underway.get(_mark(packet))
         if not queue:
-            return None
+            return
         while len(queue) > 1 and (queue[0][1].arrived or queue[0][1].fate == LOST):
             queue.popleft()  # it looks the same, but has met its fate already
         number, segment = queue[0]
-        segment.arrived.append(self.now)
+        segment.arrived.append(at)
         if len(segment.arrived) > 1:
             segment.fate = DUPLICATED
         elif number < self._arrived[segment.sender, host]:
             segment.fate = LATE
         self._arrived[segment.sender, host] = max(number, self._arrived[segment.sender, host])
-        return segment
 
-    def entered(self, host: str, transition: Transition) -> None:
-        local, remote = transition.local, transition.remote
-        flow = self.conversations.flow_of(
-            (pack(local.host), local.port), (pack(remote.host), remote.port)
-        )
+    def _entered(self, host: str, transition: Transition) -> None:
+        flow = self._flow(transition.local, transition.remote)
         if flow is None:
             return
         error = transition.error
         name = ""
         if error is not None:
             name = errno.errorcode.get(error.errno or 0, type(error).__name__)
-        self._add(
-            State(
-                self.at(transition.time), host, flow, str(transition.old), str(transition.new), name
-            )
-        )
+        at = self.at(transition.time)
+        self._add(State(at, host, flow, str(transition.old), str(transition.new), name))
+
+    def _flow(self, local: Endpoint, remote: Endpoint) -> int | None:
+        mine, theirs = (pack(local.host), local.port), (pack(remote.host), remote.port)
+        return self._conversations.flow_of(mine, theirs)
+
+    def _has_lane(self, host: str) -> None:
+        if host not in self._trace.hosts:
+            self._trace.hosts.append(host)
 
     def sample(self, host: str, conn: Connection) -> None:
-        """Note what `conn` knows, if it is something new."""
-        local, remote = conn.local, conn.remote
-        flow = self.conversations.flow_of(
-            (pack(local.host), local.port), (pack(remote.host), remote.port)
-        )
-        if flow is None or len(self.trace.samples) >= self._max_events:
+        """Note what `conn` knows at this moment."""
+        self._catch_up()
+        flow = self._flow(conn.local, conn.remote)
+        samples = self._trace.samples
+        if flow is None or len(samples) >= self._max_events:
             return
         what, until = waiting(conn)
         cc = getattr(conn, "cc", None)
@@ -221,35 +265,39 @@ class Recording:
             until=self.at(until) if until is not None else None,
         )
         place = self._latest.get((host, flow))
-        if place is not None and self.trace.samples[place].at == made.at:
-            self.trace.samples[place] = made  # of one moment, the last counts
+        if place is not None and samples[place].at == made.at:
+            samples[place] = made  # of one moment, the last counts
         else:
-            self._latest[host, flow] = len(self.trace.samples)
-            self.trace.samples.append(made)
+            self._latest[host, flow] = len(samples)
+            samples.append(made)
 
     def finish(self) -> Trace:
         """The run is over: what has not arrived will not. Returns the trace; may be called again
         after more has happened."""
+        trace = self.trace
         slowest: defaultdict[tuple[str, str], float] = defaultdict(float)
-        for segment in self.trace.segments:
+        for segment in trace.segments:
             if segment.arrived:
                 way = segment.sender, segment.receiver
                 slowest[way] = max(slowest[way], segment.arrived[0] - segment.at)
         now = self.now
-        for segment in self.trace.segments:
-            if not segment.arrived and segment.receiver in self._watches:
+        for segment in trace.segments:
+            if not segment.arrived and self._is_heard(segment.receiver):
                 age = now - segment.at
                 if segment.fate in ("", UNDERWAY):
                     recent = age <= slowest[segment.sender, segment.receiver]
                     segment.fate = UNDERWAY if recent else LOST
-        self.trace.notes = [f"{self._left_out} more events were left out"] if self._left_out else []
-        return self.trace
+        trace.notes = [f"{self._left_out} more events were left out"] if self._left_out else []
+        return trace
+
+    def _is_heard(self, host: str) -> bool:
+        return host in self._watches or host in self._others
 
     def _add(self, event: Segment | State | Said | Fault) -> bool:
-        if len(self.trace.events) >= self._max_events:
+        if len(self._trace.events) >= self._max_events:
             self._left_out += 1
             return False
-        self.trace.events.append(event)
+        self._trace.events.append(event)
         return True
 
 
@@ -293,9 +341,11 @@ class Watch:
         self.recording.begins(loop)
 
     def send(self, frame: Frame) -> None:
-        packet = frame.to_bytes()
-        if self.heard and self.recording.sent(packet, str(frame.reason)) is not None:
-            self._note(_inbound_flow(packet, reverse=True))
+        if self.heard:
+            packet = frame.to_bytes()
+            self.recording.sent(packet, str(frame.reason))
+            if self.recording.sampling:
+                self._note(_inbound_flow(packet, reverse=True))
         self.link.send(frame)
 
     def close(self) -> None:
@@ -303,8 +353,10 @@ class Watch:
 
     def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
         assert self._receiver is not None
-        if self.heard and self.recording.came(self.host, packet) is not None:
-            self._note(_inbound_flow(packet))
+        if self.heard:
+            self.recording.came(self.host, packet)
+            if self.recording.sampling:
+                self._note(_inbound_flow(packet))
         self._receiver.receive(packet, vouched, gso_size)
 
     def flush(self) -> int | None:
@@ -323,11 +375,10 @@ class Watch:
 
     def _note(self, flow: bytes) -> None:
         """This connection's variables change in this turn of the loop; they are looked at after."""
-        if self.recording.sampling:
-            if not self._changed:
-                assert self._loop is not None
-                self._loop.call_soon(self._sample)
-            self._changed[flow] = None
+        if not self._changed:
+            assert self._loop is not None
+            self._loop.call_soon(self._sample)
+        self._changed[flow] = None
 
     def _sample(self) -> None:
         changed, self._changed = self._changed, {}

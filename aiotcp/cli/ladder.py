@@ -1,0 +1,86 @@
+"""`aiotcp ladder`: what a capture shows, drawn as a ladder."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from aiotcp.cli import output
+from aiotcp.trace import ladder
+from aiotcp.trace.capturefile import NoCapture, read
+from aiotcp.trace.events import Trace
+
+STYLES = {
+    "time": "bright_black",
+    "lane": "bright_black",
+    "segment": "",
+    "again": "yellow",
+    "lost": "red",
+    "state": "green",
+    "said": "cyan",
+    "fault": "magenta",
+    "why": "blue",
+    "error": "red",
+}
+"""How the parts of a ladder look (`aiotcp.trace.ladder.Piece`)."""
+
+
+@click.command(epilog="Exit codes: 0 done; 1 the file can't be read, or is no capture; 2 options.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--flow", type=click.IntRange(min=1), metavar="N", help="This connection only.")
+@click.option("--flows", is_flag=True, help="List the connections, with their numbers.")
+@click.option(
+    "--width",
+    type=click.IntRange(min=ladder.MIN_WIDTH),
+    metavar="COLUMNS",
+    help="[default: the terminal's, or 100]",
+)
+@click.option("--json", "json", is_flag=True, help="For programs: the trace, with all there is.")
+def command(file: Path, flow: int | None, flows: bool, width: int | None, json: bool) -> None:
+    """Draw the segments of FILE, a pcapng or pcap file of ours, tcpdump's or Wireshark's: a lane
+    for each host, a line for each segment, and in captures of ours, why it was sent."""
+    try:
+        trace = read(file)
+    except OSError as exc:
+        raise click.ClickException(f"{file}: {exc.strerror}") from None
+    except NoCapture as exc:
+        raise click.ClickException(str(exc)) from None
+    if flow is not None:
+        if flow > len(trace.flows):
+            raise click.UsageError(f"--flow {flow}: there are {len(trace.flows)} connections")
+        trace = of_flow(trace, flow - 1)
+    if json:
+        output.as_json(trace.to_json())
+    elif flows:
+        out = output.console()
+        for number, each in enumerate(trace.flows, 1):
+            segments = sum(segment.flow == number - 1 for segment in trace.segments)
+            output.line(out, (f"{number:4}  ", "bold"), (f"{each}", ""), (f"  {segments}", "dim"))
+    else:
+        show(trace, width)
+
+
+def of_flow(trace: Trace, flow: int) -> Trace:
+    """One connection, and of the hosts only those that take part in it."""
+    chosen = trace.of_flow(flow)
+    ends = (trace.flows[flow].client, trace.flows[flow].server)
+    chosen.hosts = [host for host in trace.hosts if host in ends]
+    return chosen
+
+
+def show(trace: Trace, width: int | None = None) -> None:
+    """Print the ladder, in colours where they are wanted."""
+    out = output.console()
+    if width is None:
+        columns = shutil.get_terminal_size((ladder.USUAL_WIDTH, 0)).columns
+        width = max(columns, ladder.MIN_WIDTH) if sys.stdout.isatty() else ladder.USUAL_WIDTH
+    for pieces in ladder.lines(trace, width=width):
+        line = Text()
+        for piece in pieces:
+            line.append(piece.text, STYLES.get(piece.part, ""))
+        line.rstrip()
+        out.print(line)
