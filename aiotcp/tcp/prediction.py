@@ -81,8 +81,12 @@ def take(
         snd_una = conn.ack_noted
     elif not length or (
         # It is no news, which matters while something of ours is on its way; but not if all is as
-        # usual.
-        not conn.acks_noted and (snd_una != conn.snd_nxt or conn.recovery.tlp_end is not None)
+        # usual, since text is no duplicate (RFC 5681 2).
+        not conn.acks_noted
+        and (
+            conn.recovery.tlp_end is not None
+            or (snd_una != conn.snd_nxt and not usualacks.is_usual(conn))
+        )
     ):
         return False
     conn.heard_at = now

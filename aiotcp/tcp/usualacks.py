@@ -38,14 +38,14 @@ def note(conn: Connection, number: int) -> bool:
     ahead = number - base & _MASK
     if not 0 < ahead <= conn.snd_nxt - base:
         return False
-    if not merged and not _is_usual(conn):
+    if not merged and not is_usual(conn):
         return False
     conn.acks_noted = merged + 1
     conn.ack_noted = base + ahead
     return True
 
 
-def _is_usual(conn: Connection) -> bool:
+def is_usual(conn: Connection) -> bool:
     """Whether there is nothing that other acknowledgments would have to do with. While some are
     noted, that does not change: whatever else arrives has them settled first."""
     recovery, board = conn.recovery, conn.scoreboard

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from aiotcp import Stack
 from aiotcp.addresses import pack
 from aiotcp.link.base import Receiver
+from aiotcp.reasons import Drop
 from aiotcp.sim import run
 from aiotcp.tcp.connection import Connection
 from aiotcp.wire import tcp
@@ -88,6 +89,8 @@ class Packet(NamedTuple):
     """The octet that is changed."""
     traffic_class: int = 0
     sack: bool = False
+    block: tuple[int, int] | None = None
+    """Arrived, so many bytes beyond the acknowledgment."""
     trailer: int = 0
 
 
@@ -154,6 +157,9 @@ class Peer:
             stamps = (self.tsval + wanted.tsval, self.tsecr)
             self.tsval = max(self.tsval, self.tsval + wanted.tsval)
         blocks = [(self.ack + 10, self.ack + 20)] if wanted.sack else []
+        if wanted.block is not None:
+            una = self.ack + wanted.ack
+            blocks = [(una + wanted.block[0], una + wanted.block[1])]
         options = tcp.pack_options(timestamps=stamps, sack=blocks)
         seq = self.seq + wanted.seq
         known, self.ack = self.ack, self.ack + wanted.ack
@@ -379,3 +385,24 @@ def test_a_frame_that_arrived_in_part_has_its_round_trip() -> None:
     bare = Packet(length=0)
     steps: list[Batch] = [([], "write", 0.005), ([bare], "write", 0.009)]
     run(both_ways(Setting(), [*steps, ([bare._replace(ack=-700)], "", 0.0)]))
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_text_that_acknowledges_nothing_new_while_ours_is_on_its_way(
+    monkeypatch: pytest.MonkeyPatch, missing: bool
+) -> None:
+    """It takes the short way, but not while something of ours is missing."""
+    completely: list[tcp.Segment] = []
+    arrive = Connection.arrive
+
+    def counted(self: Connection, segment: tcp.Segment, now: float) -> Drop | None:
+        completely.append(segment)
+        return arrive(self, segment, now)
+
+    monkeypatch.setattr(Connection, "arrive", counted)
+    text = [Packet(ack=-5000)] * 3
+    tells = [Packet(length=0, ack=-5000, block=(1448, 2896))] * missing
+    run(both_ways(Setting(), [([], "write", 0.002), (tells, "", 0), (text, "", 0), (text, "", 0)]))
+    by_one, by_both = 6, 12
+    taken = sum(len(segment.payload) == 1448 for segment in completely)
+    assert taken == (by_both if missing else by_one)
