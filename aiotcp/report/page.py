@@ -1,44 +1,49 @@
-"""The page: the trace as columns of JSON, the script that draws it, and uPlot, in one file."""
+"""The page: the trace as columns of JSON, the scripts that draw it, and uPlot, in one file."""
 
 from __future__ import annotations
 
+import base64
 import html
 import json
+import re
 from importlib.resources import files
 from typing import Any
 
-from aiotcp.trace.events import Fault, Said, Segment, State, Trace
-from aiotcp.trace.explain import why
+from aiotcp.trace import explain
+from aiotcp.trace.events import Fault, Said, Sample, Segment, State, Trace
 
 MAX_SEGMENTS = 20_000
 """What a browser still draws at once; a report of more holds the first so many."""
 
+SCRIPTS = ("model.js", "ladder.js", "sequence.js", "plots.js", "detail.js", "report.js")
+"""In the order in which they are loaded; together they are one script."""
+
 
 def page(trace: Trace) -> str:
     """The whole of the file."""
-    assets = files("aiotcp.report").joinpath("assets")
-
-    def asset(name: str) -> str:
-        return assets.joinpath(name).read_text("utf-8")
-
     data = json.dumps(columns(trace), ensure_ascii=False, separators=(",", ":"))
     # In a script element only `<` could end it.
+    return fill("report.html", TITLE=trace.title or "TCP trace", DATA=data.replace("<", "\\u003c"))
+
+
+def fill(template: str, *, TITLE: str, DATA: str = "", **more: str) -> str:
+    """A template of `assets`, with the scripts, the styles and uPlot in it."""
     parts = {
-        "TITLE": html.escape(trace.title or "TCP trace"),
+        "TITLE": html.escape(TITLE),
         "UPLOT_CSS": asset("uPlot.min.css"),
         "CSS": asset("report.css"),
         "UPLOT": asset("uPlot.iife.min.js"),
-        "LICENSE": asset("uPlot.LICENSE").replace("*/", ""),
-        "DATA": data.replace("<", "\\u003c"),
+        "LICENSE": asset("uPlot.LICENSE"),
+        "DATA": DATA,
         "SCRIPT": "\n".join(asset(name) for name in SCRIPTS),
+        **more,
     }
-    whole = asset("report.html")
-    for name, text in parts.items():
-        whole = whole.replace(f"@{name}@", text)
-    return whole
+    whole = asset(template).replace("@MAIN@", asset("main.html"))
+    return re.sub("@([A-Z_]+)@", lambda found: parts[found[1]], whole)
 
 
-SCRIPTS = ("model.js", "ladder.js", "plots.js", "report.js")
+def asset(name: str) -> str:
+    return files("aiotcp.report").joinpath("assets", name).read_text("utf-8")
 
 
 def columns(trace: Trace) -> dict[str, Any]:
@@ -46,7 +51,7 @@ def columns(trace: Trace) -> dict[str, Any]:
     words = _Words()
     hosts = {name: n for n, name in enumerate(trace.hosts)}
     segments: list[Segment] = []
-    order: list[tuple[str, int]] = []
+    order: list[str] = []
     states: list[list[Any]] = []
     said: list[list[Any]] = []
     faults: list[list[Any]] = []
@@ -56,21 +61,23 @@ def columns(trace: Trace) -> dict[str, Any]:
             if len(segments) == MAX_SEGMENTS:
                 notes.append(f"the report holds the first {MAX_SEGMENTS} segments")
                 break
-            order.append(("p", len(segments)))
+            order.append("p")
             segments.append(event)
         elif isinstance(event, State):
-            order.append(("s", len(states)))
+            order.append("s")
             states.append(
-                [event.at, hosts[event.host], event.flow, event.old, event.new, event.error]
+                [_time(event.at), hosts[event.host], event.flow, event.old, event.new, event.error]
             )
         elif isinstance(event, Said):
-            order.append(("a", len(said)))
-            said.append([event.at, hosts.get(event.host, 0), event.text])
+            order.append("a")
+            said.append([_time(event.at), hosts.get(event.host, 0), event.text])
         elif isinstance(event, Fault):
-            order.append(("f", len(faults)))
-            faults.append([event.at, hosts.get(event.host, -1), event.text, event.until])
-    explained = why()
-    used = {segment.why for segment in segments}
+            order.append("f")
+            until = _time(event.until)
+            faults.append([_time(event.at), hosts.get(event.host, -1), event.text, until])
+    samples = trace.samples
+    if len(notes) > len(trace.notes):
+        samples = [sample for sample in samples if sample.at <= segments[-1].at]
     return {
         "title": trace.title,
         "seed": trace.seed,
@@ -83,56 +90,76 @@ def columns(trace: Trace) -> dict[str, Any]:
                 "name": str(flow),
                 "client": flow.client,
                 "server": flow.server,
-                "ends": f"{flow.client_address}:{flow.client_port} → "
-                f"{flow.server_address}:{flow.server_port}",
+                "ends": f"{_end(flow.client_address, flow.client_port)} → "
+                f"{_end(flow.server_address, flow.server_port)}",
             }
             for flow in trace.flows
         ],
-        "order": "".join(kind for kind, _ in order),
-        "p": {
-            "at": [segment.at for segment in segments],
-            "from": [hosts[segment.sender] for segment in segments],
-            "to": [hosts[segment.receiver] for segment in segments],
-            "flow": [segment.flow for segment in segments],
-            "flags": [words(segment.flags) for segment in segments],
-            "seq": [segment.seq for segment in segments],
-            "ack": [segment.ack for segment in segments],
-            "win": [segment.window for segment in segments],
-            "len": [segment.length for segment in segments],
-            "opt": [" ".join(segment.options) for segment in segments],
-            "why": [words(segment.why) for segment in segments],
-            "fate": [words(segment.fate) for segment in segments],
-            "drop": [words(segment.dropped) for segment in segments],
-            "ecn": [words(segment.ecn) for segment in segments],
-            "again": [int(segment.again) for segment in segments],
-            "came": [segment.arrived[0] if segment.arrived else None for segment in segments],
-            "head": [segment.header for segment in segments],
-        },
+        "order": "".join(order),
+        "p": _segments(segments, hosts, words),
         "s": states,
         "a": said,
         "f": faults,
-        "m": {
-            "at": [sample.at for sample in trace.samples],
-            "host": [hosts[sample.host] for sample in trace.samples],
-            "flow": [sample.flow for sample in trace.samples],
-            "cwnd": [sample.cwnd for sample in trace.samples],
-            "ssthresh": [sample.ssthresh for sample in trace.samples],
-            "flight": [sample.in_flight for sample in trace.samples],
-            "snd_wnd": [sample.snd_wnd for sample in trace.samples],
-            "rcv_wnd": [sample.rcv_wnd for sample in trace.samples],
-            "srtt": [sample.srtt for sample in trace.samples],
-            "rttvar": [sample.rttvar for sample in trace.samples],
-            "rto": [sample.rto for sample in trace.samples],
-            "waits": [words(sample.waits) for sample in trace.samples],
-            "until": [sample.until for sample in trace.samples],
-        },
+        "m": _samples(samples, hosts, words),
         "words": words.known,
         "explain": {
-            name: {"en": entry.en, "zh": entry.zh, "rfc": entry.rfc}
-            for name, entry in explained.items()
-            if name in used
+            "why": _explained(explain.why(), {segment.why for segment in segments}),
+            "drop": _explained(explain.drops(), {segment.dropped for segment in segments}),
         },
     }
+
+
+def _segments(segments: list[Segment], hosts: dict[str, int], words: _Words) -> dict[str, Any]:
+    return {
+        "at": [_time(segment.at) for segment in segments],
+        "from": [hosts[segment.sender] for segment in segments],
+        "to": [hosts[segment.receiver] for segment in segments],
+        "flow": [segment.flow for segment in segments],
+        "flags": [words(segment.flags) for segment in segments],
+        "seq": [segment.seq for segment in segments],
+        "ack": [segment.ack for segment in segments],
+        "win": [segment.window for segment in segments],
+        "len": [segment.length for segment in segments],
+        "opt": [" ".join(segment.options) for segment in segments],
+        "why": [words(segment.why) for segment in segments],
+        "fate": [words(segment.fate) for segment in segments],
+        "drop": [words(segment.dropped) for segment in segments],
+        "ecn": [words(segment.ecn) for segment in segments],
+        "again": [int(segment.again) for segment in segments],
+        "came": [_time(segment.arrived[0]) if segment.arrived else None for segment in segments],
+        "head": [base64.b64encode(bytes.fromhex(s.header)).decode() for s in segments],
+    }
+
+
+def _samples(samples: list[Sample], hosts: dict[str, int], words: _Words) -> dict[str, Any]:
+    return {
+        "at": [_time(sample.at) for sample in samples],
+        "host": [hosts[sample.host] for sample in samples],
+        "flow": [sample.flow for sample in samples],
+        "cwnd": [sample.cwnd for sample in samples],
+        "ssthresh": [sample.ssthresh for sample in samples],
+        "flight": [sample.in_flight for sample in samples],
+        "snd_wnd": [sample.snd_wnd for sample in samples],
+        "rcv_wnd": [sample.rcv_wnd for sample in samples],
+        "srtt": [_time(sample.srtt) for sample in samples],
+        "rttvar": [_time(sample.rttvar) for sample in samples],
+        "rto": [_time(sample.rto) for sample in samples],
+        "waits": [words(sample.waits) for sample in samples],
+        "until": [_time(sample.until) for sample in samples],
+    }
+
+
+def _explained(known: dict[str, explain.Explanation], used: set[str]) -> dict[str, dict[str, str]]:
+    return {name: known[name]._asdict() for name in sorted(used & known.keys())}
+
+
+def _time(seconds: float | None) -> float | None:
+    """To the tenth of a microsecond: finer than anything that is shown, and half as long."""
+    return None if seconds is None else round(seconds, 7)
+
+
+def _end(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 class _Words:

@@ -21,5 +21,15 @@ class Explanation(NamedTuple):
 @functools.cache
 def why() -> dict[str, Explanation]:
     """An explanation for each `reasons.Why`."""
+    return _table("why")
+
+
+@functools.cache
+def drops() -> dict[str, Explanation]:
+    """An explanation for each `reasons.Drop`."""
+    return _table("drop")
+
+
+def _table(name: str) -> dict[str, Explanation]:
     data = tomllib.loads(files("aiotcp.trace").joinpath("reasons.toml").read_text("utf-8"))
-    return {name: Explanation(**entry) for name, entry in data["why"].items()}
+    return {word: Explanation(**entry) for word, entry in data[name].items()}

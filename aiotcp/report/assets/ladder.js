@@ -1,26 +1,36 @@
 "use strict";
 // The ladder: as many rows as fit are in the document at a time.
-const ROW = 24, TIME = 88, WHY = 142;
-const ladder = { rows: [], shown: new Map() };
+const ROW = 24, TIME = 92, WHY = 142;
+const ladder = { rows: [], shown: new Map(), pause: 0 };
+
+const byId = (id) => document.getElementById(id);
 
 function element(kind, className, text) {
-  const made = document.createElement(kind);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
+  const one = document.createElement(kind);
+  if (className) one.className = className;
+  if (text !== undefined) one.textContent = text;
+  return one;
+}
+
+function svg(kind, attributes) {
+  const one = document.createElementNS("http://www.w3.org/2000/svg", kind);
+  for (const [name, value] of Object.entries(attributes)) one.setAttribute(name, value);
+  return one;
 }
 
 function laneX(host, width) {
-  const count = D.hosts.length, inner = width - TIME - WHY - 60;
+  const count = D.hosts.length, inner = width - TIME - (width < 600 ? 0 : WHY) - 60;
   return TIME + 30 + (count > 1 ? (inner * host) / (count - 1) : inner / 2);
 }
 
 function layoutLadder() {
-  ladder.rows = rowsOf(view.flow);
-  document.getElementById("all").style.height = `${ladder.rows.length * ROW}px`;
-  const lanes = document.getElementById("lanes");
+  ladder.rows = rowsOf(view.flow, view.find);
+  const [first, last] = moments();
+  ladder.pause = Math.max((last - first) / 25, 0.01);
+  byId("all").style.height = `${ladder.rows.length * ROW}px`;
+  byId("found").textContent = view.find ? `${ladder.rows.length} / ${D.order.length}` : "";
+  const lanes = byId("lanes"), width = byId("rows").clientWidth;
   lanes.replaceChildren();
-  const width = document.getElementById("rows").clientWidth;
   D.hosts.forEach((name, host) => {
     const label = element("span", "", name);
     label.style.left = `${laneX(host, width)}px`;
@@ -32,7 +42,7 @@ function layoutLadder() {
 }
 
 function showRows() {
-  const box = document.getElementById("rows"), all = document.getElementById("all");
+  const box = byId("rows"), all = byId("all");
   const first = Math.max(Math.floor(box.scrollTop / ROW) - 10, 0);
   const last = Math.min(Math.ceil((box.scrollTop + box.clientHeight) / ROW) + 10, ladder.rows.length);
   for (const [n, row] of ladder.shown) if (n < first || n >= last) { row.remove(); ladder.shown.delete(n); }
@@ -45,91 +55,110 @@ function showRows() {
   }
 }
 
-function svg(kind, attributes) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", kind);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-}
+const isChosen = (row) => view.chosen !== null && row[0] === view.chosen[0] && row[1] === view.chosen[1];
 
 function rowElement(n, width) {
   const [kind, index] = ladder.rows[n];
   const row = element("div", `row ${kind}`);
+  row.id = `row-${n}`;
+  row.setAttribute("role", "option");
+  row.setAttribute("aria-posinset", n + 1);
+  row.setAttribute("aria-setsize", ladder.rows.length);
   row.style.top = `${n * ROW}px`;
-  const drawing = svg("svg", {});
+  const drawing = svg("svg", { "aria-hidden": "true" });
   D.hosts.forEach((_, host) => {
     const x = laneX(host, width);
-    drawing.append(svg("line", { x1: x, x2: x, y1: 0, y2: ROW, stroke: "var(--line)", "stroke-width": 1.5 }));
+    drawing.append(svg("line", { x1: x, x2: x, y1: 0, y2: ROW, stroke: "var(--lane)", "stroke-width": 1.5 }));
   });
-  row.append(drawing);
+  const at = momentOf(ladder.rows[n]), time = element("span", "time", at.toFixed(digits()));
+  if (n) {
+    const since = at - momentOf(ladder.rows[n - 1]);
+    time.title = `+${since.toFixed(6)} s`;
+    if (since >= ladder.pause) row.classList.add("pause");
+  }
+  row.append(drawing, time);
   if (kind === "p") segmentRow(row, drawing, segment(index), width);
   else if (kind === "s") {
-    const [at, host, , , state, error] = D.s[index];
-    const chip = element("span", "chip", error ? `${state} · ${error}` : state);
+    const [, host, , , state, error] = D.s[index];
+    const chip = element("span", error ? "chip error" : "chip", error ? `${state} · ${error}` : state);
     atLane(chip, laneX(host, width), host, width);
-    row.append(timeOf(at), chip);
+    row.append(chip);
   } else if (kind === "a") {
-    const [at, host, text] = D.a[index];
+    const [, host, text] = D.a[index];
     const said = element("span", "said", text);
     atLane(said, laneX(host, width), host, width);
-    row.append(timeOf(at), said);
+    row.append(said);
   } else {
-    const [at, host, text] = D.f[index];
+    const [, host, text, until] = D.f[index];
     const band = element("div", "fault");
-    band.append(element("span", "", host < 0 ? text : `${D.hosts[host]}: ${text}`));
-    row.append(timeOf(at), band);
+    const end = until === null ? "" : ` … ${until.toFixed(digits())}`;
+    band.append(element("span", "", (host < 0 ? text : `${D.hosts[host]}: ${text}`) + end));
+    row.append(band);
   }
-  if (kind === "p" && index === view.chosen) row.classList.add("chosen");
+  row.addEventListener("click", () => choose([kind, index], "ladder"));
+  markRow(row, isChosen(ladder.rows[n]));
   return row;
 }
 
-const timeOf = (at) => element("span", "time", at.toFixed(3));
+function markRow(row, chosen) {
+  row.classList.toggle("chosen", chosen);
+  row.setAttribute("aria-selected", chosen);
+  if (chosen) byId("rows").setAttribute("aria-activedescendant", row.id);
+}
 
 // To the right of its lane; at the last one, to its left.
-function atLane(made, x, host, width) {
-  if (host > 0 && host === D.hosts.length - 1) made.style.right = `${width - x + 9}px`;
-  else made.style.left = `${x + 9}px`;
+function atLane(one, x, host, width) {
+  if (host > 0 && host === D.hosts.length - 1) one.style.right = `${width - x + 9}px`;
+  else one.style.left = `${x + 9}px`;
 }
+
+const toldOf = (s) => [s.why, s.fate && s.fate !== "underway" ? fateOf(s.fate) : "", s.drop && `${say("dropped", "丢弃")}: ${s.drop}`].filter(Boolean).join(", ");
 
 function segmentRow(row, drawing, s, width) {
   const from = laneX(s.from, width), to = laneX(s.to, width), way = Math.sign(to - from) || 1;
-  const lost = LOST.has(s.fate);
-  const colour = lost ? "var(--lost)" : s.again ? "var(--again)" : "var(--seg)";
-  const end = lost ? to - way * 26 : to, y = ROW / 2;
+  const lost = LOST.has(s.fate), kind = lost ? "lost" : s.again || s.fate === "late" || s.fate === "duplicated" ? "again" : "seg";
+  const colour = `var(--${kind})`, end = lost ? to - way * 26 : to, y = ROW / 2;
   drawing.append(svg("line", { x1: from, x2: end, y1: y, y2: y, stroke: colour, "stroke-width": 1.4, "stroke-dasharray": lost ? "4 3" : "none" }));
-  if (lost) {
-    drawing.append(svg("path", { d: `M${end - 5} ${y - 5}L${end + 5} ${y + 5}M${end - 5} ${y + 5}L${end + 5} ${y - 5}`, stroke: colour, "stroke-width": 2 }));
-  } else {
-    drawing.append(svg("path", { d: `M${to} ${y}l${-way * 8} -4v8z`, fill: colour }));
-  }
-  const words = element("span", `words ${lost ? "lost" : s.again ? "again" : "seg"}`, wordsOf(s));
-  words.style.left = `${(from + to) / 2}px`;
-  words.style.maxWidth = `${Math.abs(to - from) - 50}px`;
-  const told = [s.why, s.fate && s.fate !== "underway" ? s.fate : "", s.drop].filter(Boolean).join(", ");
-  const why = element("span", "why", told);
-  why.title = told;
-  row.append(timeOf(s.at), words, why);
-  row.addEventListener("click", () => choose(s.n, false));
+  if (lost) drawing.append(svg("path", { d: `M${end - 5} ${y - 5}L${end + 5} ${y + 5}M${end - 5} ${y + 5}L${end + 5} ${y - 5}`, stroke: colour, "stroke-width": 2 }));
+  else drawing.append(svg("path", { d: `M${to} ${y}l${-way * 8} -4v8z`, fill: colour }));
+  const room = Math.max(Math.abs(end - from) - 36, 30), words = element("span", `words ${kind}`, wordsOf(s, (room - 10) / 6.95));
+  words.style.left = `${(from + end) / 2}px`;
+  words.style.maxWidth = `${room}px`;
+  const told = toldOf(s), known = D.explain.why[s.why];
+  const why = element("span", s.drop || lost ? "why bad" : "why", told);
+  why.title = known ? `${told}\n${known[view.language]}` : told;
+  words.title = wordsOf(s);
+  row.append(words, why);
 }
 
-function scrollTo(n) {
-  const place = ladder.rows.findIndex(([kind, index]) => kind === "p" && index === n);
-  const box = document.getElementById("rows");
+const placeOf = (chosen) => ladder.rows.findIndex((row) => chosen && row[0] === chosen[0] && row[1] === chosen[1]);
+
+function scrollToChosen() {
+  const place = placeOf(view.chosen), box = byId("rows");
   if (place < 0) return;
   const top = place * ROW;
-  if (top < box.scrollTop || top > box.scrollTop + box.clientHeight - ROW) box.scrollTop = top - box.clientHeight / 2;
+  if (top < box.scrollTop + ROW || top > box.scrollTop + box.clientHeight - 2 * ROW) box.scrollTop = top - box.clientHeight / 2;
   showRows();
 }
 
 function markRows() {
-  for (const [n, row] of ladder.shown) {
-    const [kind, index] = ladder.rows[n];
-    row.classList.toggle("chosen", kind === "p" && index === view.chosen);
-  }
+  byId("rows").removeAttribute("aria-activedescendant");
+  for (const [n, row] of ladder.shown) markRow(row, isChosen(ladder.rows[n]));
 }
 
-// The next or the previous segment of the ladder.
-function step(by) {
-  let place = ladder.rows.findIndex(([kind, index]) => kind === "p" && index === view.chosen);
-  do place += by; while (place >= 0 && place < ladder.rows.length && ladder.rows[place][0] !== "p");
-  if (place >= 0 && place < ladder.rows.length) choose(ladder.rows[place][1], true);
+// The next or the previous row of the ladder for which `wanted` holds.
+function step(by, wanted = () => true) {
+  let place = view.chosen ? placeOf(view.chosen) : by > 0 ? -1 : ladder.rows.length;
+  if (view.chosen && place < 0) place = by > 0 ? -1 : ladder.rows.length;
+  do place += by; while (place >= 0 && place < ladder.rows.length && !wanted(ladder.rows[place]));
+  if (place >= 0 && place < ladder.rows.length) choose(ladder.rows[place], "keys");
+}
+
+// What one looks for first: losses, repetitions, resets, discards, errors, faults.
+function troubled([kind, n]) {
+  if (kind === "f") return true;
+  if (kind === "s") return Boolean(D.s[n][5]);
+  if (kind !== "p") return false;
+  const s = segment(n);
+  return LOST.has(s.fate) || Boolean(s.again) || Boolean(s.drop) || s.flags.includes("RST");
 }

@@ -1,203 +1,282 @@
 "use strict";
-// The plots: uPlot has axes, zoom and cursor; what tcptrace draws is drawn here.
-const plots = { made: [], points: [], seq: null };
-const AXIS = 74;
+// The plots: axes, zoom and cursor are uPlot's. They are made once and told of new data.
+const plots = {};
+const AXIS = 76, SAMPLED = ["cwnd", "ssthresh", "flight", "rcv"];
 
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const bytes = (v) => (Math.abs(v) >= 1e6 ? `${+(v / 1e6).toFixed(2)} MB` : Math.abs(v) >= 1e4 ? `${+(v / 1e3).toFixed(1)} kB` : `${+v.toFixed(0)}`);
+const millis = (v) => (v >= 1000 ? `${+(v / 1000).toFixed(2)} s` : v >= 1 ? `${+v.toFixed(1)} ms` : `${+(v * 1000).toFixed(1)} µs`);
 
-function axes(format) {
-  const common = () => ({ stroke: colour("soft"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line"), width: 1 }, font: "11px system-ui, sans-serif" });
+function axes(format, y = {}) {
+  const common = () => ({
+    stroke: () => colour("soft"), font: `11px ${FONT}`,
+    grid: { stroke: () => colour("grid"), width: 1 }, ticks: { stroke: () => colour("grid"), width: 1, size: 5 },
+  });
   return [
-    { ...common(), size: 26, values: (_, values) => values.map((v) => `${+v.toFixed(6)} s`) },
-    { ...common(), size: AXIS, values: (_, values) => values.map(format) },
+    { ...common(), size: 26, gap: 3, values: (_, values) => values.map((v) => `${+v.toFixed(6)} s`) },
+    { ...common(), size: AXIS, values: (_, values) => values.map(format), ...y },
   ];
 }
 
-const bytes = (v) => (Math.abs(v) >= 1e6 ? `${+(v / 1e6).toFixed(2)} MB` : Math.abs(v) >= 1e4 ? `${+(v / 1e3).toFixed(1)} kB` : `${v}`);
-
-let sharing = false;
-function shareZoom(u, key) {
-  if (key !== "x" || sharing) return;
-  sharing = true;
-  const { min, max } = u.scales.x;
-  for (const other of plots.made) if (other !== u) other.setScale("x", { min, max });
-  sharing = false;
+// 1, 2 and 5 of each power of ten, or as many as there is room for.
+function logSplits(u) {
+  const { min, max } = u.scales.y, wide = Math.log10(max / min) > 2.2;
+  const found = [];
+  for (let power = Math.floor(Math.log10(min)); 10 ** power <= max; power++) {
+    for (const digit of wide ? [1] : [1, 2, 5]) { const v = digit * 10 ** power; if (v >= min && v <= max) found.push(v); }
+  }
+  return found;
 }
 
-function options(id, height, format, series, draw, scales = {}) {
-  return {
-    width: document.getElementById(id).clientWidth, height, legend: { show: false },
-    cursor: { sync: { key: "time" }, drag: { x: true, y: false }, points: { show: false } },
-    scales: { x: { time: false }, ...scales }, axes: axes(format), series: [{}, ...series],
-    hooks: { setScale: [shareZoom], draw: [drawFaults, ...draw, drawChosen] },
+const line = (name) => ({
+  stroke: () => colour(name), width: 1.6, paths: uPlot.paths.stepped({ align: 1 }), show: isOn(name), spanGaps: false,
+  points: { show: (u) => u.data[0].length < 60, size: 4, fill: () => colour(name) },
+});
+
+function plot(id, height, series, { draw = [], under = [], y, format, axis }) {
+  const place = byId(`plot-${id}`);
+  const zoomed = (u) => {
+    if (u.select.width < 5) return;
+    zoomTo([u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")]);
+    u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
   };
+  const u = new uPlot({
+    width: place.clientWidth, height, legend: { show: false },
+    cursor: {
+      sync: { key: "time", scales: ["x", null] }, drag: { x: true, y: false, setScale: false }, points: { show: false }, y: false,
+      bind: { dblclick: () => () => zoomTo(null) },
+    },
+    scales: { x: { time: false }, y }, axes: axes(format, axis), series: [{}, ...series],
+    hooks: { setSelect: [zoomed], drawAxes: [drawFaults, ...under], draw: [...draw, drawChosen] },
+  }, [[0, 1], ...series.map(() => [null, null])], place);
+  u.id = id;
+  u.over.setAttribute("role", "img");
+  u.over.addEventListener("mousemove", (event) => showTip(u, event));
+  u.over.addEventListener("mouseleave", hideTip);
+  u.over.addEventListener("click", (event) => clicked(u, event));
+  plots[id] = u;
 }
 
-function make(id, opts, data) {
-  const place = document.getElementById(id);
-  place.replaceChildren();
-  const made = new uPlot(opts, data, place);
-  plots.made.push(made);
+function makePlots() {
+  readPalette();
+  plot("seq", 310, [{ stroke: "transparent", points: { show: false } }], { draw: [drawSequence], y: { range: sequenceRange }, format: bytes });
+  plot("win", 180, SAMPLED.map(line), { y: { range: windowRange }, format: bytes });
+  plot("rtt", 150, ["srtt", "rto"].map(line), { under: [drawTrips], y: { distr: 3, log: 10, range: tripRange }, format: millis, axis: { splits: logSplits, filter: (_, splits) => splits } });
+  const names = () => { const chosen = plotted(); return chosen ? [D.hosts[chosen.receiver], D.hosts[chosen.sender]] : ["", ""]; };
+  plot("states", 100, [{ stroke: "transparent", points: { show: false } }], {
+    draw: [drawStates], y: { range: () => [0, 2] }, format: String,
+    axis: { grid: { show: false }, ticks: { show: false }, splits: () => [0.5, 1.5], values: () => names().map((name) => (name.length > 13 ? `${name.slice(0, 12)}…` : name)) },
+  });
+}
+
+// -- what is in sight ---------------------------------------------------------------------------
+
+function sequenceRange() {
+  const found = sequence();
+  let low = Infinity, high = -Infinity;
+  for (const one of inSight(found.data, (d) => d.at)) { low = Math.min(low, one.low); high = Math.max(high, one.high); }
+  for (const [, ack] of inSight(found.acks, (a) => a[0])) { low = Math.min(low, ack); high = Math.max(high, ack); }
+  if (low > high) return [0, 1];
+  // The window, too, as far as it does not make all else small.
+  const top = high;
+  if (isOn("wnd")) for (const [, edge] of inSight(found.edges, (e) => e[0])) if (edge - low <= (top - low) * 1.5) high = Math.max(high, edge);
+  const room = Math.max((high - low) * 0.07, 1);
+  return [view.zoom || low > 1 ? low - room : low - room * 0.8, high + room * 1.5];
+}
+
+function windowRange(u) {
+  const [min, max] = view.zoom || extent();
+  let high = 0;
+  u.data.slice(1).forEach((column, n) => {
+    if (!u.series[n + 1].show) return;
+    let before = null;
+    for (let at = 0; at < column.length && u.data[0][at] <= max; at++) {
+      if (u.data[0][at] < min) before = column[at];
+      else high = Math.max(high, column[at] || 0, before || 0);
+    }
+    high = Math.max(high, before || 0);
+  });
+  return [0, high * 1.08 || 1];
+}
+
+function tripRange(u) {
+  let low = Infinity, high = 0;
+  const see = (v) => { if (v) { low = Math.min(low, v); high = Math.max(high, v); } };
+  u.data.slice(1).forEach((column, n) => { if (u.series[n + 1].show) for (const v of column) see(v); });
+  if (isOn("trip")) for (const [, took] of sequence().trips) see(took * 1000);
+  return low > high ? [1, 1000] : [Math.max(low / 1.3, 1e-4), Math.max(high, low * 2) * 1.3];
+}
+
+function extent() {
+  const [first, last] = moments();
+  return [first - (last - first) * 0.006, last + (last - first) * 0.012];
+}
+
+function zoomTo(wanted) {
+  if (wanted) {
+    const [first, last] = extent();
+    const span = Math.min(Math.max(wanted[1] - wanted[0], 2e-6), last - first);
+    const from = Math.min(Math.max(wanted[0], first), last - span);
+    wanted = span >= (last - first) * 0.999 ? null : [from, from + span];
+  }
+  view.zoom = wanted;
+  byId("whole").hidden = !view.zoom;
+  showSpan();
+}
+
+function showSpan() {
+  const [min, max] = view.zoom || extent();
+  for (const u of Object.values(plots)) u.setScale("x", { min, max });
+}
+
+// By a factor about the middle, or by so much of what is in sight.
+function zoomBy(factor) {
+  const [from, until] = view.zoom || extent(), at = view.chosen ? momentOf(view.chosen) : (from + until) / 2;
+  const middle = at > from && at < until ? at : (from + until) / 2, half = ((until - from) * factor) / 2;
+  zoomTo([middle - half, middle + half]);
+}
+function panBy(share) {
+  const [from, until] = view.zoom || extent(), by = (until - from) * share;
+  if (view.zoom) zoomTo([from + by, until + by]);
+}
+
+// -- data -----------------------------------------------------------------------------------------
+
+function windowData(chosen) {
+  const found = chosen ? samplesOf(chosen.sender, chosen.flow) : [];
+  if (found.length) {
+    const column = (name) => found.map((n) => D.m[name][n]);
+    return { at: found.map((n) => D.m.at[n]), cwnd: column("cwnd").map((v) => v || null), ssthresh: column("ssthresh"), flight: column("flight"), rcv: column("snd_wnd"), srtt: column("srtt").map((v) => v && v * 1000), rto: column("rto").map((v) => v * 1000) };
+  }
+  // From the packets alone: a capture of somebody else's, or the other side of one of ours.
+  const { flight, edges } = sequence();
+  const all = [...flight.map(([at, v]) => [at, v, undefined]), ...edges.map(([at, , win]) => [at, undefined, win])].sort((one, other) => one[0] - other[0]);
+  const made = { at: [], cwnd: [], ssthresh: [], flight: [], rcv: [], srtt: [], rto: [] };
+  let now = null, open = null;
+  for (const [at, v, win] of all) {
+    if (v !== undefined) now = v;
+    if (win !== undefined) open = win;
+    made.at.push(at); made.flight.push(now); made.rcv.push(open);
+    for (const name of ["cwnd", "ssthresh", "srtt", "rto"]) made[name].push(null);
+  }
   return made;
 }
 
-function clipped(u, work) {
-  const { ctx, bbox } = u;
-  ctx.save();
-  ctx.beginPath();
-  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
-  ctx.clip();
-  work(ctx, (t) => u.valToPos(t, "x", true), (v) => u.valToPos(v, "y", true));
-  ctx.restore();
+const most = (list) => list.reduce((high, v) => (v > high ? v : high), 0);
+
+function fillPlots() {
+  const chosen = plotted(), [first, last] = moments(), found = windowData(chosen);
+  // A window that nobody comes near would make the rest flat.
+  if (!view.decided.has("rcv")) view.off[most(found.rcv) > 4 * Math.max(most(found.cwnd), most(found.flight)) ? "add" : "delete"]("rcv");
+  plots.seq.setData([[first, last], [0, 0]], false);
+  plots.states.setData([[first, last], [0, 2]], false);
+  const has = found.at.length > 0;
+  plots.win.setData(has ? [found.at, ...SAMPLED.map((name) => found[name])] : [[first, last], ...SAMPLED.map(() => [null, null])], false);
+  plots.rtt.setData(has ? [found.at, found.srtt, found.rto] : [[first, last], [null, null], [null, null]], false);
+  plots.win.lacking = new Set(SAMPLED.filter((name) => !found[name].some((v) => v !== null)));
+  plots.rtt.lacking = new Set(["srtt", "rto"].filter((name) => !found[name].some((v) => v !== null)));
+  SAMPLED.forEach((name, n) => { if (plots.win.series[n + 1].show !== isOn(name)) plots.win.setSeries(n + 1, { show: isOn(name) }); });
+  byId("which").textContent = D.flows.length > 1 && chosen ? `${D.flows[chosen.flow].name} · ${say(`${D.hosts[chosen.sender]} sends`, `${D.hosts[chosen.sender]} 发送`)}` : "";
+  showSpan();
+  plots.states.redraw(false, true); // the names at its axis
+  keys();
 }
 
-function drawFaults(u) {
-  clipped(u, (ctx, x) => {
-    const { top, height } = u.bbox;
-    for (const [at, , , until] of D.f) {
-      if (until !== null) {
-        ctx.fillStyle = `${colour("fault")}22`;
-        ctx.fillRect(x(at), top, x(until) - x(at), height);
-      }
-      ctx.strokeStyle = colour("fault");
-      ctx.setLineDash([3 * devicePixelRatio, 4 * devicePixelRatio]);
-      ctx.lineWidth = devicePixelRatio;
-      ctx.beginPath(); ctx.moveTo(x(at), top); ctx.lineTo(x(at), top + height); ctx.stroke();
-    }
-  });
+const redrawPlots = () => { for (const u of Object.values(plots)) u.redraw(false); };
+
+function sizePlots() {
+  for (const [id, u] of Object.entries(plots)) u.setSize({ width: byId(`plot-${id}`).clientWidth, height: u.height });
 }
 
-function drawChosen(u) {
-  if (view.chosen < 0) return;
-  clipped(u, (ctx, x) => {
-    ctx.strokeStyle = colour("accent"); ctx.lineWidth = 1.5 * devicePixelRatio;
-    const at = x(D.p.at[view.chosen]);
-    ctx.beginPath(); ctx.moveTo(at, u.bbox.top); ctx.lineTo(at, u.bbox.top + u.bbox.height); ctx.stroke();
-  });
-}
+// -- keys -----------------------------------------------------------------------------------------
 
-function steps(ctx, x, y, points, end, style) {
-  if (!points.length) return;
-  ctx.strokeStyle = style; ctx.lineWidth = 1.3 * devicePixelRatio;
-  ctx.beginPath(); ctx.moveTo(x(points[0][0]), y(points[0][1]));
-  for (let n = 1; n < points.length; n++) {
-    ctx.lineTo(x(points[n][0]), y(points[n - 1][1])); ctx.lineTo(x(points[n][0]), y(points[n][1]));
-  }
-  ctx.lineTo(x(end), y(points[points.length - 1][1])); ctx.stroke();
-}
+const KEYS = {
+  seq: [["seg", "↕", "segment", "报文段"], ["again", "R", "sent again", "重传"], ["lost", "✕", "lost", "丢失"], ["ack", "", "acknowledged", "已确认"], ["sack", "", "SACK", "SACK"], ["wnd", "", "window's edge", "窗口右沿"]],
+  win: [["cwnd", "", "cwnd", "拥塞窗口"], ["ssthresh", "", "ssthresh", "慢启动阈值"], ["flight", "", "in flight", "在途"], ["rcv", "", "peer's window", "对方窗口"]],
+  rtt: [["trip", "•", "measured", "测得"], ["srtt", "", "SRTT", "SRTT"], ["rto", "", "RTO", "RTO"]],
+};
 
-function drawSequence(u) {
-  const found = plots.seq, end = lastMoment(), r = devicePixelRatio;
-  plots.points = [];
-  clipped(u, (ctx, x, y) => {
-    steps(ctx, x, y, found.edges, end, colour("wnd"));
-    steps(ctx, x, y, found.acks.filter((a) => !a[3]), end, colour("ack"));
-    ctx.strokeStyle = colour("ack"); ctx.lineWidth = r;
-    for (const [at, ack, n, again] of found.acks) {
-      if (again) { ctx.beginPath(); ctx.moveTo(x(at), y(ack)); ctx.lineTo(x(at), y(ack) - 5 * r); ctx.stroke(); }
-      plots.points.push([x(at) / r, y(ack) / r, y(ack) / r, n]);
-    }
-    ctx.strokeStyle = colour("sack"); ctx.lineWidth = 2 * r;
-    for (const [at, low, high, n] of found.sacks) {
-      ctx.beginPath(); ctx.moveTo(x(at), y(low)); ctx.lineTo(x(at), y(high)); ctx.stroke();
-      plots.points.push([x(at) / r, y(low) / r, y(high) / r, n]);
-    }
-    ctx.font = `${10 * r}px system-ui, sans-serif`; ctx.textAlign = "center";
-    for (const { n, at, low, high, again, lost, letter } of found.data) {
-      const style = lost ? colour("lost") : again ? colour("again") : colour("seg");
-      ctx.strokeStyle = ctx.fillStyle = style; ctx.lineWidth = 1.2 * r;
-      const left = x(at), down = y(low), up = y(high);
-      ctx.beginPath(); ctx.moveTo(left, down); ctx.lineTo(left, up);
-      ctx.moveTo(left - 3 * r, down - 3 * r); ctx.lineTo(left, down); ctx.lineTo(left + 3 * r, down - 3 * r);
-      ctx.moveTo(left - 3 * r, up + 3 * r); ctx.lineTo(left, up); ctx.lineTo(left + 3 * r, up + 3 * r);
-      ctx.stroke();
-      if (lost) {
-        const middle = (down + up) / 2;
-        ctx.lineWidth = 2 * r; ctx.beginPath();
-        ctx.moveTo(left - 4 * r, middle - 4 * r); ctx.lineTo(left + 4 * r, middle + 4 * r);
-        ctx.moveTo(left - 4 * r, middle + 4 * r); ctx.lineTo(left + 4 * r, middle - 4 * r); ctx.stroke();
-      }
-      if (letter) ctx.fillText(letter, left, up - 4 * r);
-      plots.points.push([left / r, down / r, up / r, n]);
-    }
-  });
-}
-
-// The segment nearest to a click, within a finger's width.
-function nearest(left, top) {
-  let best = -1, least = 14;
-  for (const [x, low, high, n] of plots.points) {
-    const down = Math.max(low, high), up = Math.min(low, high);
-    const distance = Math.hypot(x - left, top > down ? top - down : top < up ? up - top : 0);
-    if (distance < least) { least = distance; best = n; }
-  }
-  return best;
-}
-
-function drawStates(u) {
-  const chosen = plotted();
-  if (!chosen) return;
-  const palette = { ESTABLISHED: "ack", CLOSED: "soft", "SYN-SENT": "again", "SYN-RECEIVED": "again", "TIME-WAIT": "rcv" };
-  clipped(u, (ctx, x) => {
-    const r = devicePixelRatio, { top, height } = u.bbox, end = lastMoment();
-    [chosen.sender, chosen.receiver].forEach((host, lane) => {
-      const y = top + (height / 2) * lane + 2 * r, tall = height / 2 - 5 * r;
-      for (const { at, until, state } of statesOf(host, chosen.flow)) {
-        const left = x(at), right = x(until === null ? end : until);
-        ctx.fillStyle = `${colour(palette[state.split(" ")[0]] || "sack")}44`;
-        ctx.fillRect(left, y, Math.max(right - left, 1.5 * r), tall);
-        ctx.strokeStyle = colour(palette[state.split(" ")[0]] || "sack"); ctx.lineWidth = 1.5 * r;
-        ctx.beginPath(); ctx.moveTo(left, y); ctx.lineTo(left, y + tall); ctx.stroke();
-        ctx.font = `${10.5 * r}px system-ui, sans-serif`; ctx.textAlign = "left";
-        const shownLeft = Math.max(left, u.bbox.left), room = Math.min(right, u.bbox.left + u.bbox.width) - shownLeft - 8 * r;
-        if (ctx.measureText(state).width < room) { ctx.fillStyle = colour("text"); ctx.fillText(state, shownLeft + 5 * r, y + tall / 2 + 4 * r); }
-      }
+function keys() {
+  for (const [id, entries] of Object.entries(KEYS)) {
+    const place = byId(`key-${id}`);
+    const made = entries.map(([name, mark, en, zh]) => {
+      const entry = element("button", "entry");
+      entry.type = "button";
+      entry.dataset.name = name;
+      entry.setAttribute("aria-pressed", isOn(name));
+      entry.title = say("show or hide", "显示或隐藏");
+      if (plots[id].lacking && plots[id].lacking.has(name)) entry.hidden = true;
+      const sign = element(mark ? "b" : "i", "", mark || undefined);
+      sign.style[mark ? "color" : "background"] = `var(--${name})`;
+      entry.append(sign, say(en, zh));
+      return entry;
     });
-  });
-}
-
-function keyOf(id, entries) {
-  const key = document.getElementById(id);
-  key.replaceChildren();
-  for (const [name, mark, en, zh] of entries) {
-    const entry = element("span");
-    if (mark) { const b = element("b", "", mark); b.style.color = `var(--${name})`; entry.append(b); }
-    else { const line = element("i"); line.style.background = `var(--${name})`; entry.append(line); }
-    entry.append(view.language === "zh" ? zh : en);
-    key.append(entry);
+    place.replaceChildren(...made);
   }
 }
 
-function drawAll() {
-  for (const made of plots.made) made.destroy();
-  plots.made = [];
-  const chosen = plotted(), end = lastMoment();
-  plots.seq = sequence();
-  const highest = Math.max(1, ...plots.seq.data.map((d) => d.high), ...plots.seq.acks.map((a) => a[1]));
-  const range = { range: () => [0, end * 1.01] };
-  const u = make("plot-seq", options("plot-seq", 300, bytes, [{ stroke: "transparent" }], [drawSequence], { x: { time: false, ...range }, y: { range: () => [0, highest * 1.12] } }), [[0, end], [0, highest]]);
-  u.over.addEventListener("click", (event) => {
-    const box = u.over.getBoundingClientRect();
-    const n = nearest(event.clientX - box.left + u.bbox.left / devicePixelRatio, event.clientY - box.top + u.bbox.top / devicePixelRatio);
-    if (n >= 0) choose(n, true);
-  });
-  const found = chosen ? samplesOf(chosen.sender, chosen.flow) : [];
-  const at = found.map((n) => D.m.at[n]);
-  const column = (name, factor = 1) => found.map((n) => (D.m[name][n] === null ? null : D.m[name][n] * factor));
-  const stepped = uPlot.paths.stepped({ align: 1 });
-  const line = (name) => ({ stroke: colour(name), width: 1.6, paths: stepped, points: { show: found.length < 60, size: 4 }, spanGaps: false });
-  const x = { x: { time: false, range: () => [0, end * 1.01] } };
-  const empty = [[0, end], [null, null], [null, null], [null, null], [null, null]];
-  make("plot-win", options("plot-win", 190, bytes, [line("cwnd"), line("ssthresh"), line("flight"), line("rcv")], [], x),
-    found.length ? [at, column("cwnd"), column("ssthresh"), column("flight"), column("snd_wnd")] : empty);
-  make("plot-rtt", options("plot-rtt", 150, (v) => `${+v.toFixed(3)}`, [line("cwnd"), line("rto")], [], x),
-    found.length ? [at, column("srtt", 1000), column("rto", 1000)] : empty.slice(0, 3));
-  const lanes = options("plot-states", 96, () => "", [{ stroke: "transparent" }], [drawStates], { ...x, y: { range: () => [0, 2] } });
-  lanes.axes[1].grid = lanes.axes[1].ticks = { show: false };
-  lanes.axes[1].splits = () => [0.5, 1.5];
-  lanes.axes[1].values = () => (chosen ? [D.hosts[chosen.receiver], D.hosts[chosen.sender]] : ["", ""]);
-  make("plot-states", lanes, [[0, end], [0, 2]]);
-  keyOf("key-seq", [["seg", "↕", "segment", "报文段"], ["again", "R", "again", "重传"], ["lost", "✕", "lost", "丢失"], ["ack", "", "acknowledged", "已确认"], ["wnd", "", "window", "窗口"], ["sack", "", "SACK", "SACK"]]);
-  keyOf("key-win", [["cwnd", "", "cwnd", "cwnd"], ["ssthresh", "", "ssthresh", "ssthresh"], ["flight", "", "in flight", "在途"], ["rcv", "", "peer's window", "对方窗口"]]);
-  keyOf("key-rtt", [["cwnd", "", "SRTT", "SRTT"], ["rto", "", "RTO", "RTO"]]);
+function toggle(name) {
+  view.decided.add(name);
+  view.off[isOn(name) ? "add" : "delete"](name);
+  SAMPLED.forEach((one, n) => { if (one === name) plots.win.setSeries(n + 1, { show: isOn(name) }); });
+  ["srtt", "rto"].forEach((one, n) => { if (one === name) plots.rtt.setSeries(n + 1, { show: isOn(name) }); });
+  showSpan();
+  redrawPlots();
+  for (const entry of document.querySelectorAll(".entry")) entry.setAttribute("aria-pressed", isOn(entry.dataset.name));
+}
+
+// -- the pointer ----------------------------------------------------------------------------------
+
+function pointed(u, event) {
+  const box = u.over.getBoundingClientRect(), r = devicePixelRatio;
+  const left = event.clientX - box.left, top = event.clientY - box.top;
+  return { at: u.posToVal(left, "x"), left: left + u.bbox.left / r, top: top + u.bbox.top / r };
+}
+
+function indexAt(list, at) {
+  let low = 0, high = list.length;
+  while (low < high) { const middle = (low + high) >> 1; if (list[middle] <= at) low = middle + 1; else high = middle; }
+  return low - 1;
+}
+
+function tipOf(u, event) {
+  const { at, left, top } = pointed(u, event), lines = [], moment = (v) => `${v.toFixed(digits())} s`;
+  if (u.id === "seq") {
+    const n = nearest(left, top);
+    if (n >= 0) { const s = segment(n); lines.push(`${moment(s.at)}  ${D.hosts[s.from]} → ${D.hosts[s.to]}`, wordsOf(s), toldOf(s)); }
+  } else if (u.id === "states") {
+    const one = laneAt(left, top);
+    if (one) lines.push(`${D.hosts[one.host]}: ${one.state} ${one.error}`, `${moment(one.at)} … ${one.until === null ? "" : moment(one.until)}`);
+  } else {
+    const n = indexAt(u.data[0], at), entries = u.id === "win" ? KEYS.win : KEYS.rtt.slice(1);
+    const told = entries.map(([name, , en, zh], series) => { const v = n < 0 ? null : u.data[series + 1][n]; return v === null || v === undefined ? "" : `${say(en, zh)} ${u.id === "win" ? v : millis(v)}`; }).filter(Boolean);
+    if (u.id === "rtt") { const { trips } = sequence(), trip = indexAt(trips.map((t) => t[0]), at); if (trip >= 0) told.unshift(`${say("measured", "测得")} ${millis(trips[trip][1] * 1000)}`); }
+    if (told.length) lines.push(moment(at), ...told);
+  }
+  const near = (4 * (u.scales.x.max - u.scales.x.min)) / u.over.clientWidth;
+  for (const fault of D.f) if (at >= fault[0] - near && at <= (fault[3] === null ? fault[0] + near : fault[3])) lines.push(faultText(fault) + (fault[3] === null ? "" : `, ${moment(fault[0])} … ${moment(fault[3])}`));
+  return lines.filter(Boolean);
+}
+
+function showTip(u, event) {
+  const tip = byId("tip"), lines = tipOf(u, event);
+  tip.hidden = !lines.length;
+  tip.replaceChildren(...lines.map((text, n) => element("div", n ? "" : "first", text)));
+  const right = event.clientX + 16 + tip.offsetWidth > innerWidth;
+  tip.style.left = `${right ? event.clientX - 12 - tip.offsetWidth : event.clientX + 14}px`;
+  tip.style.top = `${Math.min(event.clientY + 14, innerHeight - tip.offsetHeight - 6)}px`;
+}
+function hideTip() { byId("tip").hidden = true; }
+
+function clicked(u, event) {
+  const { at, left, top } = pointed(u, event);
+  if (u.id === "seq") { const n = nearest(left, top); if (n >= 0) return choose(["p", n], "plot"); }
+  if (u.id === "states") { const one = laneAt(left, top); if (one) choose(["s", one.n], "plot"); return; }
+  const fault = D.f.findIndex(([from, , , until]) => until === null && Math.abs(u.valToPos(from, "x") - u.valToPos(at, "x")) < 5);
+  if (fault >= 0) return choose(["f", fault], "plot");
+  if (u.id === "seq") return;
+  // What the sender did last before that moment.
+  const chosen = plotted();
+  let best = -1;
+  for (let n = 0; n < D.p.at.length && D.p.at[n] <= at; n++) if (chosen && D.p.flow[n] === chosen.flow && D.p.from[n] === chosen.sender) best = n;
+  if (best >= 0) choose(["p", best], "plot");
 }

@@ -1,148 +1,115 @@
 "use strict";
-// The page: what is chosen, in which language, in light or dark.
-const say = (en, zh) => (view.language === "zh" ? zh : en);
-
-function choose(n, scroll) {
-  view.chosen = n;
-  if (scroll) scrollTo(n);
-  markRows();
-  for (const made of plots.made) made.redraw(false);
-  detail(n);
-}
-
-function hexDump(hex) {
-  const lines = [];
-  for (let at = 0; at < hex.length; at += 32) {
-    const part = hex.slice(at, at + 32).match(/../g) || [];
-    lines.push(`${(at / 2).toString(16).padStart(4, "0")}  ${part.join(" ")}`);
-  }
-  return lines.join("\n");
-}
-
-function detail(n) {
-  const box = document.getElementById("detail");
-  box.hidden = n < 0;
-  box.replaceChildren();
-  if (n < 0) return;
-  const s = segment(n);
-  const close = element("button", "close", "×");
-  close.type = "button"; close.title = say("close", "关闭");
-  close.addEventListener("click", () => choose(-1, false));
-  box.append(close, element("h3", "", `${D.hosts[s.from]} → ${D.hosts[s.to]}  ${s.flags}`));
-  if (s.why) {
-    const known = D.explain[s.why];
-    const reason = element("div", "reason");
-    reason.append(element("strong", "", s.why), element("div", "", known ? known[view.language] : ""));
-    if (known && known.rfc) reason.append(element("small", "", known.rfc));
-    box.append(reason);
-  }
-  const table = element("table");
-  const row = (name, value) => {
-    if (value === "" || value === null || value === undefined) return;
-    const made = element("tr");
-    made.append(element("td", "", name), element("td", "", String(value)));
-    table.append(made);
-  };
-  row(say("sent", "发送时间"), `${s.at.toFixed(6)} s`);
-  row(say("arrived", "到达时间"), s.came === null ? "" : `${s.came.toFixed(6)} s`);
-  row(say("fate", "结局"), s.fate);
-  row(say("discarded", "丢弃原因"), s.drop);
-  row(say("sequence", "序号"), s.len ? `${s.seq} … ${s.seq + s.len - 1}` : s.seq);
-  row(say("acknowledges", "确认号"), s.ack);
-  row(say("window", "窗口"), s.win);
-  row(say("text", "数据"), s.len ? `${s.len} ${say("bytes", "字节")}` : "");
-  row(say("options", "选项"), s.opt);
-  row("ECN", s.ecn);
-  const before = lastSample(s.from, s.flow, s.at);
-  if (before >= 0) {
-    const m = D.m;
-    row("cwnd", `${m.cwnd[before]}, ssthresh ${m.ssthresh[before] === null ? "∞" : m.ssthresh[before]}`);
-    row(say("in flight", "在途"), m.flight[before]);
-    row("SRTT, RTO", `${m.srtt[before] === null ? "–" : (m.srtt[before] * 1000).toFixed(3)}, ${(m.rto[before] * 1000).toFixed(1)} ms`);
-    const until = m.until[before];
-    row(say("then waits for", "随后等待"), `${W(m.waits[before])}${until === null ? "" : `, ${say("until", "直到")} ${until.toFixed(3)} s`}`);
-  }
-  box.append(table);
-  if (s.head) box.append(element("pre", "", hexDump(s.head)));
-}
-
-// What the sender knew when it had sent.
-function lastSample(host, flow, at) {
-  let found = -1;
-  for (const n of samplesOf(host, flow)) if (D.m.at[n] <= at) found = n; else break;
-  return found;
-}
-
+// The page of a report: what is chosen, in which language, in light or dark.
 function about() {
-  document.getElementById("title").textContent = D.title || "TCP";
-  const line = document.getElementById("about");
+  byId("title").textContent = D.title || "TCP";
+  const line = byId("about"), parts = [];
   line.replaceChildren();
-  const parts = [];
   if (D.seed) parts.push(`${say("seed", "种子")} ${D.seed}`);
-  parts.push(`${D.p.at.length} ${say("segments", "个报文段")}`);
+  const [first, last] = moments();
+  parts.push(say(`${D.p.at.length} segments in ${+(last - first).toPrecision(4)} s`, `${+(last - first).toPrecision(4)} 秒内 ${D.p.at.length} 个报文段`));
+  const lost = D.p.fate.filter((fate) => LOST.has(W(fate))).length, again = D.p.again.filter(Boolean).length;
+  if (lost) parts.push(say(`${lost} lost`, `丢失 ${lost} 个`));
+  if (again) parts.push(say(`${again} sent again`, `重传 ${again} 个`));
   if (D.epoch !== null) parts.push(new Date(D.epoch * 1000).toISOString().replace("T", " ").slice(0, 19) + " UTC");
-  for (const fault of D.f.slice(0, 3)) parts.push(fault[2]);
   parts.push(...D.notes);
   line.append(parts.join(" · "));
   if (D.replay) {
-    const replay = element("code", "", D.replay);
-    replay.title = say("copy", "复制");
-    replay.addEventListener("click", () => navigator.clipboard && navigator.clipboard.writeText(D.replay));
-    line.append(" · ", replay);
+    const replay = element("button", "replay", D.replay);
+    replay.type = "button";
+    replay.title = say("replay command: a click copies it", "重放命令：点击复制");
+    replay.addEventListener("click", () => { if (navigator.clipboard) navigator.clipboard.writeText(D.replay).catch(() => {}); });
+    line.append(" ", replay);
   }
 }
 
-function options_() {
-  const flows = document.getElementById("flow"), sides = document.getElementById("side");
+const flowsSeen = () => once("flows", () => new Set(D.p.flow));
+
+function fillChoices() {
+  const flows = byId("flow"), sides = byId("side");
   flows.replaceChildren();
-  if (D.flows.length > 1) flows.append(new Option(say("all", "全部"), -1));
-  D.flows.forEach((flow, n) => { const made = new Option(flow.name, n); made.title = flow.ends; flows.append(made); });
+  const seen = flowsSeen();
+  if (seen.size !== 1) flows.append(new Option(say("all", "全部"), -1));
+  D.flows.forEach((flow, n) => { if (!seen.has(n)) return; const one = new Option(flow.name, n); one.title = flow.ends; flows.append(one); });
   flows.value = view.flow;
   sides.replaceChildren();
-  const flow = D.flows[Math.max(view.flow, 0)];
+  const flow = D.flows[shownFlow()];
   if (flow) { sides.append(new Option(flow.client, 0), new Option(flow.server, 1)); sides.value = view.side; }
 }
 
 function speak() {
   document.documentElement.lang = view.language === "zh" ? "zh-CN" : "en";
-  for (const made of document.querySelectorAll("[data-en]")) made.textContent = made.dataset[view.language];
-  document.getElementById("language").textContent = view.language === "zh" ? "English" : "中文";
+  for (const one of document.querySelectorAll("[data-en]")) one.textContent = one.dataset[view.language];
+  for (const one of document.querySelectorAll("[data-title-en]")) {
+    one.title = view.language === "zh" ? one.dataset.titleZh : one.dataset.titleEn;
+    one.setAttribute("aria-label", one.title);
+    if ("placeholder" in one && one.type === "search") one.placeholder = one.title;
+  }
+  byId("language").textContent = view.language === "zh" ? "English" : "中文";
 }
 
 function whole() {
-  speak(); about(); options_(); layoutLadder(); drawAll(); detail(view.chosen);
+  speak(); about(); fillChoices(); detail(); layoutLadder(); fillPlots();
 }
 
 // Whoever has sent more text is the one to look at.
 function busiest() {
-  const flow = D.flows[Math.max(view.flow, 0)];
+  const at = shownFlow(), flow = D.flows[at];
   if (!flow) return 0;
   const sent = [0, 0], client = D.hosts.indexOf(flow.client);
-  for (let n = 0; n < D.p.at.length; n++) if (D.p.flow[n] === Math.max(view.flow, 0)) sent[D.p.from[n] === client ? 0 : 1] += D.p.len[n];
+  for (let n = 0; n < D.p.at.length; n++) if (D.p.flow[n] === at) sent[D.p.from[n] === client ? 0 : 1] += D.p.len[n];
   return sent[1] > sent[0] ? 1 : 0;
 }
 
 function theme(wanted) {
   const dark = wanted === "auto" ? matchMedia("(prefers-color-scheme: dark)").matches : wanted === "dark";
   document.documentElement.dataset.theme = dark ? "dark" : "light";
+  readPalette();
 }
 
-addEventListener("DOMContentLoaded", () => {
+function pressed(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, select")) { if (event.key === "Escape") event.target.blur(); return; }
+  const keys = {
+    ArrowDown: () => step(1), ArrowUp: () => step(-1), j: () => step(1), k: () => step(-1),
+    n: () => step(1, troubled), p: () => step(-1, troubled), Escape: () => choose(null, "keys"),
+    "/": () => byId("find").focus(), "+": () => zoomBy(0.5), "=": () => zoomBy(0.5), "-": () => zoomBy(2),
+    ArrowLeft: () => panBy(-0.25), ArrowRight: () => panBy(0.25), 0: () => zoomTo(null),
+  };
+  if (!(event.key in keys)) return;
+  keys[event.key]();
+  event.preventDefault();
+}
+
+// Everything that both pages, the report's and the live one's, have.
+function begin() {
   theme("auto");
-  view.side = busiest();
   if ((navigator.language || "").startsWith("zh")) view.language = "zh";
-  whole();
-  document.getElementById("rows").addEventListener("scroll", showRows, { passive: true });
-  document.getElementById("flow").addEventListener("change", (event) => { view.flow = +event.target.value; view.side = busiest(); whole(); });
-  document.getElementById("side").addEventListener("change", (event) => { view.side = +event.target.value; drawAll(); });
-  document.getElementById("language").addEventListener("click", () => { view.language = view.language === "zh" ? "en" : "zh"; whole(); });
-  document.getElementById("theme").addEventListener("click", () => { theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"); drawAll(); });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { theme("auto"); drawAll(); });
-  document.addEventListener("keydown", (event) => {
-    if (event.key === "ArrowDown") { step(1); event.preventDefault(); }
-    else if (event.key === "ArrowUp") { step(-1); event.preventDefault(); }
-    else if (event.key === "Escape") choose(-1, false);
-  });
+  makePlots();
+  const redo = () => { layoutLadder(); sizePlots(); };
+  byId("rows").addEventListener("scroll", showRows, { passive: true });
+  byId("side").addEventListener("change", (event) => { view.side = +event.target.value; fillPlots(); });
+  byId("find").addEventListener("input", (event) => { view.find = event.target.value; layoutLadder(); });
+  byId("next").addEventListener("click", () => step(1, troubled));
+  byId("whole").addEventListener("click", () => zoomTo(null));
+  byId("plots").addEventListener("click", (event) => { const entry = event.target.closest(".entry"); if (entry) toggle(entry.dataset.name); });
+  byId("theme").addEventListener("click", () => { theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"); redrawPlots(); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { theme("auto"); redrawPlots(); });
+  document.addEventListener("keydown", pressed);
   let waiting = 0;
-  addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(() => { layoutLadder(); drawAll(); }, 150); });
-});
+  addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(redo, 120); });
+  addEventListener("beforeprint", () => { document.documentElement.dataset.theme = "light"; readPalette(); redo(); redrawPlots(); });
+  addEventListener("afterprint", () => { theme("auto"); redo(); redrawPlots(); });
+}
+
+function openReport() {
+  take(JSON.parse(byId("data").textContent));
+  view.flow = flowsSeen().size === 1 ? D.p.flow[0] : -1;
+  view.plot = D.p.flow.length ? D.p.flow[0] : 0;
+  begin();
+  view.side = busiest();
+  byId("flow").addEventListener("change", (event) => { view.flow = +event.target.value; view.side = busiest(); view.decided.clear(); whole(); });
+  byId("language").addEventListener("click", () => { view.language = view.language === "zh" ? "en" : "zh"; whole(); });
+  whole();
+  // When it can be used, in milliseconds since it was opened.
+  requestAnimationFrame(() => setTimeout(() => { document.documentElement.dataset.ready = performance.now().toFixed(0); }));
+}
