@@ -267,6 +267,7 @@ class Connection(Tcb):
 
     def _enter(self, state: State) -> None:
         before, self.state = self.state, state
+        self.calm = False
         if self.on_state is not None:
             self.on_state(self, before, state)
 
@@ -305,10 +306,12 @@ class Connection(Tcb):
 
     def arrive(self, segment: Segment, now: float) -> Drop | None:
         """SEGMENT ARRIVES: the name under which it was discarded, or None."""
+        self.calm = False
         return arrival.arrive(self, segment, now)
 
     def on_icmp(self, news: IcmpNews, now: float) -> Drop | None:
         """An ICMP error about a packet of ours (RFC 5927)."""
+        self.calm = False
         return on_icmp(self, news, now)
 
     def output(self, now: float) -> None:
@@ -319,6 +322,7 @@ class Connection(Tcb):
         return timeouts.next_deadline(self)
 
     def expire(self, now: float) -> None:
+        self.calm = False
         timeouts.expire(self, now)
 
     def settle_batch(self) -> int:
@@ -407,6 +411,7 @@ class Connection(Tcb):
             self.sending.append(view if accepted == view.nbytes else view.cast("B")[:accepted])
             if urgent:
                 self.snd_up = self.sending.end
+                self.calm = False
         return accepted
 
     def take(self, limit: int | None = None) -> list[Buffer]:
@@ -437,10 +442,12 @@ class Connection(Tcb):
 
     def configure(self, **changes: Any) -> None:
         """Change options while the connection lives (see `tuning`). Raises as `Options`."""
+        self.calm = False
         tune(self, changes)
 
     def set_cork(self, corked: bool) -> None:
         """TCP_CORK: hold back what does not fill a segment, up to 200 ms."""
+        self.calm = False
         if not corked:
             self.cork = None
         elif self.cork is None:

@@ -50,27 +50,23 @@ def take(
     rcv_nxt = conn.rcv_nxt
     snd_una = conn.snd_una
     newer = (stamps >> 32) - conn.ts_recent & MASK
+    calm = conn.calm
     if (
         # In its turn; neither its window is older than the one we know (ST-15), nor its timestamp
         # (PAWS).
         (seq ^ rcv_nxt) & MASK
         or rcv_nxt < conn.snd_wl1
         or newer >= _OLDER
-        or not conn.ts_enabled
         # And nothing is under way that other segments would have to do with.
-        or conn.state is not _ESTABLISHED
-        or conn.ecn is not None
-        or conn.fast_open is not None
-        or conn.probes
+        or not (calm or _is_plain(conn))
     ):
         return False
     length = len(packet) - start
     if length and (
         # Text, within the window, and nothing is known of what follows it.
         rcv_nxt + length > conn.rcv_adv
-        or conn.reassembly.cost
-        or conn.peer_fin is not None
         or conn.memory.exhausted
+        or not (calm or (not conn.reassembly.cost and conn.peer_fin is None))
     ):
         return False
     if conn.acks_noted:
@@ -188,6 +184,17 @@ def take_fin(conn: Connection) -> None:
     conn.rcv_adv += 1  # it takes a number, but no room: the window stays as it was
     conn.acks.at_once(_ACK_FIN)
     conn.reach(_THEY_CLOSE)
+
+
+def _is_plain(conn: Connection) -> bool:
+    """Whether it is established, with timestamps and without what else a segment may tell."""
+    return (
+        conn.ts_enabled
+        and conn.state is _ESTABLISHED
+        and conn.ecn is None
+        and conn.fast_open is None
+        and not conn.probes
+    )
 
 
 class Train:

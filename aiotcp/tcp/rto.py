@@ -12,37 +12,33 @@ _GRANULARITY_S: Final = 0.001
 class RtoEstimator:
     """Round-trip samples in, `rto` out; seconds throughout.
 
-    `rto` always lies in [minimum, maximum]: it is clamped where it is read.
+    `rto` always lies in [minimum, maximum].
     """
 
-    __slots__ = ("_backoff", "_base", "maximum", "min_rtt", "minimum", "rttvar", "srtt")
+    __slots__ = ("_base", "backoff", "maximum", "min_rtt", "minimum", "rto", "rttvar", "srtt")
 
     def __init__(self, *, initial: float, minimum: float, maximum: float) -> None:
-        self.minimum = minimum
-        self.maximum = maximum
         self.srtt: float | None = None
         """Smoothed round-trip time; None before the first sample."""
         self.rttvar = 0.0
         self.min_rtt: float | None = None
         """The smallest sample so far."""
         self._base = initial
-        self._backoff = 0
-
-    @property
-    def rto(self) -> float:
-        """The timeout now, back-off included."""
-        # RFC 6298 2.4 rounds up what is computed, 5.5 doubles what is in force: the floor first.
-        rto = self._base
-        if rto < self.minimum:
-            rto = self.minimum
-        if self._backoff:
-            rto *= 1 << self._backoff
-        return rto if rto < self.maximum else self.maximum
-
-    @property
-    def backoff(self) -> int:
+        self.backoff = 0
         """How often the timeout has doubled since the last sample."""
-        return self._backoff
+        self.bound(minimum, maximum)
+
+    def bound(self, minimum: float, maximum: float) -> None:
+        """Where `rto` is to lie from now on."""
+        self.minimum = minimum
+        self.maximum = maximum
+        self._change()
+
+    def _change(self) -> None:
+        # RFC 6298 2.4 rounds up what is computed, 5.5 doubles what is in force: the floor first.
+        rto = max(self._base, self.minimum) * (1 << self.backoff)
+        self.rto = min(rto, self.maximum)
+        """The timeout now, back-off included."""
 
     def sample(self, rtt: float, *, in_order: bool = True) -> None:
         """Take one measurement and end any back-off.
@@ -64,15 +60,20 @@ class RtoEstimator:
             srtt += _ALPHA * error
         self.srtt = srtt
         self.rttvar = rttvar
-        self._base = srtt + (4 * rttvar if 4 * rttvar > _GRANULARITY_S else _GRANULARITY_S)
-        self._backoff = 0
+        rto = self._base = srtt + (4 * rttvar if 4 * rttvar > _GRANULARITY_S else _GRANULARITY_S)
+        self.backoff = 0
+        if rto < self.minimum:
+            rto = self.minimum
+        self.rto = rto if rto < self.maximum else self.maximum
 
     def back_off(self) -> None:
         """The timer expired: double the timeout (RFC 6298 5.5), up to the maximum."""
         if self.rto < self.maximum:
-            self._backoff += 1
+            self.backoff += 1
+            self._change()
 
     def restart(self, initial: float) -> None:
         """Begin anew at `initial` until the first sample (RFC 6298 5.7: 3 s after a lost SYN)."""
         self._base = initial
-        self._backoff = 0
+        self.backoff = 0
+        self._change()

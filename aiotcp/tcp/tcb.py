@@ -115,6 +115,7 @@ class Tcb:
         "ack_noted",
         "acks",
         "acks_noted",
+        "calm",
         "cc",
         "closed_by_user",
         "cork",
@@ -231,6 +232,9 @@ class Tcb:
         self.template = template
         self.options = options
         self.state = _CLOSED
+        self.calm = False
+        """Known to be as `usual.is_calm` says. Cleared by `Connection`, in all that may change it:
+        every arrival that is not predicted, timer, call, and transition."""
         self.more = False
         """The user has more to send than `sending` has room for."""
         self.nodelay = options.nodelay

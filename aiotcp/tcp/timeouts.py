@@ -33,6 +33,8 @@ def next_deadline(conn: Connection) -> float:
         deadline = conn.acks.deadline
     if conn.tlp_at < deadline:
         deadline = conn.tlp_at
+    if conn.calm and conn.keepalive is None and conn.options.user_timeout_s is None:
+        return deadline  # there are no others
     if conn.reo_at < deadline:
         deadline = conn.reo_at
     if conn.pace_at < deadline:

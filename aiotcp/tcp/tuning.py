@@ -34,7 +34,7 @@ def tune(conn: Connection, changes: Mapping[str, Any]) -> None:
     conn.paced = asks_for_pacing(options)
     if options.cc != before.cc and conn.established:
         change_control(conn)
-    conn.rto.minimum, conn.rto.maximum = options.rto_min_s, options.rto_max_s
+    conn.rto.bound(options.rto_min_s, options.rto_max_s)
     conn.challenges.limit = options.challenge_acks
     conn.acks.delay_s = options.delayed_ack_s
     conn.acks.set_quick(options.quickack)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Why
-from aiotcp.tcp import tlp
+from aiotcp.tcp import tlp, usualacks
 from aiotcp.tcp.buffers import receive_room
 from aiotcp.tcp.congestion import Phase
 from aiotcp.tcp.segments import send_plain
@@ -31,35 +31,15 @@ _WINDOW_UPDATE: Final = Why.WINDOW_UPDATE
 
 def output_usual(conn: Connection, now: float) -> bool:
     """Send what is due. False: something unusual may be due, ask `output`."""
+    if not conn.calm:
+        if not _is_plain(conn):
+            return False
+        conn.calm = is_calm(conn)
     board, recovery, acks, cc = conn.scoreboard, conn.recovery, conn.acks, conn.cc
-    if (
-        conn.state is not _ESTABLISHED
-        # Nothing is repaired, or missing on either side.
-        or recovery.phase is not _OPEN
-        or board.lost_bytes
-        or board.sacked_bytes
-        or acks.duplicates
-        or conn.dsacks
-        or conn.reassembly.cost
-        # No timer asks for anything.
-        or conn.tlp_due
-        or conn.probe_due
-        or (conn.keepalive is not None and conn.keepalive.due)
-        # A segment is header, timestamps and text.
-        or not conn.ts_enabled
-        or not conn.sack_enabled  # or the window grows by duplicates
-        or conn.ecn is not None
-        or conn.uto is not None
-        or conn.snd_up is not None
-        # Nobody else has a say in when it leaves, or what window it offers.
-        or conn.cork is not None
-        or conn.more
-        or conn.paced
-        or cc.pacing_rate is not None
-        or conn.memory.pressure
-        or conn.fast_open is not None
-        or conn.stray_resets
-    ):
+    if conn.more or conn.memory.pressure:
+        return False
+    if cc.pacing_rate is not None:
+        conn.calm = False
         return False
     flight = board.in_flight
     start = conn.snd_nxt
@@ -98,6 +78,52 @@ def output_usual(conn: Connection, now: float) -> bool:
     recovery.cwnd_limited = False
     tlp.schedule_usual(conn, now)
     return True
+
+
+def is_calm(conn: Connection) -> bool:
+    """Whether nothing is at work but an established connection, for all that is usual: output,
+    acknowledgments and text.
+
+    What is usual leaves that as it is, so it is asked once, until something else has happened:
+    `Tcb.calm`. What changes by itself (windows, memory, a pacing rate) is no part of it.
+    """
+    return (
+        _is_plain(conn)
+        and conn.peer_fin is None
+        and conn.reo_at == conn.pace_at == conn.NEVER
+        and not conn.acks_noted
+        and usualacks.is_usual(conn)
+    )
+
+
+def _is_plain(conn: Connection) -> bool:
+    """The part of it that output asks for."""
+    board, acks = conn.scoreboard, conn.acks
+    return (
+        conn.state is _ESTABLISHED
+        # Nothing is repaired, or missing on either side.
+        and conn.recovery.phase is _OPEN
+        and not board.lost_bytes
+        and not board.sacked_bytes
+        and not acks.duplicates
+        and not conn.dsacks
+        and not conn.reassembly.cost
+        # No timer asks for anything.
+        and not conn.tlp_due
+        and not conn.probe_due
+        and (conn.keepalive is None or not conn.keepalive.due)
+        # A segment is header, timestamps and text.
+        and conn.ts_enabled
+        and conn.sack_enabled  # else the window grows by duplicates
+        and conn.ecn is None
+        and conn.uto is None
+        and conn.snd_up is None
+        # Nobody else has a say in when it leaves, or what window it offers.
+        and conn.cork is None
+        and not conn.paced
+        and conn.fast_open is None
+        and not conn.stray_resets
+    )
 
 
 def _window_opened(conn: Connection, now: float) -> bool:

@@ -38,7 +38,7 @@ def note(conn: Connection, number: int) -> bool:
     ahead = number - base & _MASK
     if not 0 < ahead <= conn.snd_nxt - base:
         return False
-    if not merged and not is_usual(conn):
+    if not merged and not (conn.calm and conn.cc.pacing_rate is None) and not is_usual(conn):
         return False
     conn.acks_noted = merged + 1
     conn.ack_noted = base + ahead
@@ -58,7 +58,9 @@ def is_usual(conn: Connection) -> bool:
         and board.repeated_end <= una  # else it may be ambiguous (RFC 6298 3)
         and conn.fin_seq is None
         and recovery.rack.fack == una
-        and board.oldest_sent_at >= recovery.rack.xmit_ts  # nothing overtook it (RFC 8985 6.2)
+        and (
+            not board or board.oldest_sent_at >= recovery.rack.xmit_ts
+        )  # nothing overtook it (RFC 8985 6.2)
         and (recovery.tlp_end is None or not recovery.tlp_retransmitted)  # it was new data
         and conn.snd_up is None
         and conn.ecn is None

@@ -199,7 +199,7 @@ def state_of(thing: Any, seen: set[int]) -> Any:
     return {
         name: state_of(getattr(thing, name, None), seen)
         for name in sorted(names)
-        if name not in ("user", "on_state", "events")
+        if name not in ("user", "on_state", "events", "calm")
     }
 
 

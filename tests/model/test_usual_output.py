@@ -60,7 +60,8 @@ class Chatterer:
     def _write(self) -> None:
         if self.connection.fin_seq is None and not self.connection.ended:
             most = self.draw.choice((1, 64, 64, 500, 500, 1400, 1448, 3000))
-            self.connection.send(self.draw.randbytes(self.draw.randint(1, most)))
+            data = self.draw.randbytes(self.draw.randint(1, most))
+            self.connection.send(data, urgent=self.draw.random() < 0.02)
 
 
 def options_of(seed: int) -> Options:
@@ -124,8 +125,11 @@ def test_the_short_way_sends_what_the_long_one_does(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = {True: 0, False: 0}
+    calm = {True: 0, False: 0}
 
     def counted(conn: Connection, now: float) -> bool:
+        assert not conn.calm or usual.is_calm(conn)
+        calm[conn.calm] += 1
         answer = usual.output_usual(conn, now)
         taken[answer] += 1
         return answer
@@ -135,4 +139,5 @@ def test_the_short_way_sends_what_the_long_one_does(
     monkeypatch.setattr(output, "output_usual", lambda conn, now: False)
     assert sent(seed) == by_the_short
     assert taken[False] > 10
-    assert taken[True] or options_of(seed).pacing or options_of(seed).uto
+    usually = not (options_of(seed).pacing or options_of(seed).uto)
+    assert (taken[True] and calm[True]) or not usually
