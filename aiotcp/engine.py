@@ -119,6 +119,7 @@ class Engine:
         self._in_batch = False
         self._touched: list[Entry] = []
         self._soon: dict[Connection, None] = {}  # at the end of this turn of the loop; in order
+        self._answering: Connection | None = None
         self._train = Train()
         self._accepted: list[tuple[Listener, Connection]] = []
         self._replies: list[tuple[Callable[[Frame], None], Frame]] = []
@@ -185,6 +186,33 @@ class Engine:
                 self._time_waits.moved(entry)
         if self._transitions:
             self._notify()
+
+    def push_soon(self, conn: Connection) -> None:
+        """After calls on `conn`: output at the end of this turn of the loop, so that the small
+        things which programs write in one turn leave as one."""
+        if not self._soon:
+            self.loop.call_soon(self._push_all)
+        self._soon[conn] = None
+
+    def push_later(self, conn: Connection) -> None:
+        """Who has called `push_soon` is going to `push` soon himself."""
+        self._soon.pop(conn, None)
+
+    def expect_answer(self, conn: Connection) -> None:
+        """Called from `User.progress`: a task has been woken that is going to write on `conn`. If
+        nothing is due at once, output is asked behind that task, and not with the batch."""
+        self._answering = conn
+
+    def _push_behind(self, woken: list[Connection]) -> None:
+        if not self._soon:
+            self.loop.call_soon(self._push_all)
+        for conn in woken:
+            self._soon[conn] = None
+
+    def _push_all(self) -> None:
+        soon, self._soon = self._soon, {}
+        for conn in soon:
+            self._finish(conn, self.clock())
 
     def _retire(self, entry: Entry, now: float) -> None:
         """It has ended, and leaves the table."""

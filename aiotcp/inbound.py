@@ -298,6 +298,7 @@ class Inbound(PassiveOpens):
                     conn.abort(discarded=True)
                 else:
                     self._call_user(self._listeners.accept, listener, conn)
+        woken: list[Connection] = []
         self._in_batch = False
         for entry in touched:
             if type(entry) is Connection:
@@ -309,10 +310,14 @@ class Inbound(PassiveOpens):
                         self._user_failed(user.progress, exc)
                 if entry.received:
                     kept += entry.settle_batch()
-                if entry in self._soon and entry.acks.due is None and not entry.ended:
-                    continue  # once for all, before this turn of the loop is over
+                if entry is self._answering and entry.acks.due is None and not entry.ended:
+                    woken.append(entry)
+                    continue
             # The clock anew: what users did may have taken its time, and timers start here.
             self._finish(entry, self.clock())
+        self._answering = None
+        if woken:
+            self._push_behind(woken)
         if self._replies:
             replies, self._replies = self._replies, []
             for transmit, frame in replies:

@@ -229,23 +229,6 @@ class PacketStack(Inbound):
         """After calls on `conn`: what should go out now does, and its deadline is looked at."""
         self._finish(conn, self._now if self._in_batch else self.clock())
 
-    def push_soon(self, conn: Connection) -> None:
-        """The same at the end of this turn of the loop, so that the small things which programs
-        write in one turn leave as one. Called while a batch is looked at, it stands for the output
-        that follows on it, if nothing is due."""
-        if not self._soon:
-            self.loop.call_soon(self._push_all)
-        self._soon[conn] = None
-
-    def push_later(self, conn: Connection) -> None:
-        """Who has called `push_soon` is going to `push` soon himself."""
-        self._soon.pop(conn, None)
-
-    def _push_all(self) -> None:
-        soon, self._soon = self._soon, {}
-        for conn in soon:
-            self._finish(conn, self.clock())
-
     def released(self, conn: Connection) -> None:
         """After the last call of a user on `conn`, which is closed: as `push`, but for what is on
         its way anyhow. Most have sent all that they had to, and wait for the acknowledgment."""

@@ -119,7 +119,7 @@ class Transport(Described):
         self._overflow_bytes = 0
         self._urgent_bytes = 0  # of the overflow, up to the end of urgent data
         self._in_progress = False  # the stack called, and runs output afterwards
-        self._late = False  # the program has written since we last waited for that
+        self._late = False  # a task has answered, and is expected to do so again
         self._entered = False  # the protocol's context is
         self._again = False  # progress() was called meanwhile
         self._started = False  # connection_made() has run; reading may begin
@@ -252,9 +252,8 @@ class Transport(Described):
                 else:
                     self._deliver_bytes()
                 if self._late and self._in_progress and connection.unsent <= 0:
-                    # Its task, which this has woken, is going to write before this turn is over.
                     self._late = False
-                    self._stack.push_soon(connection)
+                    self._stack.expect_answer(connection)
                 continue
             if connection.fin_reached:
                 self._deliver_eof()
