@@ -34,7 +34,7 @@ def output_usual(conn: Connection, now: float) -> bool:
     if not conn.calm:
         if not _is_plain(conn):
             return False
-        conn.calm = is_calm(conn)
+        conn.calm = _is_calm_beside(conn)
     board, recovery, acks, cc = conn.scoreboard, conn.recovery, conn.acks, conn.cc
     if conn.more or conn.memory.pressure:
         return False
@@ -87,9 +87,13 @@ def is_calm(conn: Connection) -> bool:
     What is usual leaves that as it is, so it is asked once, until something else has happened:
     `Tcb.calm`. What changes by itself (windows, memory, a pacing rate) is no part of it.
     """
+    return _is_plain(conn) and _is_calm_beside(conn)
+
+
+def _is_calm_beside(conn: Connection) -> bool:
+    """The part of it that output does not ask for."""
     return (
-        _is_plain(conn)
-        and conn.peer_fin is None
+        conn.peer_fin is None
         and conn.reo_at == conn.pace_at == conn.NEVER
         and not conn.acks_noted
         and usualacks.is_usual(conn)
