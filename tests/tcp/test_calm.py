@@ -29,7 +29,8 @@ async def calm() -> AsyncIterator[Calm]:
             app.write(b"answer")
             await peer.sees(ACK | PSH, data=b"answer")
         peer.sends(ACK)
-        assert app.conn is not None and app.conn.calm
+        assert app.conn is not None
+        assert app.conn.calm
         yield Calm(peer, app)
 
 
@@ -46,7 +47,8 @@ async def test_a_report_of_a_smaller_path(calm: Calm) -> None:
 
 async def test_urgent_data(calm: Calm) -> None:
     peer, app = calm
-    assert app.conn is not None and app.stack is not None
+    assert app.conn is not None
+    assert app.stack is not None
     app.conn.send(b"urgent", urgent=True)
     app.stack.push(app.conn)
     await peer.sees(ACK | PSH | URG, data=b"urgent")
