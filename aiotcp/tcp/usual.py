@@ -8,6 +8,7 @@ the answer is one segment at most, and `output_usual` gives it. Else it changes 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Why
@@ -94,7 +95,7 @@ def _is_calm_beside(conn: Connection) -> bool:
     """The part of it that output does not ask for."""
     return (
         conn.peer_fin is None
-        and conn.reo_at == conn.pace_at == conn.NEVER
+        and conn.reo_at == math.inf and conn.pace_at == math.inf
         and not conn.acks_noted
         and usualacks.is_usual(conn)
     )
