@@ -95,7 +95,8 @@ def _is_calm_beside(conn: Connection) -> bool:
     """The part of it that output does not ask for."""
     return (
         conn.peer_fin is None
-        and conn.reo_at == math.inf and conn.pace_at == math.inf
+        and conn.reo_at == math.inf
+        and conn.pace_at == math.inf
         and not conn.acks_noted
         and usualacks.is_usual(conn)
     )
