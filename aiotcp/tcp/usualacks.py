@@ -58,9 +58,8 @@ def is_usual(conn: Connection) -> bool:
         and board.repeated_end <= una  # else it may be ambiguous (RFC 6298 3)
         and conn.fin_seq is None
         and recovery.rack.fack == una
-        and (
-            not board or board.oldest_sent_at >= recovery.rack.xmit_ts
-        )  # nothing overtook it (RFC 8985 6.2)
+        # Nothing overtook it (RFC 8985 6.2).
+        and (not board or board.oldest_sent_at >= recovery.rack.xmit_ts)
         and (recovery.tlp_end is None or not recovery.tlp_retransmitted)  # it was new data
         and conn.snd_up is None
         and conn.ecn is None
