@@ -60,7 +60,7 @@ compiled: $(COMPILED)/.made
 	cp -r bench bin docs examples tests pyproject.toml Makefile README.md $(COMPILED)
 
 conformance: $(DEV)
-	$(BIN)/python -m pytest --conformance=docs/conformance.md $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal --conformance=docs/conformance.md $(PYTEST_ARGS)
 
 docs: $(RUN)
 	$(BIN)/python bin/options_doc.py docs/options.md

@@ -1,6 +1,6 @@
 """docs/conformance.md: each requirement, the tests that carry its id, and how they ended.
 
-    pytest --conformance=docs/conformance.md    # in one process, without pytest-xdist's -n
+    pytest --conformance=docs/conformance.md
 
 The requirements are those of docs/requirements.toml; a test claims one by
 `@pytest.mark.req("MUST-13")`. An id that no requirement has is an error.
@@ -52,11 +52,17 @@ class Conformance:
                     if requirement not in self._known:
                         unknown.append(f"{name}: {requirement}")
                     self._tests[requirement].add(name)
+                # With pytest-xdist others run the tests, and reports are all that comes from there.
+                item.user_properties.append(("req", mark.args))
         if unknown:
             raise pytest.UsageError("marks with ids that no requirement has: " + "; ".join(unknown))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         name = report.nodeid.partition("[")[0]
+        for key, value in report.user_properties:
+            if key == "req":
+                for requirement in value:
+                    self._tests[requirement].add(name)
         if report.failed:
             self._outcomes[name] = "failed"
         elif report.skipped:
@@ -111,6 +117,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: Any) -> None:
-    if config.getoption("--conformance") is not None and config.getoption("numprocesses", None):
-        raise pytest.UsageError("--conformance is about tests of one process: without -n")
-    config.pluginmanager.register(Conformance(config.getoption("--conformance")))
+    runs_for_another = hasattr(config, "workerinput")
+    target = None if runs_for_another else config.getoption("--conformance")
+    config.pluginmanager.register(Conformance(target))
