@@ -60,7 +60,7 @@ class Conformance:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         name = report.nodeid.partition("[")[0]
         for key, value in report.user_properties:
-            if key == "req":
+            if key == "req" and isinstance(value, tuple | list):  # xdist makes lists of tuples
                 for requirement in value:
                     self._tests[requirement].add(name)
         if report.failed:
