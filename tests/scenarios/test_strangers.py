@@ -1,4 +1,4 @@
-"""Opening, against strangers (SCENARIOS): numbers that can not be guessed, floods that pass."""
+"""Against strangers (SCENARIOS): numbers that can not be guessed, floods that pass."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import pytest
 from aiotcp.addresses import pack
 from aiotcp.link.base import Link, Receiver
 from aiotcp.options import Options
-from aiotcp.reasons import Why
+from aiotcp.reasons import Drop, Why
 from aiotcp.streams import Stack
 from aiotcp.wire.frame import Frame
-from aiotcp.wire.tcp import SYN, HeaderTemplate, pack_options
-from tests.support.story import SERVER, Story, segment_of
+from aiotcp.wire.tcp import RST, SYN, HeaderTemplate, pack_options
+from tests.support.programs import connected
+from tests.support.story import PLAIN, SERVER, Story, segment_of
 
 
 @pytest.mark.req("6528-1", "MUST-8", "SHLD-1", "MUST-9")
@@ -152,3 +153,16 @@ async def test_syn_flood_spares_those_who_are_connected() -> None:
         writer.write(b"still here")
         assert await reader.read(100) == b"still here"
         writer.close()
+
+
+@pytest.mark.req("5961-4", "X-1")
+async def test_blind_reset_a_thousand_times() -> None:
+    """The answers are limited: nobody can make the client flood the server."""
+    async with Story() as story, connected(story):
+        for n in range(1000):
+            await story.until(1 + n / 1000)
+            story.forges("server", (80, 50000), RST, seq=100 + n)
+        await story.until(3)
+        challenges = [passing for passing in story.segments("client") if passing.at > 1]
+        assert len(challenges) == PLAIN.challenge_acks
+        assert story.client.counters.dropped == {Drop.RST_CHALLENGED: 1000}
