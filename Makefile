@@ -52,7 +52,7 @@ test-python:
 	$(MAKE) test VENV=$(OTHER) PYTEST_ARGS="tests/cpython tests/contract $(PYTEST_ARGS)"
 
 test-compiled: compiled
-	cd $(COMPILED) && $(abspath $(BIN))/python -m pytest tests/wire tests/tcp tests/model tests/scenarios \
+	cd $(COMPILED) && $(abspath $(BIN))/python -m pytest tests/wire tests/tcp tests/model tests/scenarios tests/scenario/test_shipped.py \
 		tests/test_chosen_options.py tests/test_congestion_doc.py tests/test_streams.py tests/test_tcp_info.py $(PYTEST_ARGS)
 
 # What a user's installation is, and beside it what runs on it.
