@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import math
 import selectors
 import socket
 import threading
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
+
+_getaddrinfo = socket.getaddrinfo  # the real one, for numbers: see `aiotcp.testing.reality`
 
 _OUT_OF_REACH = (
     *("create_connection", "create_server", "create_datagram_endpoint", "connect_accepted_socket"),
@@ -59,6 +62,18 @@ class Deadlock(RuntimeError):
             f"deadlock at {now:.9g} s of virtual time: nothing is ready and no timer is set, "
             f"so nothing can ever wake the {len(tasks)} pending task(s):{waiting}"
         )
+
+
+class TooLong(RuntimeError):
+    """The clock would pass the loop's `limit`, and what ``run()`` waits for is not done.
+
+    ``tasks``: as of :class:`Deadlock`.
+    """
+
+    def __init__(self, limit: float, tasks: list[asyncio.Task[Any]]) -> None:
+        self.tasks = [task.get_name() for task in tasks]
+        waiting = "".join(f"\n  {_where(task)}" for task in tasks)
+        super().__init__(f"not over after {limit:.9g} s of virtual time; pending:{waiting}")
 
 
 class _NoKernel(asyncio.SelectorEventLoop):
@@ -134,6 +149,9 @@ class VirtualLoop(StackLoop, _NoKernel):
     names: Callable[[str], list[str] | None] = staticmethod(lambda name: None)
     """Gives the addresses of a name, None for one that it does not know."""
 
+    limit = math.inf
+    """The time that the clock must not pass: `TooLong` is raised instead, once."""
+
     def __init__(self, start: float = 0.0) -> None:
         self._now = start
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
@@ -193,6 +211,9 @@ class VirtualLoop(StackLoop, _NoKernel):
                         raise Deadlock(self._now, self.pending_tasks())
                     when, _, handle = heappop(timers)
                 if when > self._now:
+                    if when > self.limit:
+                        limit, self.limit = self.limit, math.inf  # what is left may end
+                        raise TooLong(limit, self.pending_tasks())
                     self._now = when
                 ready.append(handle)
             while timers and timers[0][0] <= self._now:
@@ -260,16 +281,29 @@ class VirtualLoop(StackLoop, _NoKernel):
         flags: int = 0,
     ) -> Any:
         """Resolves numeric addresses, and names that `names` knows: asks no name service."""
+        return self.lookup(host, port, family=family, type=type, proto=proto, flags=flags)
+
+    def lookup(
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        """What `getaddrinfo` gives, at once."""
         flags |= socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
         name = host.decode() if isinstance(host, bytes) else host
         known = self.names(name) if isinstance(name, str) else None
         if known is None:
-            return socket.getaddrinfo(host, port, family, type, proto, flags)
+            return _getaddrinfo(host, port, family, type, proto, flags)
         found = [
             each
             for address in known
             if family in (socket.AF_UNSPEC, socket.AF_INET6 if ":" in address else socket.AF_INET)
-            for each in socket.getaddrinfo(address, port, family, type, proto, flags)
+            for each in _getaddrinfo(address, port, family, type, proto, flags)
         ]
         if not found:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")

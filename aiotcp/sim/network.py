@@ -38,6 +38,13 @@ NETWORK_V4 = ip_network("10.0.0.0/16")
 """Hosts that name no address get one of these, from 10.0.0.1 up."""
 
 
+class UnknownHost(KeyError):
+    """No host has this name."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # a KeyError's own is a representation
+
+
 class Port:
     """Where a host is plugged in: the link of its stack.
 
@@ -207,6 +214,7 @@ class Network:
         self.faults = Faults()
         self.cuts: set[tuple[str, str]] = set()
         """Directions that nothing passes: from, to."""
+        self._partitions: list[list[list[str]]] = []
         self.default = CLEAR
         """What new links are like."""
         self.crashed: list[Stack] = []
@@ -244,6 +252,8 @@ class Network:
                 owner = self._ports[pack(address)].host.name
                 raise ValueError(f"{address} is the address of host {owner!r}")
         made = self.hosts[name] = Host(self, name, own, Options.of(options), mtu)
+        for sides in self._partitions:
+            self._separate(sides)
         return made
 
     def link(self, one: str, other: str) -> Link:
@@ -276,20 +286,23 @@ class Network:
 
     def _check(self, name: str) -> None:
         if name not in self.names:
-            raise KeyError(f"no host is called {name!r}; there are {', '.join(self.names)}")
+            raise UnknownHost(f"no host is called {name!r}; there are {', '.join(self.names)}")
 
     def partition(self, *groups: str | Iterable[str]) -> None:
         """Separate groups of hosts: nothing passes between them. A host named alone is a group of
-        one; hosts that are not named are a group together, if any are left. Without arguments
-        every host is alone."""
+        one; hosts that are not named, those to come included, are a group together. Without
+        arguments every host is alone."""
         sides = [[group] if isinstance(group, str) else list(group) for group in groups]
+        for side in sides:
+            for name in side:
+                self._check(name)
+        self._partitions.append(sides)
+        self._separate(sides)
+
+    def _separate(self, sides: list[list[str]]) -> None:
         named = {name for side in sides for name in side}
-        for name in named:
-            self._check(name)
-        if groups:
-            sides.append([name for name in self.names if name not in named])
-        else:
-            sides = [[name] for name in self.names]
+        others = [name for name in self.names if name not in named]
+        sides = [*sides, others] if sides else [[name] for name in others]
         self.cuts |= {
             (one, other)
             for side in sides
@@ -302,6 +315,7 @@ class Network:
     def heal(self) -> None:
         """Everybody reaches everybody again. Settings of links and faults stay as they are."""
         self.cuts.clear()
+        self._partitions.clear()
 
     def counters(self, source: str, target: str) -> dict[str, int]:
         """What has happened to packets of one direction: `packets`, `loss`, `corrupt` and so on."""

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
+import random
+import signal
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from aiotcp.addresses import pack
 from aiotcp.link.impair import Netem
 from aiotcp.options import Options
 from aiotcp.sim.faults import Fault
-from aiotcp.sim.loop import VirtualLoop
+from aiotcp.sim.loop import Deadlock, TooLong
 from aiotcp.sim.network import Host as NetworkHost
 from aiotcp.sim.network import Link, Network
 from aiotcp.streams import use
+from aiotcp.testing.loop import HERE, HostLoop
 from aiotcp.testing.reality import Reality
 from aiotcp.trace.events import Trace
 from aiotcp.trace.watch import Recording
+from aiotcp.waiting import waiting
+
+if TYPE_CHECKING:
+    from aiotcp.info import ConnectionInfo
 
 _T = TypeVar("_T")
 
 GRACE_S = 5.0
-"""Seconds that connections have to finish once a program was told to end."""
+"""Seconds that programs, and then their connections, have to finish once they were told to."""
+
+LIMIT_S = 86400.0
+"""Virtual seconds after which a test counts as one that never ends."""
+
+_Handler = Callable[[int, Any], object] | int | None
 
 
 class Host:
@@ -32,6 +46,7 @@ class Host:
         self._host = host
         self._programs: list[Callable[[], Coroutine[Any, Any, Any]]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._handlers: dict[signal.Signals, tuple[contextvars.Context, _Handler]] = {}
 
     def __repr__(self) -> str:
         return repr(self._host)
@@ -46,6 +61,11 @@ class Host:
         return self._host.address
 
     @property
+    def addresses(self) -> list[str]:
+        """All of them, at least one. Its programs may also say localhost."""
+        return list(self._host.addresses)
+
+    @property
     def up(self) -> bool:
         """Whether it runs."""
         return self._host.up
@@ -57,15 +77,19 @@ class Host:
 
     def run(self, program: Coroutine[Any, Any, _T], *, name: str | None = None) -> asyncio.Task[_T]:
         """Run a program on this host; returns its task. What it opens and serves through asyncio
-        goes over the host's TCP. It ends with the host.
+        goes over the host's TCP. It ends with the host, or with the test. If it fails and nobody
+        awaits the task, the test fails.
 
         Raises RuntimeError if the host is down.
         """
+        if not inspect.isawaitable(program):
+            raise TypeError(f"run() takes a coroutine, as in run(program()), not {program!r}")
         if not self._host.up:
             program.close()
             raise RuntimeError(f"{self.name} is down: boot() it first")
         context = contextvars.copy_context()
         context.run(use, self._host.stack)
+        context.run(HERE.set, self)
         label = name or getattr(program, "__qualname__", type(program).__name__)
         loop = asyncio.get_running_loop()
         task = loop.create_task(program, name=f"{self.name}: {label}", context=context)
@@ -75,6 +99,8 @@ class Host:
 
     def start(self, program: Callable[[], Coroutine[Any, Any, Any]]) -> asyncio.Task[Any]:
         """Run `program()` now, and again after each `reboot()`, as a service manager would."""
+        if not callable(program):
+            raise TypeError(f"start() takes a function, as in start(program), not {program!r}")
         self._programs.append(program)
         return self.run(program())
 
@@ -104,16 +130,40 @@ class Host:
         self.crash()
         self.boot()
 
-    async def kill(self, *, grace: float = GRACE_S) -> None:
-        """End its programs as SIGTERM would: their tasks are cancelled, every connection is closed
-        by FIN, and reset if that takes longer than `grace` seconds. The host stays up, and answers
+    async def kill(self, sig: signal.Signals = signal.SIGTERM, *, grace: float = GRACE_S) -> None:
+        """End its programs as a signal does. A handler that they set (`loop.add_signal_handler`,
+        `signal.signal`) is called, and they have `grace` seconds to end by themselves; then, or at
+        once without a handler, their tasks are cancelled. Connections that are left are closed by
+        FIN, and reset if that takes longer than `grace` seconds. The host stays up, and answers
         with RST."""
         self._net.recording.fault("programs are told to end", self.name)
+        if self.send_signal(sig) and self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
         self._stop()
         await asyncio.sleep(0)
         await self._host.stack.end_programs(grace)
 
+    def send_signal(self, sig: signal.Signals) -> bool:
+        """Send its programs a signal. Without a handler for it their tasks are cancelled. Returns
+        whether there is a handler."""
+        context, handler = self._handlers.get(sig, (None, signal.SIG_DFL))
+        if handler == signal.SIG_IGN:
+            return True
+        if context is None or not callable(handler):
+            self._stop()
+            return False
+        context.run(handler, sig, None)
+        return True
+
+    def on_signal(self, sig: signal.Signals, handler: _Handler) -> _Handler:
+        """Set what a program does about a signal, as `signal.signal` does; returns what it did."""
+        _, before = self._handlers.pop(sig, (None, signal.SIG_DFL))
+        if handler != signal.SIG_DFL:
+            self._handlers[sig] = contextvars.copy_context(), handler
+        return before
+
     def _stop(self) -> None:
+        self._handlers.clear()
         for task in list(self._tasks):
             task.cancel()
 
@@ -125,9 +175,13 @@ class Net:
     takes no time, until `netem` says otherwise.
     """
 
-    def __init__(self, seed: int = 0, *, samples: bool = False) -> None:
-        """samples: note the variables of connections, for the graphs of a report."""
+    def __init__(self, seed: int = 0, *, samples: bool = False, limit: float = LIMIT_S) -> None:
+        """samples: note the variables of connections, for the graphs of a report.
+        limit: seconds of virtual time after which the test counts as one that never ends."""
         self.seed = seed
+        self.limit = limit
+        self.random = random.Random(f"{seed} test")
+        """For what the test itself draws: when to crash, how much to send."""
         self.recording = Recording(samples=samples)
         self.network = Network(seed=seed, recording=self.recording)
         self.hosts: dict[str, Host] = {}
@@ -189,7 +243,8 @@ class Net:
             self.recording.fault(text)
 
     def allow_real(self, *what: str) -> None:
-        """Let the test use what virtual time forbids by itself: "sleep", "threads", "sockets"."""
+        """Let the test use what virtual time keeps out: "sleep", "threads", "sockets"; or "clock",
+        the real one, instead of the virtual one in the module `time`."""
         self.reality.allow(*what)
 
     def trace(self) -> Trace:
@@ -201,13 +256,32 @@ class Net:
     async def close(self) -> None:
         """The test is over: end all programs and hosts. What they do on their way out is no part
         of the trace."""
-        self.recording.finish()
         self.recording.stop()
         tasks = [task for host in self.hosts.values() for task in host._tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.network.aclose()
+
+    def waiting(self) -> list[str]:
+        """Each connection there is, and what it waits for: a line each."""
+        return [
+            _told(self, host, info)
+            for host in self.hosts.values()
+            if host.up
+            for info in host.stack.connections()
+        ]
+
+
+def _told(net: Net, host: Host, info: ConnectionInfo) -> str:
+    (mine, port), (peer, peers_port) = info.local, info.remote
+    flow = b"".join(
+        (pack(peer), pack(mine), peers_port.to_bytes(2, "big"), port.to_bytes(2, "big"))
+    )
+    name = net.network.name_of(pack(peer))
+    entry = host.stack.find(flow)
+    what = waiting(entry).what if entry is not None else "its own address"
+    return f"{host.name}:{port} to {name}:{peers_port}: {info.state}, waits for {what}"
 
 
 class FaultNeverApplied(AssertionError):
@@ -220,19 +294,27 @@ def run(
     """Run `main(net)` in virtual time, and return what it does.
 
     Raises what `main` raises; `aiotcp.sim.Deadlock` when nothing can happen any more, with the
-    names of who waits; FaultNeverApplied; and the exception of a program that failed while nobody
-    waited for it.
+    names of who waits; `aiotcp.sim.TooLong` past the net's limit; FaultNeverApplied; and the
+    exception of a program that failed while nobody waited for it.
     """
     net = net or Net(seed)
+    loop = HostLoop(net.network)
+    loop.limit = net.limit
     failed: list[BaseException] = []
     unused: list[Fault] = []
 
     def on_exception(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         exc = context.get("exception")
-        failed.append(exc if exc is not None else RuntimeError(context["message"]))
+        exc = exc if exc is not None else RuntimeError(context["message"])
+        task = context.get("task") or context.get("future")
+        if isinstance(task, asyncio.Task):
+            exc.add_note(f"in the program {task.get_name()!r}, which nobody awaited")
+        failed.append(exc)
 
     async def whole() -> _T:
-        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None
+        task.set_name("the test")
         loop.set_exception_handler(on_exception)
         net.network.bind(loop)
         net.recording.begins(loop)
@@ -240,19 +322,23 @@ def run(
             result = await main(net)
             unused.extend(net.network.faults.never_applied())
         finally:
+            loop.tell_unretrieved()
             await net.close()
         return result
 
-    def new_loop() -> VirtualLoop:
-        loop = VirtualLoop()
-        loop.names = net.network.addresses_of
-        return loop
-
     try:
-        with net.reality.forbidden(), asyncio.Runner(loop_factory=new_loop) as runner:
-            result = runner.run(whole())
+        with (
+            net.reality.forbidden(loop, net.seed),
+            asyncio.Runner(loop_factory=lambda: loop) as runner,
+        ):
+            try:
+                result = runner.run(whole())
+            except (Deadlock, TooLong) as exc:
+                for line in net.waiting():
+                    exc.add_note(line)
+                raise
     except Exception as exc:
-        if failed:
+        if failed and failed[0] is not exc:
             raise failed[0] from exc  # which was first
         raise
     if failed:

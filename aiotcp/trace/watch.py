@@ -68,6 +68,7 @@ class Recording:
         self._left_out = 0
         self.sampling = samples
         self._began: float | None = None
+        self._ended: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watches: dict[str, Watch] = {}
         self._others: set[str] = set()
@@ -113,7 +114,9 @@ class Recording:
             self._conversations.names[address] = host
 
     def stop(self) -> None:
-        """Hear nothing more of any host."""
+        """Hear nothing more of any host: this is the end, whatever the time is when the trace is
+        asked for."""
+        self._ended = self.now
         for host in list(self._watches):
             self.forget(host)
 
@@ -124,6 +127,8 @@ class Recording:
     @property
     def now(self) -> float:
         """Seconds since the recording began."""
+        if self._ended is not None:
+            return self._ended
         if self._loop is None or self._began is None:
             return 0.0
         return round(self._loop.time() - self._began, 9)

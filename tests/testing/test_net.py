@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from aiotcp.sim import Deadlock
+from aiotcp.sim import Deadlock, TooLong
 from aiotcp.testing import Net, run
 from aiotcp.testing.net import FaultNeverApplied
 from aiotcp.testing.reality import RealWorld
@@ -207,7 +207,7 @@ def test_the_real_world_is_refused_by_name(real: Any, says: str) -> None:
 
 def test_the_real_world_can_be_allowed_and_is_back_afterwards() -> None:
     async def main(net: Net) -> None:
-        with pytest.raises(ValueError, match="sleep, threads, sockets to allow"):
+        with pytest.raises(ValueError, match="sleep, threads, sockets, clock to allow"):
             net.allow_real("magic")
         net.allow_real("sleep", "threads")
         time.sleep(0)  # noqa: ASYNC251 - that is what is tested
@@ -240,3 +240,117 @@ def test_one_seed_is_one_run() -> None:
 
     assert run(main, seed=1) == run(main, seed=1)
     assert run(main, seed=1) != run(main, seed=2)
+
+
+def test_a_partition_separates_hosts_to_come() -> None:
+    async def main(net: Net) -> list[object]:
+        net.host("a").run(serve())
+        net.host("b").run(serve())
+        net.partition("a")
+        c = net.host("c")
+        asking = c.run(fetch("a"))
+        got: list[object] = [await c.run(fetch("b"))]
+        await net.sleep(10)
+        got.append(asking.done())
+        net.heal()
+        await net.host("d").run(fetch("a"))
+        await asking
+        return got
+
+    assert run(main) == [b"hello", False]
+
+
+def test_a_test_that_never_ends() -> None:
+    async def main(net: Net) -> None:
+        async def try_for_ever() -> None:
+            while True:  # noqa: ASYNC110 - that is what is tested
+                await asyncio.sleep(60)
+
+        await net.host("a").run(try_for_ever())
+
+    with pytest.raises(TooLong, match=r"not over after 86400 s(.|\n)*a: .*try_for_ever"):
+        run(main)
+    with pytest.raises(TooLong, match="not over after 600 s"):
+        run(main, net=Net(limit=600))
+
+
+def test_a_program_that_failed_is_why_others_did() -> None:
+    """Though it is the others that the test awaits, and the cycle keeps its task alive."""
+
+    async def main(net: Net) -> None:
+        async def broken() -> None:
+            kept: list[object] = []
+            try:
+                raise ZeroDivisionError("no server")
+            except ZeroDivisionError as exc:
+                kept.append((exc, kept))
+                raise
+
+        net.host("server").run(broken())
+        await net.host("client").run(fetch("server"))
+
+    with pytest.raises(ZeroDivisionError, match="no server") as caught:
+        run(main)
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+    (note,) = caught.value.__notes__
+    assert note.startswith("in the program 'server: ")
+
+
+async def connect(net: Net) -> None:
+    await asyncio.open_connection("server", 80)
+
+
+async def listen(net: Net) -> None:
+    await asyncio.start_server(lambda reader, writer: None, port=80)
+
+
+async def no_call(net: Net) -> None:
+    net.host("a").run(serve)  # type: ignore[arg-type]
+
+
+async def called(net: Net) -> None:
+    coroutine = serve()
+    try:
+        net.host("a").start(coroutine)  # type: ignore[arg-type]
+    finally:
+        coroutine.close()
+
+
+async def twice(net: Net) -> None:
+    net.host("a")
+    net.host("a")
+
+
+async def unknown(net: Net) -> None:
+    net.host("server")
+    net.link("server", "client")
+
+
+async def words(net: Net) -> None:
+    net.netem("latency 40ms")
+
+
+async def datagrams(net: Net) -> None:
+    async def program() -> None:
+        loop = asyncio.get_running_loop()
+        await loop.create_datagram_endpoint(asyncio.DatagramProtocol, ("0.0.0.0", 53))
+
+    await net.host("a").run(program())
+
+
+@pytest.mark.parametrize(
+    ("mistake", "kind", "says"),
+    [
+        (connect, RuntimeError, r"outside of any host: .*net\.host\('client'\)\.run"),
+        (listen, RuntimeError, r"create_server\(\) outside of any host"),
+        (no_call, TypeError, r"as in run\(program\(\)\)"),
+        (called, TypeError, r"as in start\(program\)"),
+        (twice, ValueError, "there is a host 'a' already"),
+        (unknown, KeyError, "^no host is called 'client'; there are server$"),
+        (words, ValueError, "unknown word 'latency' in 'latency 40ms'"),
+        (datagrams, RuntimeError, "create_datagram_endpoint.* speak TCP only"),
+    ],
+)
+def test_mistakes_are_told(mistake: Any, kind: type[Exception], says: str) -> None:
+    with pytest.raises(kind, match=says):
+        run(mistake)
