@@ -55,7 +55,7 @@ def test_errors_say_what_is_wrong(tmp_path: Path) -> None:
         (str(nothing), "No such file or directory"),
         (str(text), "neither pcapng nor pcap"),
         (str(bad), str(bad)),
-        ("open-activ", "there are close-ack-lost"),
+        ("open-activ", "open-active, "),
     ):
         result = invoke("report", what, "-o", str(tmp_path / "never.html"))
         assert result.exit_code == 1, what
