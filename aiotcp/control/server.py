@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +200,7 @@ class Control:
             **self._about,
             "pid": os.getpid(),
             "uid": os.geteuid(),
-            "version": _VERSION,
+            "version": _version(),
             "compiled": COMPILED,
             "python": ".".join(map(str, sys.version_info[:3])),
             "since": self._since,
@@ -401,6 +400,11 @@ def _peer(sock: socket.socket) -> int | None:
 
 
 def _version() -> str:
+    """Of this package; "unknown" where that is not to be found out any more."""
+    try:
+        from importlib.metadata import PackageNotFoundError, version  # takes its time
+    except ImportError:
+        return "unknown"
     try:
         return version("aiotcp")
     except PackageNotFoundError:  # a checkout
@@ -410,5 +414,3 @@ def _version() -> str:
 def _spoken(value: object) -> object:
     return value if isinstance(value, bool | int | float | str) or value is None else repr(value)
 
-
-_VERSION = _version()

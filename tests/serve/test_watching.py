@@ -7,8 +7,11 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -78,9 +81,9 @@ def test_workers_each_have_a_socket_and_are_shown_as_one(tmp_path: Path) -> None
         parent = program.process.pid
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         assert {str(row["process"]["pid"]) for row in rows} <= set(children)
-        stat = json.loads(aiotcp("stat", "-a", "--json", *sockets))
-        assert stat["pid"] == parent
-        assert stat["nstat"]["TcpPassiveOpens"] == 12
+        told = json.loads(aiotcp("stat", "-a", "--json", *sockets))
+        assert told["pid"] == parent
+        assert told["nstat"]["TcpPassiveOpens"] == 12
         for each in connections:
             each.close()
         program.signal(signal.SIGTERM)
@@ -100,6 +103,78 @@ def test_the_socket_can_be_elsewhere_or_not_be(tmp_path: Path) -> None:
 def test_a_program_that_became_another_user_has_its_socket_where_root_finds_it() -> None:
     with serving("echo", "--user", "nobody") as program:
         pid = program.process.pid
-        assert "LISTEN" in aiotcp("ss", "-tln", "--pid", str(pid))
+        assert "LISTEN" in aiotcp("ss", "-tlni", "--pid", str(pid))
+        with socket.create_connection(("192.0.2.2", 7)):
+            assert "ESTAB" in aiotcp("ss", "-tin", "--pid", str(pid))
+        assert "TcpPassiveOpens" in aiotcp("stat", "--pid", str(pid))
+        refused = subprocess.run(
+            [sys.executable, "-m", "aiotcp.cli", "capture", "--pid", str(pid), "--secrets"],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert (refused.returncode, "SSLKEYLOGFILE=FILE" in refused.stderr) == (1, True)
         program.signal(signal.SIGTERM)
         assert program.wait() == 0
+
+
+@contextmanager
+def capturing(file: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`aiotcp capture` into `file`, once it has begun. Ends with the block, by SIGINT."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aiotcp.cli", "capture", "-w", str(file), *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+    )
+    try:
+        while not (file.exists() and file.stat().st_size):
+            assert process.poll() is None
+        yield process
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT_S) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def tshark(file: Path, *fields: str) -> list[list[str]]:
+    if shutil.which("tshark") is None:
+        pytest.skip("tshark is not installed")
+    asked = [word for field in fields for word in ("-e", field)]
+    shown = subprocess.run(
+        ["tshark", "-r", str(file), "-T", "fields", "-E", "separator=;", *asked],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    assert shown.returncode == 0, shown.stderr
+    return [line.split(";") for line in shown.stdout.splitlines()]
+
+
+def test_a_capture_is_read_by_tshark_with_the_reasons(tmp_path: Path) -> None:
+    file = tmp_path / "all.pcapng"
+    with serving("http") as program, capturing(file, "--pid", str(program.process.pid), "tcp"):
+        curl(f"http://{program.endpoints[0]}/")
+    rows = tshark(file, "frame.comment", "_ws.malformed", "http")
+    assert [row[1] for row in rows] == [""] * len(rows), "none is malformed"
+    reasons = [row[0] for row in rows if row[0]]
+    assert reasons[0] == "open_reply"
+    assert {"new_data", "close"} <= set(reasons)
+    assert sum(bool(row[2]) for row in rows) >= 2, "the request, and the answer"
+
+
+def test_a_capture_with_secrets_opens_decrypted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, keys = tmp_path / "all.pcapng", tmp_path / "keys.log"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(keys))
+    certificate = ROOT / "tests" / "support" / "tls" / "self-signed.pem"
+    with serving("http", "--certfile", str(certificate)) as program:
+        monkeypatch.delenv("SSLKEYLOGFILE")
+        with capturing(file, "--secrets", "--pid", str(program.process.pid)):
+            assert "Live connections" in curl("--insecure", f"https://{program.endpoints[0]}/")
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    rows = tshark(file, "http.request.uri", "http.response.code", "http2.headers.path")
+    seen = {value for row in rows for value in row if value}
+    assert "/" in seen, rows

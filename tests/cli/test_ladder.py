@@ -1,0 +1,81 @@
+"""`aiotcp ladder`: the ladder of any capture, as text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from aiotcp.link import memory
+from aiotcp.link.pcapng import Capture
+from aiotcp.sim import VirtualLoop
+from aiotcp.streams import Stack
+from aiotcp.trace import capturefile, ladder
+from tests.cli.support import invoke
+
+HERE, THERE = "192.0.2.1", "192.0.2.2"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Two connections, one after the other, as the client has seen them."""
+    path = tmp_path / "two.pcapng"
+
+    async def run() -> None:
+        left, right = memory.pair()
+        capture = Capture(left, path, epoch_s=0.0)
+        async with (
+            Stack(capture, addresses=[HERE]) as here,
+            Stack(right, addresses=[THERE]) as there,
+        ):
+            server = await there.start_server(lambda reader, writer: writer.close(), THERE, 80)
+            for _ in range(2):
+                reader, writer = await here.open_connection(THERE, 80)
+                await reader.read()
+                writer.close()
+                await writer.wait_closed()
+            server.close()
+
+    loop = VirtualLoop()
+    try:
+        loop.run_until_complete(run())
+    finally:
+        loop.close()
+    return path
+
+
+def test_the_ladder_is_that_of_the_trace(file: Path) -> None:
+    shown = invoke("ladder", str(file))
+    assert shown.exit_code == 0
+    assert shown.output == ladder.text(capturefile.read(file))
+    assert " open\n" in shown.output
+    narrow = invoke("ladder", str(file), "--width", "70").output
+    assert max(map(len, narrow.splitlines())) <= 70 < max(map(len, shown.output.splitlines()))
+
+
+def test_one_connection_of_several(file: Path) -> None:
+    both = invoke("ladder", str(file)).output
+    one = invoke("ladder", str(file), "--flow", "1").output
+    assert both.count("├─ SYN ") == 2
+    assert one.count("├─ SYN ") == 1
+    assert len(invoke("ladder", str(file), "--flows").output.splitlines()) == 2
+    wrong = invoke("ladder", str(file), "--flow", "3")
+    assert wrong.exit_code == 2
+    assert "there are 2 connections" in wrong.output
+
+
+def test_for_programs_and_in_colours(file: Path) -> None:
+    found = json.loads(invoke("ladder", "--json", str(file)).output)
+    assert found["hosts"] == [HERE, THERE]
+    assert found["events"][0]["why"] == "open"
+    colours = invoke("ladder", str(file), FORCE_COLOR="1", TERM="xterm-256color").output
+    assert "\x1b[34mopen" in colours.replace("  \x1b", "\x1b").replace("\x1b[34m  ", "\x1b[34m")
+
+
+def test_what_is_no_capture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("not a capture")
+    for name, why in (("text", "no capture"), ("none", "No such file or directory")):
+        shown = invoke("ladder", str(tmp_path / name))
+        assert shown.exit_code == 1
+        assert why in shown.output
