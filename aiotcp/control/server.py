@@ -413,4 +413,3 @@ def _version() -> str:
 
 def _spoken(value: object) -> object:
     return value if isinstance(value, bool | int | float | str) or value is None else repr(value)
-

@@ -26,7 +26,7 @@ from typing import Any
 
 LINUX_ONLY = (
     *(f"aiotcp.link.{name}" for name in ("tun", "queues", "steering", "network")),
-    *("aiotcp.serve", "aiotcp.cli"),
+    *("aiotcp.serve", "aiotcp.cli", "aiotcp.scenario.live"),
 )
 
 ABSENT_MODULES = {
