@@ -56,7 +56,8 @@ for part in ON_TOP:
     MAY_IMPORT[part] = MAY_IMPORT["transport"] | ON_TOP
 MAY_IMPORT["trace"] = MAY_IMPORT["stack"]
 MAY_IMPORT["sim"] = MAY_IMPORT["streams"] | {"trace"}
-MAY_IMPORT["scenario"] = MAY_IMPORT["testing"] = MAY_IMPORT["sim"] | {"sim"}
+MAY_IMPORT["scenario"] = MAY_IMPORT["sim"] | {"sim"}
+MAY_IMPORT["testing"] = MAY_IMPORT["sim"] | {"sim", "report"}
 MAY_IMPORT["report"] = MAY_IMPORT["trace"] | {"trace"}
 MAY_IMPORT["control"] = MAY_IMPORT["stack"] | {"trace"}
 MAY_IMPORT["serve"] = MAY_IMPORT["streams"] | {"control"}

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import math
+import os
 import selectors
 import socket
 import threading
@@ -27,6 +28,7 @@ from asyncio import format_helpers
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context, copy_context
 from heapq import heappop, heappush
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple
 
 from aiotcp.routing import StackLoop
@@ -38,6 +40,8 @@ _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 _getaddrinfo = socket.getaddrinfo  # the real one, for numbers: see `aiotcp.testing.reality`
+
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
 _OUT_OF_REACH = (
     *("create_connection", "create_server", "create_datagram_endpoint", "connect_accepted_socket"),
@@ -376,11 +380,19 @@ def _refuse(what: str) -> NoReturn:
 
 
 def _where(task: asyncio.Task[Any]) -> str:
-    """The task's name and the innermost line of its own at which it is suspended."""
+    """The task's name, the line at which it is suspended, and the innermost one behind that."""
     coro: Any = task.get_coro()
     name = getattr(coro, "__qualname__", repr(coro))
-    while getattr(getattr(coro, "cr_await", None), "cr_frame", None) is not None:
+    frames = []
+    while getattr(coro, "cr_frame", None) is not None:
+        frames.append(coro.cr_frame)
         coro = coro.cr_await
-    frame = getattr(coro, "cr_frame", None)
-    at = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
-    return f"{task.get_name()} ({name}){at}"
+    told = task.get_name()
+    if not told.endswith(name.rpartition("<locals>.")[2]):
+        told += f" ({name})"
+    own = [frame for frame in frames if not frame.f_code.co_filename.startswith(_PACKAGE)] or frames
+    if own:
+        told += f" at {own[0].f_code.co_filename}:{own[0].f_lineno}"
+    if len(own) > 1:
+        told += f", in {own[-1].f_code.co_filename}:{own[-1].f_lineno}"
+    return told

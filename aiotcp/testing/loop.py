@@ -49,6 +49,14 @@ class HostLoop(VirtualLoop):
         super().__init__()
         self.names = self._addresses_of
 
+    def create_task(self, coro: Any, **kwds: Any) -> asyncio.Task[Any]:
+        """A program's tasks are named after its host."""
+        task = super().create_task(coro, **kwds)
+        here = HERE.get()
+        if here is not None and kwds.get("name") is None:
+            task.set_name(f"{here.name}: {named(coro)}")
+        return task
+
     def tell_unretrieved(self) -> None:
         """Tell the exception handler, now, of every task that failed and was not awaited: asyncio
         does when it is collected, which may be too late."""
@@ -155,6 +163,12 @@ class HostLoop(VirtualLoop):
         if here is None:
             return False
         return here.on_signal(signal.Signals(sig), signal.SIG_DFL) is not signal.SIG_DFL
+
+
+def named(coro: object) -> str:
+    """What a coroutine is called, without what is around it."""
+    name: str = getattr(coro, "__qualname__", type(coro).__name__)
+    return name.rpartition("<locals>.")[2]
 
 
 def aside(func: Callable[..., Any], *args: Any) -> Any:

@@ -18,7 +18,7 @@ from aiotcp.sim.loop import Deadlock, TooLong
 from aiotcp.sim.network import Host as NetworkHost
 from aiotcp.sim.network import Link, Network
 from aiotcp.streams import use
-from aiotcp.testing.loop import HERE, HostLoop
+from aiotcp.testing.loop import HERE, HostLoop, named
 from aiotcp.testing.reality import Reality
 from aiotcp.trace.events import Trace
 from aiotcp.trace.watch import Recording
@@ -90,8 +90,8 @@ class Host:
         context = contextvars.copy_context()
         context.run(use, self._host.stack)
         context.run(HERE.set, self)
-        label = name or getattr(program, "__qualname__", type(program).__name__)
         loop = asyncio.get_running_loop()
+        label = name or named(program)
         task = loop.create_task(program, name=f"{self.name}: {label}", context=context)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -256,7 +256,6 @@ class Net:
     async def close(self) -> None:
         """The test is over: end all programs and hosts. What they do on their way out is no part
         of the trace."""
-        self.recording.stop()
         tasks = [task for host in self.hosts.values() for task in host._tasks]
         for task in tasks:
             task.cancel()
@@ -297,21 +296,32 @@ def run(
     names of who waits; `aiotcp.sim.TooLong` past the net's limit; FaultNeverApplied; and the
     exception of a program that failed while nobody waited for it.
     """
-    net = net or Net(seed)
+    __tracebackhide__ = True  # pytest's
+    given, net = net, net or Net(seed)
     loop = HostLoop(net.network)
     loop.limit = net.limit
     failed: list[BaseException] = []
+    late: list[BaseException] = []  # of what is done on the way out
     unused: list[Fault] = []
+    over = False
 
     def on_exception(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         exc = context.get("exception")
+        if isinstance(exc, asyncio.CancelledError):
+            return  # from a handler of asyncio's streams, before Python 3.12
         exc = exc if exc is not None else RuntimeError(context["message"])
         task = context.get("task") or context.get("future")
         if isinstance(task, asyncio.Task):
             exc.add_note(f"in the program {task.get_name()!r}, which nobody awaited")
-        failed.append(exc)
+        (late if over else failed).append(exc)
 
-    async def whole() -> _T:
+    def end() -> None:
+        nonlocal over
+        loop.tell_unretrieved()
+        over = True
+        net.recording.stop()
+
+    async def test() -> _T:
         task = asyncio.current_task()
         assert task is not None
         task.set_name("the test")
@@ -322,7 +332,7 @@ def run(
             result = await main(net)
             unused.extend(net.network.faults.never_applied())
         finally:
-            loop.tell_unretrieved()
+            end()
             await net.close()
         return result
 
@@ -332,17 +342,20 @@ def run(
             asyncio.Runner(loop_factory=lambda: loop) as runner,
         ):
             try:
-                result = runner.run(whole())
+                result = runner.run(test())
             except (Deadlock, TooLong) as exc:
+                end()
                 for line in net.waiting():
                     exc.add_note(line)
-                raise
+                raise exc.with_traceback(None)  # which would be of the loop  # noqa: B904
     except Exception as exc:
+        if given is None:
+            exc.add_note(f"seed {net.seed}: run(..., seed={net.seed!r}) repeats it")
         if failed and failed[0] is not exc:
             raise failed[0] from exc  # which was first
         raise
-    if failed:
-        raise failed[0]
+    if failed or late:
+        raise (failed or late)[0]
     if unused:
         sentences = ", ".join(repr(rule.sentence) for rule in unused)
         raise FaultNeverApplied(f"declared, but never applied: {sentences}")

@@ -54,11 +54,8 @@ def _positive(text: str) -> int:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "aiotcp_seed" not in metafunc.fixturenames:
         return  # it has no `net`, or one of somebody else's
-    replay = metafunc.config.getoption("--aiotcp-replay")
     count = metafunc.config.getoption("--aiotcp-seeds")
-    if replay is not None:
-        metafunc.parametrize("aiotcp_seed", [replay], ids=[f"seed={replay}"], indirect=True)
-    elif count > 1:
+    if count > 1 and metafunc.config.getoption("--aiotcp-replay") is None:
         ids = [f"seed={seed}" for seed in range(count)]
         metafunc.parametrize("aiotcp_seed", range(count), ids=ids, indirect=True)
 
@@ -66,7 +63,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def aiotcp_seed(request: pytest.FixtureRequest) -> int:
     """The seed of `net`; 0 unless the command line says otherwise."""
-    seed: int = getattr(request, "param", 0)
+    replay = request.config.getoption("--aiotcp-replay")
+    seed: int = getattr(request, "param", replay if replay is not None else 0)
     return seed
 
 
@@ -93,6 +91,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None  # somebody else's fixture of that name
     from aiotcp.testing.net import run
 
+    __tracebackhide__ = True
     args = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     if pyfuncitem.instance is not None and not inspect.ismethod(test):
         test = functools.partial(test, pyfuncitem.instance)
@@ -106,8 +105,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     made = item.stash.get(_NET, None)
     if made is None or report.when != "call" or not report.failed:
         return report
+    import traceback
+
+    from aiotcp.sim import Deadlock, TooLong
+    from aiotcp.testing.net import FaultNeverApplied
     from aiotcp.trace import ladder
 
+    exc = call.excinfo.value if call.excinfo is not None else None
+    if isinstance(exc, Deadlock | TooLong | FaultNeverApplied):  # no line of the test's raised it
+        report.longrepr = "".join(traceback.format_exception_only(exc)).rstrip()
     trace = made.trace()
     replay = f"pytest {_quoted(_bare(item))} --aiotcp-replay={made.seed}"
     told = [f"seed    {made.seed}", f"replay  {replay}"]
@@ -138,11 +144,9 @@ def _quoted(nodeid: str) -> str:
 
 
 def _write(folder: Path, item: pytest.Item, trace: Trace) -> Path:
-    from aiotcp.trace import ladder
+    from aiotcp import report
 
     folder.mkdir(parents=True, exist_ok=True)
-    name = "".join(sign if sign.isalnum() or sign in "._-=" else "_" for sign in item.nodeid)
-    path = folder / f"{name}.txt"
-    head = f"{trace.title}\nseed {trace.seed}\n{trace.replay}\n\n"
-    path.write_text(head + ladder.text(trace, width=120), encoding="utf-8")
-    return path
+    name = f"{_bare(item)}_seed={trace.seed}"
+    name = "".join(sign if sign.isalnum() or sign in "._-=" else "_" for sign in name)
+    return report.write(trace, folder / f"{name}.html")

@@ -106,6 +106,19 @@ def test_replay_runs_the_one(run: object) -> None:
     run(FAILS_AT_3, "--aiotcp-replay=4").assert_outcomes(passed=1)
 
 
+def test_the_replay_of_a_test_with_parameters(run: object) -> None:
+    assert callable(run)
+    source = FAILS_AT_3.replace("async", "import pytest\n@pytest.mark.parametrize('n', [1])\nasync")
+    result = run(source.replace("(net)", "(net, n)"), "--aiotcp-seeds=4")
+    result.assert_outcomes(passed=3, failed=1)
+    (line,) = (line for line in result.stdout.lines if line.startswith("replay "))
+    _, _, nodeid, option = line.split()
+    assert nodeid.endswith("::test_it[1]'")
+    test = nodeid.strip("'").partition("::")[2]
+    again = run(source.replace("(net)", "(net, n)"), "-k", test, option)
+    again.assert_outcomes(failed=1)
+
+
 def test_a_fault_that_never_applied_fails_the_test(run: object) -> None:
     assert callable(run)
     source = WORKS.replace("    net.netem", '    net.fault("drop every RST")\n    net.netem', 1)
@@ -139,7 +152,36 @@ def test_no_seeds_are_refused(run: object) -> None:
 def test_a_report_of_a_failure(run: object, pytester: pytest.Pytester) -> None:
     assert callable(run)
     result = run(FAILS_AT_3, "--aiotcp-replay=3", "--aiotcp-report=told")
-    result.stdout.fnmatch_lines(["report  told/*test_it_seed=3_*"])
+    result.stdout.fnmatch_lines(["report  told/*test_it_seed=3.html"])
     (report,) = pytester.path.joinpath("told").iterdir()
-    assert "SYN seq=0" in report.read_text()
-    assert "--aiotcp-replay=3" in report.read_text()
+    assert report.suffix == ".html"
+    page = report.read_text()
+    assert "::test_it --aiotcp-replay=3" in page
+    assert "open_reply" in page
+
+
+def test_a_deadlock_is_told_without_the_lines_of_others(run: object) -> None:
+    assert callable(run)
+    source = """
+async def silent():
+    async def answer(reader, writer):
+        await asyncio.Event().wait()
+    await (await asyncio.start_server(answer, port=80)).serve_forever()
+
+async def test_it(net):
+    net.host("server").run(silent())
+    await net.host("client").run(ask("server"))
+"""
+    result = run(source)
+    result.assert_outcomes(failed=1)
+    out = result.stdout.str()
+    result.stdout.fnmatch_lines(
+        [
+            "aiotcp.sim.loop.Deadlock: deadlock at *",
+            "  the test at *test_a_deadlock*.py:*",
+            "  client: ask at *test_a_deadlock*.py:*, in *streams.py:*",
+            "client:* to server:80: *, waits for *",
+            "* aiotcp *",
+        ]
+    )
+    assert "runner.run" not in out
