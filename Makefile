@@ -5,7 +5,7 @@
 # make test-compiled   the core's tests, with the core compiled by mypyc (a few minutes to compile) in build/compiled
 # make compiled   just that: a checkout to run tests and benches in
 # make conformance   the tests, and writes docs/conformance.md from what they show
-# make docs   docs/options.md and docs/counters.md, from the code
+# make docs   docs/options.md and docs/counters.md, from the code, and all pages as a site: build/docs/index.html
 # make soak   two stacks over a bad network, 100 MiB each way in each of 50 seeds (half an hour of CPU)
 # make random-links   two stacks over a thousand networks drawn at random
 # make mutations   one rule of each RFC taken away at a time: the tests must notice
@@ -31,8 +31,10 @@ BENCH_ARGS ?=
 BIN := $(VENV)/bin
 RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+DOCS := $(VENV)/.installed-docs
 INTEGRATION := $(VENV)/.installed-integration
 COMPILED := build/compiled
+DOCS_SOURCE := build/docs-source
 OTHER = .venv-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 
 .PHONY: demo test test-integration test-python test-compiled compiled venv-python conformance docs soak random-links mutations lint bench bench-peers bench-cost bench-workers bench-loss bench-live-loss bench-memory bench-synflood venv clean
@@ -62,9 +64,14 @@ compiled: $(COMPILED)/.made
 conformance: $(DEV)
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal --conformance=docs/conformance.md $(PYTEST_ARGS)
 
-docs: $(RUN)
+# Scenarios' pages are made for the site alone: they are what `aiotcp run` shows.
+docs: $(DOCS)
 	$(BIN)/python bin/options_doc.py docs/options.md
 	$(BIN)/python bin/counters_doc.py docs/counters.md
+	rm -rf $(DOCS_SOURCE) build/docs
+	$(BIN)/python bin/docs_source.py $(DOCS_SOURCE)
+	$(BIN)/python bin/scenarios_doc.py $(DOCS_SOURCE)/scenarios
+	$(BIN)/python -m sphinx -W --keep-going -q -j auto -E -c docs/site -d build/docs-cache -b html $(DOCS_SOURCE) build/docs
 
 soak: $(DEV)
 	$(BIN)/python -m tests.model.soak $(SOAK_ARGS)
@@ -130,6 +137,10 @@ $(RUN): pyproject.toml $(VENV)/pyvenv.cfg
 
 $(DEV): pyproject.toml $(VENV)/pyvenv.cfg
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(RUN)
+
+$(DOCS): pyproject.toml $(VENV)/pyvenv.cfg
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@ $(RUN)
 
 $(COMPILED)/.made: setup.py $(wildcard aiotcp/*.py aiotcp/*/*.py) | $(DEV)
