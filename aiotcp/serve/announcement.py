@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,13 @@ def announce(
     except OSError:  # nobody reads it; nor must the rest, written at exit, fail there
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     _tell_ready(settings.ready_fd, endpoints)
+
+
+def announce_live(url: str) -> None:
+    """The address of the live view, this once."""
+    with contextlib.suppress(OSError):
+        click.echo(f"live     {url}")
+        sys.stdout.flush()
 
 
 def _tell_people(

@@ -59,6 +59,17 @@ def _ready_descriptor(
     return value
 
 
+def _web_address(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> tuple[str, int] | None:
+    if value is None:
+        return None
+    host, _, port = value.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 0xFFFF:
+        raise click.BadParameter(f"{value}: not HOST:PORT, as in 127.0.0.1:8000")
+    return host.strip("[]"), int(port)
+
+
 def _tunables(
     context: click.Context, option: click.Parameter, values: tuple[str, ...]
 ) -> tuple[str, ...]:
@@ -153,6 +164,16 @@ _OPTIONS = (
         help="Where the socket is at which `aiotcp ss`, `stat` and `capture` ask, for this user "
         "and root only; with --workers, PATH.0, PATH.1 and so on. [default: a place of its own, "
         "where aiotcp finds it]",
+    ),
+    click.option(
+        "--web",
+        is_flag=False,
+        flag_value="127.0.0.1:0",
+        callback=_web_address,
+        metavar="[HOST:PORT]",
+        help="Show the connections, and one of them as it happens, on a page of this machine's own "
+        "network; its address, which nobody else knows, is printed. [default: off; without "
+        "HOST:PORT, 127.0.0.1 and a free port]",
     ),
     click.option(
         "--log",
@@ -324,6 +345,7 @@ def _settings(
     keyfile: str | None,
     workers: int,
     capture: str | None,
+    web: tuple[str, int] | None,
     **others: Any,
 ) -> Settings:
     if workers > 1 and fd is not None:
@@ -332,6 +354,8 @@ def _settings(
         raise click.UsageError(
             "--capture is for one process; for --workers there is tcpdump -i DEVICE"
         )
+    if workers > 1 and web is not None:
+        raise click.UsageError("--web is for one process; with --workers there is aiotcp ss -w 1")
     if fd is not None and fd == ready_fd:
         raise click.UsageError("--fd and --ready-fd are the same descriptor")
     if fd is not None and device is not None:
@@ -348,6 +372,12 @@ def _settings(
         from aiotcp.serve.certificate import load
 
         certificate = load(certfile, keyfile)
+    if web is not None:
+        from aiotcp.serve import live
+        from aiotcp.serve.web import preload
+
+        preload()
+        live.page()
     from aiotcp import log
 
     log.configure(log_format, log_level)
@@ -362,6 +392,7 @@ def _settings(
         certificate=certificate,
         workers=workers,
         capture=capture,
+        web=web,
         **others,
     )
 

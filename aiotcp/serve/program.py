@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import gc
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, BinaryIO, Protocol
 
 from aiotcp import log
@@ -17,7 +18,7 @@ from aiotcp.link.base import Link
 from aiotcp.link.pcapng import Capture
 from aiotcp.options import Options
 from aiotcp.serve import privileges
-from aiotcp.serve.announcement import announce
+from aiotcp.serve.announcement import announce, announce_live
 from aiotcp.serve.certificate import log_keys
 from aiotcp.serve.controlled import controlled
 from aiotcp.serve.device import Device, open_device
@@ -243,12 +244,30 @@ async def _run_service(
     about: Mapping[str, Any],
 ) -> None:
     try:
-        async with controlled(settings, stack, about):
-            await service.run(stack, listening)
+        async with controlled(settings, stack, about), _live(settings, stack) as url:
+
+            def told(endpoints: Sequence[tuple[str, int]]) -> None:
+                listening(endpoints)
+                if url is not None:
+                    announce_live(url)
+
+            await service.run(stack, told)
     except OSError as exc:
         if exc.errno == errno.EADDRINUSE:
             raise PortTaken(f"{exc.strerror}: choose another --port") from None
         raise
+
+
+@contextlib.asynccontextmanager
+async def _live(settings: Settings, stack: Stack) -> AsyncIterator[str | None]:
+    """The address of the live view, where there is to be one."""
+    if settings.web is None:
+        yield None
+        return
+    from aiotcp.serve.live import live
+
+    async with live(stack, *settings.web) as url:
+        yield url
 
 
 async def _before(

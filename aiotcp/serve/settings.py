@@ -22,9 +22,9 @@ class Settings:
 
     addresses: of the stack, without prefix length; host_addresses: of this machine on the device,
     with it. mtu in bytes, None: 1500 for a device of our own, else what the device has. grace in
-    seconds. control: the path of the control socket, "off", or None for the usual one. fd,
-    ready_fd: file descriptors. workers: processes. options: the stack's. certificate: of
-    --certfile.
+    seconds. control: the path of the control socket, "off", or None for the usual one. web: host
+    and port of the live view. fd, ready_fd: file descriptors. workers: processes. options: the
+    stack's. certificate: of --certfile.
     """
 
     device: str = "aiotcp%d"
@@ -42,6 +42,7 @@ class Settings:
     certificate: Certificate | None = None
     workers: int = 1
     control: str | None = None
+    web: tuple[str, int] | None = None
 
 
 def checked_addresses(

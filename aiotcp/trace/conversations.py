@@ -5,7 +5,9 @@ Each side's numbers begin at its SYN where that was seen, else so that the first
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 from aiotcp.addresses import unpack
 from aiotcp.tcp.seq import unwrap
@@ -15,6 +17,20 @@ from aiotcp.wire.malformed import Malformed
 from aiotcp.wire.tcp import ACK, FIN, PSH, RST, SYN
 
 _ECN = ("", "ECT(1)", "ECT(0)", "CE")
+
+
+End: TypeAlias = tuple[bytes, int]
+"""An address, packed, and a port."""
+
+
+class Known(NamedTuple):
+    """What a stack knows of one side of a connection."""
+
+    base: int
+    """Its initial sequence number."""
+    highest: int
+    """Relative to it: the number behind the last that it has used."""
+    wscale: int
 
 
 @dataclass(slots=True)
@@ -32,10 +48,10 @@ class _Side:
 class _Conversation:
     __slots__ = ("client", "index", "scaled", "sides")
 
-    def __init__(self, index: int, client: tuple[bytes, int]) -> None:
+    def __init__(self, index: int, client: End) -> None:
         self.index = index
         self.client = client
-        self.sides: dict[tuple[bytes, int], _Side] = {}
+        self.sides: dict[End, _Side] = {}
         self.scaled = False
         """Whether both SYNs were seen, with the option."""
 
@@ -51,7 +67,7 @@ class Conversations:
     def __init__(self, names: dict[str, str] | None = None) -> None:
         self.names = names or {}
         self.flows: list[Flow] = []
-        self._open: dict[frozenset[tuple[bytes, int]], _Conversation] = {}
+        self._open: dict[frozenset[End], _Conversation] = {}
 
     def segment(self, at: float, packet: memoryview, why: str = "") -> Segment | None:
         """The segment that an IP packet holds; None if it holds none, or can't be read."""
@@ -107,25 +123,32 @@ class Conversations:
             header=bytes(packet[:header_end]).hex(),
         )
 
+    def join(self, client: End, server: End, known: Mapping[End, Known]) -> int:
+        """Be told of a connection that is under way, before its first packet is seen; returns its
+        index in `flows`."""
+        made = self._begin(client, server)
+        for end, side in made.sides.items():
+            side.base, side.highest, side.wscale = known[end]
+        made.scaled = True
+        return made.index
+
     def name(self, address: bytes) -> str:
         text = unpack(address)
         return self.names.get(text, text)
 
-    def bases(self, mine: tuple[bytes, int], theirs: tuple[bytes, int]) -> tuple[int, int]:
+    def bases(self, mine: End, theirs: End) -> tuple[int, int]:
         """What the numbers of both sides are relative to; 0 where that is not known."""
         found = self._open.get(frozenset((mine, theirs)))
         if found is None:
             return 0, 0
         return found.sides[mine].base or 0, found.sides[theirs].base or 0
 
-    def flow_of(self, local: tuple[bytes, int], remote: tuple[bytes, int]) -> int | None:
+    def flow_of(self, local: End, remote: End) -> int | None:
         """The index of the connection between two addresses and ports, if one was seen."""
         found = self._open.get(frozenset((local, remote)))
         return found.index if found is not None else None
 
-    def _find(
-        self, mine: tuple[bytes, int], theirs: tuple[bytes, int], flags: int, seq: int
-    ) -> _Conversation:
+    def _find(self, mine: End, theirs: End, flags: int, seq: int) -> _Conversation:
         key = frozenset((mine, theirs))
         found = self._open.get(key)
         if found is not None:
@@ -136,9 +159,12 @@ class Conversations:
         client, server = (theirs, mine) if flags & (SYN | ACK) == SYN | ACK else (mine, theirs)
         if found is None and not flags & SYN and mine[1] < theirs[1]:
             client, server = theirs, mine  # in the middle of it: servers have the lower port
+        return self._begin(client, server)
+
+    def _begin(self, client: End, server: End) -> _Conversation:
         made = _Conversation(len(self.flows), client)
-        made.sides = {mine: _Side(), theirs: _Side()}
-        self._open[key] = made
+        made.sides = {client: _Side(), server: _Side()}
+        self._open[frozenset((client, server))] = made
         self.flows.append(
             Flow(
                 client=self.name(client[0]),

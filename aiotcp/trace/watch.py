@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import math
 import zlib
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -28,13 +27,12 @@ from aiotcp.trace.events import (
     UNDERWAY,
     Fault,
     Said,
-    Sample,
     Segment,
     State,
     Trace,
 )
+from aiotcp.trace.measuring import measured
 from aiotcp.transition import Transition
-from aiotcp.waiting import waiting
 from aiotcp.wire.frame import Frame
 
 if TYPE_CHECKING:
@@ -250,25 +248,9 @@ class Recording:
         samples = self._trace.samples
         if flow is None or len(samples) >= self._max_events:
             return
-        what, until = waiting(conn)
-        cc = getattr(conn, "cc", None)
-        ssthresh = cc.ssthresh if cc is not None else math.inf
-        made = Sample(
-            at=self.now,
-            host=host,
-            flow=flow,
-            state=str(conn.state),
-            cwnd=cc.cwnd if cc is not None else 0,
-            ssthresh=int(ssthresh) if ssthresh < 1 << 32 else None,
-            in_flight=max(conn.snd_nxt - conn.snd_una, 0),
-            snd_wnd=conn.snd_wnd,
-            rcv_wnd=max(conn.rcv_adv - conn.rcv_nxt, 0),
-            srtt=conn.rto.srtt,
-            rttvar=conn.rto.rttvar if conn.rto.srtt is not None else None,
-            rto=conn.rto.rto,
-            waits=what,
-            until=self.at(until) if until is not None else None,
-        )
+        assert self._loop is not None
+        now = self._loop.time()
+        made = measured(conn, host=host, flow=flow, now=now, began=self._began or 0.0)
         place = self._latest.get((host, flow))
         if place is not None and samples[place].at == made.at:
             samples[place] = made  # of one moment, the last counts

@@ -65,6 +65,13 @@ function detail() {
     row(say("because of", "原因"), error);
     if (D.flows[flow]) row(say("connection", "连接"), D.flows[flow].ends);
     known(host, flow, at, row);
+  } else if (kind === "g") {
+    const [at, until, count] = D.g[n];
+    heading = say("Not shown", "未显示");
+    row(say("segments", "报文段"), count);
+    row(say("from", "从"), `${at.toFixed(6)} s`);
+    row(say("until", "直到"), `${until.toFixed(6)} s`);
+    left.append(element("p", "", say("The live view takes so many segments a second, so that it costs next to nothing; of more, it shows some.", "实时视图每秒只取一定数量的报文段，因此几乎没有开销；超出时抽样显示。")));
   } else {
     const [at, host, text, until] = D[kind][n];
     heading = kind === "f" ? say("Done to the network", "对网络的操作") : `${D.hosts[host]}${say(": its program", " 的程序")}`;
@@ -117,5 +124,5 @@ function known(host, flow, at, row) {
   row("cwnd", `${m.cwnd[n]}, ssthresh ${m.ssthresh[n] === null ? "∞" : m.ssthresh[n]}, ${say("in flight", "在途")} ${m.flight[n]}`);
   row("SRTT", `${m.srtt[n] === null ? "–" : millis(m.srtt[n] * 1000)}, RTO ${millis(m.rto[n] * 1000)}`);
   const until = m.until[n];
-  row(say("then waits for", "随后等待"), `${waitsFor(W(m.waits[n]))}${until === null ? "" : `, ${say("until", "直到")} ${until.toFixed(digits())} s`}`);
+  if (until === null || until >= at) row(say("then waits for", "随后等待"), `${waitsFor(W(m.waits[n]))}${until === null ? "" : `, ${say("until", "直到")} ${until.toFixed(digits())} s`}`);
 }

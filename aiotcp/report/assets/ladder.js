@@ -32,7 +32,7 @@ function layoutLadder() {
   const lanes = byId("lanes"), width = byId("rows").clientWidth;
   lanes.replaceChildren();
   D.hosts.forEach((name, host) => {
-    const label = element("span", "", name);
+    const label = element("span", "", name === D.here ? `${name} ${say("(here)", "（本机）")}` : name);
     label.style.left = `${laneX(host, width)}px`;
     lanes.append(label);
   });
@@ -88,6 +88,9 @@ function rowElement(n, width) {
     const said = element("span", "said", text);
     atLane(said, laneX(host, width), host, width);
     row.append(said);
+  } else if (kind === "g") {
+    const count = D.g[index][2];
+    row.append(element("div", "gap", say(`… ${count} segments not shown …`, `…… ${count} 个报文段未显示 ……`)));
   } else {
     const [, host, text, until] = D.f[index];
     const band = element("div", "fault");

@@ -2,8 +2,8 @@
 // The data, as it came and as the page uses it: rows of the ladder, points of the plots.
 // `take` adds to it, so a page may begin with nothing and be told more as it happens.
 const D = {
-  title: "", seed: "", replay: "", epoch: null, notes: [], hosts: [], flows: [], order: "",
-  p: {}, s: [], a: [], f: [], m: {}, words: [], explain: { why: {}, drop: {} },
+  title: "", here: null, seed: "", replay: "", epoch: null, notes: [], hosts: [], flows: [], order: "",
+  p: {}, s: [], a: [], f: [], g: [], m: {}, words: [], explain: { why: {}, drop: {} },
 };
 const SEGMENT = ["at", "from", "to", "flow", "flags", "seq", "ack", "win", "len", "opt", "why", "fate", "drop", "ecn", "again", "came", "head"];
 const SAMPLE = ["at", "host", "flow", "cwnd", "ssthresh", "flight", "snd_wnd", "rcv_wnd", "srtt", "rttvar", "rto", "waits", "until"];
@@ -30,26 +30,26 @@ function numberOf(word) {
 function extend(list, more) { for (const one of more) list.push(one); }
 
 function take(news) {
-  for (const name of ["title", "seed", "replay", "epoch", "notes", "hosts", "flows"]) if (name in news) D[name] = news[name];
+  for (const name of ["title", "seed", "replay", "epoch", "notes", "hosts", "flows", "here"]) if (name in news) D[name] = news[name];
   const word = (news.words || []).map(numberOf);
   for (const [here, names] of [["p", SEGMENT], ["m", SAMPLE]]) {
     if (news[here]) for (const name of names) extend(D[here][name], SPOKEN.has(name) ? news[here][name].map((n) => word[n]) : news[here][name]);
   }
-  for (const kind of ["s", "a", "f"]) extend(D[kind], news[kind] || []);
+  for (const kind of ["s", "a", "f", "g"]) extend(D[kind], news[kind] || []);
   D.order += news.order || "";
   for (const kind of ["why", "drop"]) Object.assign(D.explain[kind], (news.explain || {})[kind]);
   made.clear();
 }
 
-// Forget the oldest rows, so that at most so many segments remain.
+// Forget the oldest rows, so that at most so many segments remain; returns how many were forgotten.
 function keep(most) {
   let over = D.p.at.length - most, cut = 0;
-  if (over <= 0) return;
-  const gone = { p: 0, s: 0, a: 0, f: 0 };
+  if (over <= 0) return 0;
+  const gone = { p: 0, s: 0, a: 0, f: 0, g: 0 };
   for (; over > 0; cut++) { gone[D.order[cut]]++; if (D.order[cut] === "p") over--; }
   D.order = D.order.slice(cut);
   for (const name of SEGMENT) D.p[name].splice(0, gone.p);
-  for (const kind of ["s", "a", "f"]) D[kind].splice(0, gone[kind]);
+  for (const kind of ["s", "a", "f", "g"]) D[kind].splice(0, gone[kind]);
   const from = D.p.at[0];
   let old = 0;
   while (old < D.m.at.length && D.m.at[old] < from) old++;
@@ -59,6 +59,7 @@ function keep(most) {
     if (view.chosen[1] < 0) view.chosen = null;
   }
   made.clear();
+  return cut;
 }
 
 // What was worked out stays until the data change.
@@ -99,12 +100,13 @@ function textOf([kind, n]) {
     return `${D.hosts[s.from]} ${D.hosts[s.to]} ${wordsOf(s)} ${s.why} ${s.fate} ${FATES[s.fate] || ""} ${s.drop} ${s.ecn} ${s.opt} ${told} ${flow ? flow.ends : ""}`.toLowerCase();
   }
   const row = D[kind][n];
+  if (kind === "g") return "gap";
   return (kind === "s" ? `${D.hosts[row[1]]} ${row[4]} ${row[5]}` : `${D.hosts[row[1]] || ""} ${row[2]}`).toLowerCase();
 }
 
 // Rows of the ladder: [kind, index], in the order in which things happened.
 function rowsOf(flow, find) {
-  const next = { p: 0, s: 0, a: 0, f: 0 };
+  const next = { p: 0, s: 0, a: 0, f: 0, g: 0 };
   const rows = [], wanted = find.toLowerCase().split(/\s+/).filter(Boolean);
   for (const kind of D.order) {
     const n = next[kind]++;
@@ -123,7 +125,7 @@ function rowsOf(flow, find) {
 function moments() {
   return once("moments", () => {
     const firsts = [], lasts = [];
-    for (const list of [D.p.at, D.m.at, ...["s", "a", "f"].map((kind) => D[kind].map((row) => row[0]))]) {
+    for (const list of [D.p.at, D.m.at, ...["s", "a", "f", "g"].map((kind) => D[kind].map((row) => row[0]))]) {
       if (list.length) { firsts.push(list[0]); lasts.push(list[list.length - 1]); }
     }
     const first = firsts.length ? Math.min(...firsts) : 0, last = lasts.length ? Math.max(...lasts) : 0;
@@ -172,7 +174,7 @@ function workOut(chosen) {
   }
   answers.sort((one, other) => one[0] - other[0]);
   const waiting = new Map(); // by the number behind its last byte, when it was sent, if once
-  let acked = null, sent = 0, next = 0;
+  let acked = null, sent = 0, next = 0, gap = 0;
   const leave = (until) => {
     for (; next < found.data.length && found.data[next].at <= until; next++) {
       const one = found.data[next];
@@ -183,6 +185,8 @@ function workOut(chosen) {
     }
   };
   for (const [at, s] of answers) {
+    // What came in a gap is not known, so no answer behind it measures what was sent before.
+    for (; gap < D.g.length && D.g[gap][1] <= at; gap++) { leave(D.g[gap][1]); waiting.clear(); }
     leave(at);
     if (acked === null || s.ack > acked) {
       const last = waiting.get(s.ack);

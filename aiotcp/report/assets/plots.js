@@ -79,7 +79,7 @@ function sequenceRange() {
   // The window, too, as far as it does not make all else small.
   const top = high;
   if (isOn("wnd")) for (const [, edge] of inSight(found.edges, (e) => e[0])) if (edge - low <= (top - low) * 1.5) high = Math.max(high, edge);
-  const room = Math.max((high - low) * 0.07, 1);
+  const room = Math.max((high - low) * 0.07, 8);
   return [view.zoom || low > 1 ? low - room : low - room * 0.8, high + room * 1.5];
 }
 
@@ -95,7 +95,7 @@ function windowRange(u) {
     }
     high = Math.max(high, before || 0);
   });
-  return [0, high * 1.08 || 1];
+  return [0, high * 1.08 || 1000];
 }
 
 function tripRange(u) {
@@ -195,7 +195,11 @@ const KEYS = {
   rtt: [["trip", "•", "measured", "测得"], ["srtt", "", "SRTT", "SRTT"], ["rto", "", "RTO", "RTO"]],
 };
 
+let keysFor = "";
 function keys() {
+  const wanted = [view.language, ...view.off, ...Object.values(plots).flatMap((u) => ["/", ...(u.lacking || [])])].join(" ");
+  if (wanted === keysFor) return;
+  keysFor = wanted;
   for (const [id, entries] of Object.entries(KEYS)) {
     const place = byId(`key-${id}`);
     const made = entries.map(([name, mark, en, zh]) => {
@@ -254,6 +258,7 @@ function tipOf(u, event) {
   }
   const near = (4 * (u.scales.x.max - u.scales.x.min)) / u.over.clientWidth;
   for (const fault of D.f) if (at >= fault[0] - near && at <= (fault[3] === null ? fault[0] + near : fault[3])) lines.push(faultText(fault) + (fault[3] === null ? "" : `, ${moment(fault[0])} … ${moment(fault[3])}`));
+  for (const [from, until, count] of D.g) if (at >= from && at <= until) lines.push(say(`${count} segments not shown`, `${count} 个报文段未显示`));
   return lines.filter(Boolean);
 }
 

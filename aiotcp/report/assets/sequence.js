@@ -27,6 +27,8 @@ function faultText([, host, text]) { return host < 0 ? text : `${D.hosts[host]}:
 function drawFaults(u) {
   clipped(u, (ctx, x, y, r) => {
     const { top, height } = u.bbox;
+    ctx.fillStyle = `${colour("grid")}a0`;
+    for (const [at, until] of D.g) ctx.fillRect(x(at), top, Math.max(x(until) - x(at), r), height);
     let free = -Infinity;
     for (const fault of D.f) {
       const [at, , , until] = fault, left = x(at);

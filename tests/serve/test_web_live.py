@@ -1,0 +1,146 @@
+"""aiotcp-serve --web: who may see it, and what a browser shows during a transfer."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from aiotcp.serve import privileges
+from tests.serve.support import TIMEOUT_S, Program, ended, serving
+from tests.support.chromium import Chromium, obstacle
+from tests.support.netns import netns as netns
+
+pytestmark = [pytest.mark.tun, pytest.mark.usefixtures("netns")]
+
+ADDRESS = re.compile(r"live +(http://127\.0\.0\.1:\d+/([A-Za-z0-9_-]{24,})/)\n")
+
+
+def address_of(program: Program) -> str:
+    """As it is printed, once."""
+    assert program.process.stdout is not None
+    for line in program.process.stdout:
+        if found := ADDRESS.fullmatch(line):
+            return found[1]
+    raise AssertionError("no address was printed")
+
+
+def status(url: str, **headers: str) -> int:
+    try:
+        with urlopen(Request(url, headers=headers), timeout=TIMEOUT_S) as answer:
+            return int(answer.status)
+    except HTTPError as exc:
+        return exc.code
+
+
+@contextmanager
+def download(url: str, rate: str) -> Iterator[None]:
+    """Something that goes on, at so many bytes a second."""
+    process = subprocess.Popen(["curl", "-sS", "-o", "/dev/null", "--limit-rate", rate, url])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that other users may read, which those of pytest are not."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+def test_only_who_knows_the_token_sees_it() -> None:
+    with serving("echo", "--web", stdout=subprocess.PIPE) as program:
+        url = address_of(program)
+        base, token = url[: url.index("/", 7)], url.split("/")[3]
+        assert status(url) == 200
+        for path in ("/", f"/{token[:-1]}/", "/x/", "/x/events", f"/{token}/other"):
+            assert status(base + path) == 404, path
+        assert status(f"{url}events?flow=nothex") == 400
+        with urlopen(url, timeout=TIMEOUT_S) as answer:
+            assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+            assert answer.headers["Referrer-Policy"] == "no-referrer"
+        with urlopen(f"{url}events", timeout=TIMEOUT_S) as answer:
+            assert answer.headers["Content-Type"].startswith("text/event-stream")
+            told = json.loads(answer.readline().removeprefix(b"data: "))
+            assert told["table"] == {"all": 0, "rows": []}
+            # Who is still listening does not keep it from ending.
+            program.signal(15)
+            assert program.wait() == 0
+
+
+def test_without_it_nothing_listens() -> None:
+    with serving("echo", stdout=subprocess.PIPE) as program:
+        listening = Path(f"/proc/{program.process.pid}/net/tcp").read_text().splitlines()[1:]
+        assert [line for line in listening if line.split()[3] == "0A"] == []
+
+
+def test_what_can_not_be_is_said() -> None:
+    assert ended("echo", "--web", "nonsense")[0] == 2
+    assert "not HOST:PORT" in ended("echo", "--web", "nonsense")[1]
+    assert "one process" in ended("echo", "--web", "--workers", "2")[1]
+    code, told = ended("echo", "--web", "203.0.113.1:80")
+    assert code == 2
+    assert "--web 203.0.113.1:80: " in told
+
+
+@pytest.mark.skipif(not privileges.is_root(), reason="serves files as another user: needs root")
+@pytest.mark.skipif(obstacle() is not None, reason=obstacle() or "")
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_a_browser_shows_a_transfer_as_it_happens(public: Path, tmp_path: Path) -> None:
+    with open(public / "big", "wb") as file:
+        file.truncate(8 << 30)
+    options = ("--root", str(public), "--user", "nobody", "--web")
+    with serving("http", *options, stdout=subprocess.PIPE) as program:
+        url = address_of(program)
+        big = f"http://{program.endpoints[0]}/big"
+        with (
+            download(big, "3M"),
+            download(big, "20k"),
+            Chromium(tmp_path / "profile") as chromium,
+        ):
+            page = chromium.open(url)
+            page.until("live.rows.filter((row) => row[4] > 0).length >= 2")
+            page.until("live.rows.some((row) => row[4] > 2e6)")
+            busiest = page.run("[...live.rows].sort((a, b) => b[4] - a[4])[0][0]")
+            page.click_on(f"document.querySelector('.pick[data-flow=\"{busiest}\"]')")
+            page.until("D.p.at.length > 100")
+            # So many updates within so many seconds of the page's own clock.
+            often = page.run(
+                """(async () => {
+                    const count = live.updates, began = performance.now();
+                    await new Promise((done) => {
+                        const look = () => live.updates >= count + 8 ? done() : setTimeout(look, 5);
+                        look();
+                    });
+                    return 8000 / (performance.now() - began);
+                })()"""
+            )
+            print(f"{often:.1f} updates a second")
+            assert page.run("plots.win.data[1].some((cwnd) => cwnd > 0)")
+            assert "new_data" in page.run("document.getElementById('rows').innerText")
+            assert page.run("lanes.map((lane) => lane[4].state)") == ["ESTABLISHED"]
+            page.click_on("document.getElementById('pause')")
+            page.run("choose(['p', sequence().data[0].n], 'keys')")
+            told = page.run("document.getElementById('detail').innerText")
+            assert "Data that a program has written" in told
+            assert "0000  45 00" in told
+            page.screenshot(tmp_path / "live.png")
+            page.click_on("document.getElementById('pause')")
+            page.until("D.p.at.length > 30 && !live.paused")
+            assert page.errors == []
+        program.signal(15)
+        assert program.wait() == 0
