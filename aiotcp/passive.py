@@ -104,6 +104,7 @@ class PassiveOpens(Engine):
         addresses = self.addresses
         if (
             local not in addresses
+            or not local_port
             or not remote_port
             or not is_unicast(remote)
             or remote in addresses

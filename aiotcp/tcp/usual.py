@@ -37,10 +37,10 @@ def output_usual(conn: Connection, now: float) -> bool:
             return False
         conn.calm = _is_calm_beside(conn)
     board, recovery, acks, cc = conn.scoreboard, conn.recovery, conn.acks, conn.cc
-    if conn.more or conn.memory.pressure:
-        return False
-    if cc.pacing_rate is not None:
+    if cc.pacing_rate is not None:  # before all else: `output` may leave some of it to a timer
         conn.calm = False
+        return False
+    if conn.more or conn.memory.pressure:
         return False
     flight = board.in_flight
     start = conn.snd_nxt

@@ -96,11 +96,12 @@ async def both(
     vouched: bool,
     backlog: int = 9,
     completed: bool = False,
+    every_port: bool = False,
 ) -> None:
     sides = short, complete = Side(setting, short=True), Side(setting, short=False)
     for side in sides:
-        host = HOSTS[setting.version][0]
-        await side.stack.create_server(side.program, host, PORT, backlog=backlog)
+        host, port = ("*", None) if every_port else (HOSTS[setting.version][0], PORT)
+        await side.stack.create_server(side.program, host, port, backlog=backlog)
     for packet in packets:
         sent = len(short.link.sent)
         for side in sides:
@@ -150,6 +151,14 @@ def test_everything_else(version: int) -> None:
     ]
     for vouched in (True, False):
         run(both(Setting(version), packets, vouched=vouched))
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_where_every_port_is_taken(version: int) -> None:
+    """Port 0 is none."""
+    packets = [syn(version, target=target) for target in (0, 1, PORT)]
+    for vouched in (True, False):
+        run(both(Setting(version), packets, vouched=vouched, completed=True, every_port=True))
 
 
 def strange_sources(version: int) -> tuple[str, ...]:

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import pytest_asyncio
 
+from aiotcp.options import Options
 from aiotcp.reasons import Why
+from aiotcp.tcp.congestion import Ack, CongestionControl
 from aiotcp.wire.tcp import ACK, PSH, URG
 from tests.support.conversation import App, Peer
 
@@ -63,3 +65,28 @@ async def test_a_user_timeout_to_be_told(calm: Calm) -> None:
     seen = await peer.sees(ACK | PSH, data=b"answer")
     assert bytes((28, 4, 0, 100)) in bytes(seen.packet)
     peer.sends(ACK)
+
+
+async def test_a_control_that_begins_to_pace() -> None:
+    """While the program has more to send than fits: what pacing holds back leaves in its time."""
+
+    class Late(CongestionControl):
+        def on_ack(self, ack: Ack) -> None:
+            if ack.delivered > 10_000:
+                self.pacing_rate, self.send_quantum = 500_000.0, 1448
+
+    async with Peer() as peer:
+        app = await peer.connects(ts=True, sack=True, options=Options(cc=Late))
+        app.write(b"answer")
+        await peer.sees(ACK | PSH, data=b"answer")
+        peer.sends(ACK)
+        assert app.conn.calm
+        app.conn.more = True
+        app.write(bytes(15 * 1448))
+        for _ in range(10):
+            await peer.sees(ACK, length=1448)
+        peer.sends(ACK)
+        for number in range(5):
+            seen = await peer.sees(ACK | PSH if number == 4 else ACK, length=1448, within=0.004)
+            assert seen.why == Why.NEW_DATA
+        peer.sends(ACK)
