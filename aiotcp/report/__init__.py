@@ -1,6 +1,6 @@
 """Reports: a trace as one HTML file that needs no network, for people to look at.
 
-write(trace, "report.html")
+`write(trace, "report.html")` makes one.
 """
 
 from __future__ import annotations
