@@ -65,8 +65,8 @@ class Options:
     SO_MAX_PACING_RATE; what waits for a time no longer than a timer's is sent together, two
     segments or more. None: no limit."""
     initial_window_segments: Annotated[int, Range(1, 100)] = 10
-    """Initial window, in segments: `min(N*MSS, max(2*MSS, N*1460))` bytes, with the N of RFC 6928 2,
-    which is Linux's, too."""
+    """Initial window, in segments: `min(N*MSS, max(2*MSS, N*1460))` bytes, with the N of RFC 6928
+    2, which is Linux's, too."""
     nodelay: bool = True
     """Send small segments at once; off: Nagle's algorithm (RFC 9293 3.7.4). On, as asyncio sets
     TCP_NODELAY on every connection."""
