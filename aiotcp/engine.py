@@ -42,6 +42,7 @@ from aiotcp.tcp.challenge import SharedLimit
 from aiotcp.tcp.connection import Connection, Path, State
 from aiotcp.tcp.fastopen import CookieCache
 from aiotcp.tcp.halfopen import HalfOpen
+from aiotcp.tcp.isn import initial_numbers
 from aiotcp.tcp.listener import Listener
 from aiotcp.tcp.memory import MemoryBudget
 from aiotcp.tcp.output import output
@@ -87,6 +88,10 @@ class Engine:
         """The paths whose MTU is known to be less than the link's."""
         self.fast_opens = CookieCache(self.options.max_tfo_servers, self._cookie_evicted)
         """The servers that RFC 7413 was tried with."""
+        self.initial_number: int | None = None
+        """Where the sequence numbers of each connection begin, instead of where RFC 6528 has them
+        begin: in tests, and to show what happens at a certain number. It makes every connection
+        easy to forge."""
         self.closed = False
         self.lost: OSError | None = None
         """Why the link is gone, if it is."""
@@ -229,14 +234,15 @@ class Engine:
         current = self._table.get(conn.flow)
         if current is conn:
             self._forget(conn)
-            if conn.state is _TIME_WAIT and conn.options.time_wait_s > 0:
-                self._keep_time_wait(TimeWait(conn, now))
+            if conn.state is _TIME_WAIT:
+                if conn.options.time_wait_s > 0 and self.options.max_time_wait > 0:
+                    self._keep_time_wait(TimeWait(conn, now))
+                else:
+                    self._tell(conn.flow, _TIME_WAIT, State.CLOSED)
         elif type(current) is TimeWait:  # made earlier in this batch
             current.offer(conn)
 
     def _keep_time_wait(self, record: TimeWait) -> None:
-        if self.options.max_time_wait == 0:
-            return
         while len(self._time_waits) >= self.options.max_time_wait:
             oldest = self._time_waits.oldest()
             oldest.ended = True
@@ -371,6 +377,11 @@ class Engine:
             hop_limit=options.hop_limit,
             traffic_class=options.traffic_class & 0xFC,
         )
+
+    def _initial_numbers(self, key: bytes, now: float) -> tuple[int, int]:
+        """Where a connection's sequence numbers and its timestamps begin."""
+        number, timestamp = initial_numbers(self._secret, key, now)
+        return number if self.initial_number is None else self.initial_number, timestamp
 
     def _new_connection(
         self, key: bytes, path: Path, options: Options, iss: int, ts_offset: int, now: float

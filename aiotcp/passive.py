@@ -15,7 +15,7 @@ from aiotcp.tcp.connection import Connection
 from aiotcp.tcp.fastopen import own_keys
 from aiotcp.tcp.fastopen_setup import Accepted
 from aiotcp.tcp.halfopen import HalfOpen
-from aiotcp.tcp.isn import initial_numbers, timestamp_offset
+from aiotcp.tcp.isn import timestamp_offset
 from aiotcp.tcp.listener import Listener
 from aiotcp.tcp.opening import complete, completes, read_offer, usual_offer
 from aiotcp.tcp.seq import MASK, unwrap
@@ -116,7 +116,7 @@ class PassiveOpens(Engine):
         options = listener.options
         if options.syn_cookies == "always":
             return False
-        iss, ts_offset = initial_numbers(self._secret, key, self._now)
+        iss, ts_offset = self._initial_numbers(key, self._now)
         offer = usual_offer(mss, wscale, tsval, options)
         entry = HalfOpen(
             listener, key, self._path(key), offer, irs=irs, iss=iss, ts_offset=ts_offset
@@ -145,7 +145,7 @@ class PassiveOpens(Engine):
         self, listener: Listener, key: bytes, segment: tcp.Segment, above: int | None = None
     ) -> None:
         path = self._path(key)
-        iss, ts_offset = initial_numbers(self._secret, key, self._now)
+        iss, ts_offset = self._initial_numbers(key, self._now)
         if above is not None:
             # MAY-2: "assigns its initial sequence number for the new connection to be larger
             # than the largest sequence number it used on the previous connection incarnation".

@@ -24,7 +24,6 @@ from aiotcp.reasons import Why
 from aiotcp.tcp.connection import Connection, Endpoint, State, User
 from aiotcp.tcp.controls import try_control
 from aiotcp.tcp.fastopen_setup import Asking
-from aiotcp.tcp.isn import initial_numbers
 from aiotcp.tcp.listener import Listener
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ class PacketStack(Inbound):
         port = self._local_port(source, local.port if local else 0, destination, remote.port)
         key = self._flow(source, port, destination, remote.port)
         now = self.clock()
-        numbers = initial_numbers(self._secret, key, now)
+        numbers = self._initial_numbers(key, now)
         conn = self._new_connection(key, self._path(key), options or self.options, *numbers, now)
         conn.user = user
         conn.on_state = self.on_state

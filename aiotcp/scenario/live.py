@@ -118,9 +118,9 @@ class _LivePlay(Play):
 
     def starts_hosts(self, loop: asyncio.AbstractEventLoop) -> None:
         self.gateway.attach(loop)
-        for name, options in self.scenario.hosts.items():
+        for name in self.scenario.hosts:
             if name != self.kernel:
-                self.network.host(name, addresses=[self.address_of(name)], options=options)
+                self.has_host(name, [self.address_of(name)])
             self.starts(name)
 
     def starts(self, name: str) -> None:

@@ -13,11 +13,18 @@ link = "delay 10ms"                 # netem's words, both directions
 
 [hosts.client]                      # in the order of their lanes; options of the TCP
 receive_buffer = 65535
+isn = 8000                          # and of the host: where its sequence numbers begin, its link's
+mtu = 1500                          # MTU, its address
+address = "2001:db8::1"
 [hosts.server]
 receive_buffer = 65535
 
 [story]
 until = 70
+since = 1                           # what happened before is not compared
+numbers = "wire"                    # sequence numbers as they are sent; else they are relative
+shows = ["mss", "psh"]              # what else of segments is told: see `Trace.shows`
+corrupts = true                     # this is about bytes that come out other than written
 script = '''…'''                    # see `script`
 sees = '''…'''                      # see `aiotcp.trace.story`
 """
@@ -42,6 +49,17 @@ SHIPPED = Path(__file__).parent.parent / "scenarios"
 
 class BadScenario(ValueError):
     """A scenario's file does not say what it must; the message names file and place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a host is beside its TCP's options."""
+
+    isn: int | None = None
+    """See `PacketStack.initial_number`."""
+    mtu: int = 1500
+    address: str = ""
+    """Empty: the network gives it one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +93,15 @@ class Scenario:
     script: str
     sees: str
     until: float
+    machines: Mapping[str, Machine] = field(default_factory=dict)
     since: float = 0.0
     """What happened before is not compared."""
+    absolute: bool = False
+    """Whether sequence numbers are told as on the wire."""
+    shows: tuple[str, ...] = ()
+    """See `Trace.shows`."""
+    corrupts: bool = False
+    """Whether bytes must come out other than they were written, which nothing else may do."""
     rfc: tuple[str, ...] = ()
     req: tuple[str, ...] = ()
     live: Live | None = None
@@ -114,16 +139,18 @@ def load(path: Path) -> Scenario:
 
 def _scenario(name: str, data: dict[str, Any], path: Path) -> Scenario:
     rest = dict(data)
-    hosts = {
-        host: _options(host, options)
-        for host, options in _table(rest.pop("hosts", {}), "hosts").items()
-    }
+    hosts, machines = {}, {}
+    for host, said in _table(rest.pop("hosts", {}), "hosts").items():
+        hosts[host], machines[host] = _host(host, said)
     if not hosts:
         raise ValueError("it needs hosts: [hosts.client] and [hosts.server], say")
     story = dict(_table(rest.pop("story", {}), "story"))
     script = str(story.pop("script", ""))
     steps = parse(script, list(hosts))
     live = _live(rest.pop("live", None), hosts)
+    numbers = story.pop("numbers", "relative")
+    if numbers not in ("relative", "wire"):
+        raise ValueError(f"story.numbers is relative or wire, not {numbers!r}")
     words = str(rest.pop("link", ""))
     group = rest.pop("group", "")
     if group not in GROUPS:
@@ -141,7 +168,11 @@ def _scenario(name: str, data: dict[str, Any], path: Path) -> Scenario:
         script=script,
         sees=str(story.pop("sees", "")),
         until=float(story.pop("until", steps[-1].at + 1 if steps else 0)),
+        machines=machines,
         since=float(story.pop("since", 0)),
+        absolute=numbers == "wire",
+        shows=tuple(story.pop("shows", ())),
+        corrupts=bool(story.pop("corrupts", False)),
         rfc=tuple(rest.pop("rfc", ())),
         req=tuple(rest.pop("req", ())),
         live=live,
@@ -167,11 +198,13 @@ def _languages(value: object, name: str) -> dict[str, str]:
     return {language: str(found[language]).strip() for language in LANGUAGES}
 
 
-def _options(host: str, options: object) -> Options:
+def _host(name: str, said: object) -> tuple[Options, Machine]:
     try:
-        return Options(**_table(options, f"hosts.{host}"))
+        options = dict(_table(said, f"hosts.{name}"))
+        machine = {key: options.pop(key) for key in ("isn", "mtu", "address") if key in options}
+        return Options(**options), Machine(**machine)
     except (ValueError, TypeError) as exc:
-        raise ValueError(f"hosts.{host}: {exc}") from None
+        raise ValueError(f"hosts.{name}: {exc}") from None
 
 
 def _live(value: object, hosts: Mapping[str, Options]) -> Live | None:

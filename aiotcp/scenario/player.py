@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from ipaddress import ip_address
 
 from aiotcp import sim
 from aiotcp.addresses import pack
@@ -21,6 +23,8 @@ from aiotcp.wire.tcp import HeaderTemplate
 _FLAGS = {
     name: getattr(tcp, name) for name in ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
 }
+_FLOOD = ip_address("100.64.0.0")
+"""A flood's segments come from the addresses behind this one (RFC 6598), which is nobody's."""
 _UNREACHABLE_V4 = {"network": 0, "host": 1, "port": 3}
 _UNREACHABLE_V6 = {"network": 0, "host": 3, "port": 4}
 
@@ -29,7 +33,8 @@ def play(scenario: Scenario, *, seed: object = 0) -> Trace:
     """What happens in this scenario, each time the same for one seed.
 
     Raises LookupError for a script that speaks of a connection which there is not, and
-    AssertionError if a byte came out other than it was written.
+    AssertionError if a byte came out other than it was written; or if none did, where the scenario
+    is about that.
     """
     return sim.run(Play(scenario, seed).run())
 
@@ -46,7 +51,7 @@ class Play:
     def __init__(self, scenario: Scenario, seed: object, *, checksums: bool = False) -> None:
         self.scenario = scenario
         self.until = scenario.until
-        self.recording = Recording()
+        self.recording = Recording(absolute=scenario.absolute)
         self.network = Network(
             seed=f"{scenario.id} {seed}", recording=self.recording, checksums=checksums
         )
@@ -58,6 +63,7 @@ class Play:
         for name in scenario.hosts:
             self.recording.knows(name, [])  # in the order of their lanes
         trace = self.recording.trace
+        trace.shows = list(scenario.shows)
         trace.title, trace.seed = scenario.title["en"], str(seed)
         trace.replay = f"aiotcp run {scenario.id} --seed {seed}"
 
@@ -81,15 +87,26 @@ class Play:
             for programs in self.played:
                 programs.end()
             await self.network.aclose()
-        if self.streams.wrong:
-            raise AssertionError("; ".join(self.streams.wrong))
+        if bool(self.streams.wrong) != self.scenario.corrupts:
+            raise AssertionError("; ".join(self.streams.wrong) or "all came out as it was written")
         return trace
 
     def starts_hosts(self, loop: asyncio.AbstractEventLoop) -> None:
         """All hosts, with their programs."""
-        for name, options in self.scenario.hosts.items():
-            self.network.host(name, options=options)
+        for name, machine in self.scenario.machines.items():
+            self.has_host(name, [machine.address] if machine.address else ())
             self.starts(name)
+
+    def has_host(self, name: str, addresses: Sequence[str]) -> None:
+        """A host of ours, as the scenario has it."""
+        machine = self.scenario.machines[name]
+        self.network.host(
+            name,
+            addresses=addresses,
+            options=self.scenario.hosts[name],
+            mtu=machine.mtu,
+            initial_number=machine.isn,
+        )
 
     def starts(self, name: str) -> None:
         """Programs of a host of ours, which know of nothing."""
@@ -116,8 +133,10 @@ class Play:
         try:
             if step.who == NETWORK:
                 self._network_does(step)
-            elif step.who == FORGER:
+            elif step.verb == "forge":
                 self._forge(**step.args)
+            elif step.verb == "flood":
+                self._flood(**step.args)
             elif step.verb in ("crash", "reboot", "kill"):
                 self.befalls(step)
             else:
@@ -187,9 +206,11 @@ class Play:
         window: int = 65535,
         data: bytes = b"",
     ) -> None:
-        """Somebody sends a segment in the name of a host: numbers are relative where the two have
-        a connection, else as they are."""
-        ours, theirs = pack(self.address_of(from_host)), pack(self.address_of(to_host))
+        """Somebody sends a segment in the name of a host, or from an address that is none's:
+        numbers are relative where the two have a connection, else as they are."""
+        stranger = from_host not in self.scenario.hosts
+        address = from_host if stranger else self.address_of(from_host)
+        ours, theirs = pack(address), pack(self.address_of(to_host))
         base, far_base = self.recording.conversations.bases((ours, from_port), (theirs, to_port))
         template = HeaderTemplate(ours, from_port, theirs, to_port)
         bits = sum(_FLAGS[flag] for flag in flags.split(","))
@@ -202,10 +223,21 @@ class Play:
             payload_length=len(data),
             offload=False,
         ).to_bytes()
-        text = f"{flags} seq={seq}" + (f" ack={ack}" if bits & tcp.ACK else "")
-        text += f" len={len(data)}" if data else ""
-        self.recording.fault(f"somebody sends {text} to {to_host} in the name of {from_host}")
+        if stranger:
+            self.recording.knows(FORGER, [address])
+            self.recording.hears(FORGER)
+            self.recording.sent(packet, "")
+            from_host = FORGER
+        else:
+            text = f"{flags} seq={seq}" + (f" ack={ack}" if bits & tcp.ACK else "")
+            text += f" len={len(data)}" if data else ""
+            self.recording.fault(f"somebody sends {text} to {to_host} in the name of {from_host}")
         self.network.way(from_host, to_host).enter(Frame(packet, (), len(packet)))
+
+    def _flood(self, to_host: str, to_port: int, count: int) -> None:
+        """SYNs, each from another address that is nobody's."""
+        for number in range(1, count + 1):
+            self._forge("SYN", str(_FLOOD + number), 1024 + number, to_host, to_port, number << 16)
 
 
 async def _until(at: float) -> None:

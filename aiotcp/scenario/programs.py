@@ -40,17 +40,27 @@ class Streams:
         self._written: dict[tuple[Any, Any], bytearray] = {}
         self._read: dict[tuple[Any, Any], int] = {}
 
+    def begins(self, writer: asyncio.StreamWriter) -> None:
+        """A new connection; the last one of these addresses and ports no longer counts."""
+        ends = writer.get_extra_info("sockname"), writer.get_extra_info("peername")
+        for way in (ends, ends[::-1]):
+            self._written[way] = bytearray()
+            self._read[way] = 0
+
     def wrote(self, writer: asyncio.StreamWriter, data: bytes) -> None:
         ends = writer.get_extra_info("sockname"), writer.get_extra_info("peername")
         self._written.setdefault(ends, bytearray()).extend(data)
 
-    def read(self, writer: asyncio.StreamWriter, data: bytes, who: str) -> None:
+    def read(self, writer: asyncio.StreamWriter, data: bytes, who: str) -> bool:
+        """Whether it is what was written."""
         ends = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
         at = self._read.get(ends, 0)
         written = self._written.get(ends)
-        if written is not None and written[at : at + len(data)] != data:
+        right = written is None or written[at : at + len(data)] == data
+        if not right:
             self.wrong.append(f"{who} read what nobody wrote, within {len(data)} bytes at {at}")
         self._read[ends] = at + len(data)
+        return right
 
 
 @dataclass(slots=True)
@@ -118,7 +128,7 @@ class Programs:
 
     async def _listen(self, port: int, backlog: int = 100) -> None:
         async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            self.connections.append(_Connection(reader, writer))
+            self._has(reader, writer)
             self.tell("accepted")
 
         self.servers.append(
@@ -134,8 +144,17 @@ class Programs:
         except OSError as exc:
             self.tell(named(exc))
         else:
-            self.connections.append(_Connection(reader, writer))
+            self.streams.begins(writer)
+            self._has(reader, writer)
             self.tell("connected")
+
+    def _has(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.append(_Connection(reader, writer))
+        # Streams don't pass it on; a protocol of one's own would have this as a method.
+        protocol: Any = writer.transport.get_protocol()
+        protocol.urgent_received = lambda nbytes: self.tell(
+            f"is told of urgent data up to {nbytes} bytes ahead"
+        )
 
     def _of(self, nth: int) -> _Connection:
         return self.connections[nth - 1]
@@ -214,14 +233,14 @@ class Programs:
         try:
             data = await read()
         except asyncio.IncompleteReadError as exc:
-            self.streams.read(connection.writer, exc.partial, self.name)
-            self.tell(f"read {shown(exc.partial)}, and then the end")
+            right = self.streams.read(connection.writer, exc.partial, self.name)
+            self.tell(f"read {shown(exc.partial, right)}, and then the end")
             return False
         except OSError as exc:
             self.tell(named(exc))
             return False
-        self.streams.read(connection.writer, data, self.name)
-        self.tell(told.format(shown(data)) if data else ended)
+        right = self.streams.read(connection.writer, data, self.name)
+        self.tell(told.format(shown(data, right)) if data else ended)
         return bool(data)
 
     def _pause(self, nth: int) -> None:
@@ -229,6 +248,16 @@ class Programs:
 
     def _resume(self, nth: int) -> None:
         self._of(nth).writer.transport.resume_reading()  # type: ignore[attr-defined]
+
+    def _take(self, nth: int, each: int, every: float | None = None) -> None:
+        """As a protocol does that offers a buffer of so many bytes, and goes on after a while, or
+        when it is told to."""
+        writer = self._of(nth).writer
+        taking = _Takes(self, writer, each, every)
+        writer.transport.set_protocol(taking)
+
+    def _limit(self, nth: int, high: int) -> None:
+        self._of(nth).writer.transport.set_write_buffer_limits(high=high)
 
     def _close_at_end(self, nth: int) -> None:
         """As a protocol does whose `eof_received()` does not ask to stay half open."""
@@ -264,6 +293,44 @@ class _ClosesAtEnd(asyncio.Protocol):
         return False
 
 
+class _Takes(asyncio.BufferedProtocol):
+    def __init__(
+        self, programs: Programs, writer: asyncio.StreamWriter, each: int, every: float | None
+    ) -> None:
+        self._programs = programs
+        self._writer = writer
+        self._transport: Any = writer.transport
+        self._buffer = bytearray(each)
+        self._every = every
+        self._taken = 0
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(self._buffer[:nbytes])
+        right = self._programs.streams.read(self._writer, data, self._programs.name)
+        self._taken += nbytes
+        self._transport.pause_reading()
+        if self._every is None:
+            self._programs.tell(f"read {shown(data, right)}")
+        else:
+            asyncio.get_running_loop().call_later(self._every, self._goes_on)
+
+    def _goes_on(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def eof_received(self) -> bool:
+        ended = "read the end" if self._every is None else f"read {self._taken} bytes and the end"
+        self._programs.tell(ended)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None:
+            self._programs.tell(named(exc))
+
+
 def named(exc: Exception) -> str:
     """An error as a program sees it: its type, and its number's name if it has one."""
     number = getattr(exc, "errno", None)
@@ -271,6 +338,7 @@ def named(exc: Exception) -> str:
     return type(exc).__name__ + (f" {name}" if name else "")
 
 
-def shown(data: bytes) -> str:
-    """Short text as it is, the rest by its length."""
-    return repr(data) if len(data) <= _SHOWN_BYTES else f"{len(data)} bytes"
+def shown(data: bytes, right: bool = True) -> str:
+    """Short text as it is, the rest by its length; and whether it is `right`."""
+    text = repr(data) if len(data) <= _SHOWN_BYTES else f"{len(data)} bytes"
+    return text if right else f"{text} that are not as they were written"

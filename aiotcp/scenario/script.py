@@ -6,26 +6,33 @@
     0.1    server.1  reads to the end
     0.5    network   drop the next ACK from client
     1      server    crashes
+    2      forger    sends SYN from 198.51.100.7:4000 to server:80 seq=0
 
 A line is a time (seconds), who, and what. A host may hold several connections: `client.2` is
 the second that its programs have opened or accepted; without a number it is the first. Lines of
 one time happen in their order, and in one turn of the event loop.
+
+The forger sends segments in the name of a host, or from an address that is none's: what is sent
+there is lost.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
-from aiotcp.link.netemwords import netem
+from aiotcp.link.netemwords import netem, seconds
 from aiotcp.sim.faults import fault
 
 NETWORK, FORGER = "network", "forger"
 
-_TEXT = r"\"(?P<text>(?:[^\"\\]|\\.)*)\"|(?P<size>\d+)\s+bytes?"
+_TEXT = r"\"(?P<text>(?:[^\"\\]|\\.)*)\"(?: (?P<times>\d+) times)?|(?P<size>\d+)\s+bytes?"
 _ENDPOINT = r"(?P<{0}_host>[\w-]+):(?P<{0}_port>\d+)"
+_ANY_ENDPOINT = r"(?P<{0}_host>[\w.-]+|\[[\da-f:]+\]):(?P<{0}_port>\d+)"
 
 _PROGRAM = {
     "listen": r"listens on (?P<port>\d+)(?: with a backlog of (?P<backlog>\d+))?",
@@ -34,6 +41,8 @@ _PROGRAM = {
     "read": r"reads(?: (?P<exactly>\d+) bytes?| at most (?P<most>\d+) bytes?)?",
     "read_on": r"reads whatever comes",
     "read_all": r"reads to the end",
+    "take": r"takes (?P<each>\d+) bytes? at a time(?: every (?P<every>\S+))?",
+    "limit": r"keeps at most (?P<high>\d+) bytes? unsent before it waits",
     "close_at_end": r"closes as soon as it reads the end",
     "pause": r"stops reading",
     "resume": r"goes on reading",
@@ -53,11 +62,12 @@ _NETWORK = {
     "icmp": r"reports (?P<what>host|network|port) unreachable to (?P<to>[\w-]+)",
 }
 _FORGER = {
-    "forge": rf"sends (?P<flags>[A-Z,]+) from {_ENDPOINT.format('from')} to "
+    "forge": rf"sends (?P<flags>[A-Z,]+) from {_ANY_ENDPOINT.format('from')} to "
     rf"{_ENDPOINT.format('to')} seq=(?P<seq>-?\d+)(?: ack=(?P<ack>-?\d+))?"
     rf"(?: win=(?P<window>\d+))?(?: with (?:{_TEXT}))?",
+    "flood": rf"floods {_ENDPOINT.format('to')} with (?P<count>\d+) SYNs?",
 }
-_FAULT_ACTIONS = ("drop", "delay", "duplicate", "corrupt")
+_FAULT_ACTIONS = ("drop", "delay", "duplicate", "corrupt", "mark", "strip")
 
 
 def _compiled(verbs: dict[str, str]) -> dict[str, re.Pattern[str]]:
@@ -81,7 +91,7 @@ class Step:
     line: str = ""
 
 
-def parse(script: str, hosts: list[str]) -> list[Step]:
+def parse(script: str, hosts: Sequence[str]) -> list[Step]:
     """The steps of a script, whose hosts are called `hosts`. Empty lines and what follows a `#` at
     the beginning of a line count for nothing.
 
@@ -102,7 +112,7 @@ def parse(script: str, hosts: list[str]) -> list[Step]:
     return steps
 
 
-def _step(line: str, hosts: list[str]) -> Step:
+def _step(line: str, hosts: Sequence[str]) -> Step:
     found = _LINE.fullmatch(line)
     if found is None:
         raise ValueError('a line is a time, who, and what: 0.1  client  writes "hello"')
@@ -129,11 +139,11 @@ def _step(line: str, hosts: list[str]) -> Step:
 
 _NUMBERS = frozenset(
     {*("port", "backlog", "to_port", "from_port", "local_port", "size", "exactly", "most")}
-    | {"seq", "ack", "window"}
+    | {"seq", "ack", "window", "each", "high", "count", "times"}
 )
 
 
-def _typed(verb: str, args: dict[str, str], hosts: list[str]) -> dict[str, Any]:
+def _typed(verb: str, args: dict[str, str], hosts: Sequence[str]) -> dict[str, Any]:
     typed: dict[str, Any] = {}
     for key, value in args.items():
         if key in _NUMBERS:
@@ -142,16 +152,30 @@ def _typed(verb: str, args: dict[str, str], hosts: list[str]) -> dict[str, Any]:
             typed["data"] = ast.literal_eval(f'b"{value}"')
         elif key == "drain":
             typed["drain"] = True
+        elif key == "every":
+            typed["every"] = seconds(value)
         else:
             typed[key] = value
     if "size" in typed:
         typed["data"] = pattern_of(typed.pop("size"))
+    if "times" in typed:
+        typed["data"] *= typed.pop("times")
     if verb == "netem":
         typed["netem"] = netem(typed.pop("words"))
     for key in ("to_host", "from_host", "to", "source", "target"):
         if key in typed and typed[key] not in hosts:
-            raise ValueError(f"no host is called {typed[key]!r}")
+            if key != "from_host" or not _is_address(typed[key]):
+                raise ValueError(f"no host is called {typed[key]!r}")
+            typed[key] = typed[key].strip("[]")
     return typed
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def pattern_of(size: int) -> bytes:

@@ -4,11 +4,15 @@
     drop every FIN                         duplicate the first SYN
     drop data segments 3-5 from client     corrupt the second data segment
     drop the next 2 segments from b        drop every data segment of 14 bytes
+    mark the fourth data segment           strip the options of every SYN
 
 A sentence is an action, which of them, what kind, optionally from whom, and for a delay by how
 much. Kinds: `SYN` (without ACK), `SYN,ACK`, `ACK` (nothing but), `FIN` and `RST` (with whatever
 else), `data segment` (with text), `segment` (any); `data segment of N bytes`. `first` and `next`
 are the same: numbers count from when the rule was made.
+
+To mark is what a router does to an ECN-capable packet that meets congestion (RFC 3168 5); one that
+is not ECN-capable is dropped. To strip is what some middleboxes do: TCP's options are taken off.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from aiotcp.wire.malformed import Malformed
 from aiotcp.wire.tcp import ACK, FIN, PSH, RST, SYN
 
 DROP, DELAY, DUPLICATE, CORRUPT = "drop", "delay", "duplicate", "corrupt"
+MARK, STRIP = "mark", "strip"
 
 _ORDINALS = {
     word: number
@@ -38,7 +43,8 @@ _ORDINALS = {
 _EVER = 1 << 62
 _SENTENCE = re.compile(
     r"""
-    (?P<action>drops?|delays?|duplicates?|corrupts?) \s+
+    (?P<action>drops?|delays?|duplicates?|corrupts?|marks?|strips?) \s+
+    (?P<options>(?:the\s+)? options \s+ of \s+)?
     (?: (?P<every>every|all) \s+ (?:of\s+)? (?:the\s+)?
       | (?:the\s+|a\s+)? (?P<ordinal>(?!data\b|segment)[a-z]+|\d+(?:st|nd|rd|th)) \s+
         (?:(?P<count>\d+)\s+)?
@@ -111,6 +117,8 @@ def fault(sentence: str) -> Fault:
             "'drop every FIN from server', 'delay the next ACK by 2s'"
         )
     action = found["action"].removesuffix("s")
+    if (action == STRIP) != bool(found["options"]):
+        raise ValueError(f"{sentence!r}: it is options that are stripped, and nothing else")
     low, high = _which(sentence, found)
     by = found["by"]
     if (action == DELAY) != (by is not None):

@@ -24,12 +24,12 @@ from aiotcp.link.base import Receiver
 from aiotcp.link.netem import CLEAR, Netem, Path
 from aiotcp.link.netemwords import netem as read_netem
 from aiotcp.options import Options
-from aiotcp.sim.faults import CORRUPT, DELAY, DROP, Fault, Faults
+from aiotcp.sim.faults import CORRUPT, DELAY, DROP, MARK, STRIP, Fault, Faults
+from aiotcp.sim.middlebox import damaged, marked, stripped
 from aiotcp.streams import Stack
-from aiotcp.trace.events import CORRUPTED, LATE, LOST
+from aiotcp.trace.events import CORRUPTED, LATE, LOST, MARKED, STRIPPED
 from aiotcp.trace.watch import Recording
 from aiotcp.wire.frame import Frame
-from aiotcp.wire.segmentation import split
 
 if TYPE_CHECKING:
     from aiotcp.sim.gateway import Gateway
@@ -114,12 +114,19 @@ class Host:
     """One machine of the network: its name, its addresses, its stack while it is up."""
 
     def __init__(
-        self, network: Network, name: str, addresses: list[str], options: Options, mtu: int
+        self,
+        network: Network,
+        name: str,
+        addresses: list[str],
+        options: Options,
+        mtu: int,
+        initial_number: int | None,
     ) -> None:
         self.name = name
         self.addresses = addresses
         self.options = options
         self.mtu = mtu
+        self.initial_number = initial_number
         self.up = False
         self._network = network
         self._boots = 0
@@ -150,6 +157,7 @@ class Host:
             options=self.options,
             seed=f"{self._network.seed} {self.name} {self._boots}".encode(),
         )
+        self.stack.initial_number = self.initial_number
 
     def crash(self) -> None:
         """Vanish: no packet leaves any more, nobody is told, not even the host's programs."""
@@ -236,8 +244,10 @@ class Network:
         addresses: Iterable[str] = (),
         options: Options | Mapping[str, Any] | None = None,
         mtu: int = 1500,
+        initial_number: int | None = None,
     ) -> Host:
         """A new host, up. Without addresses it gets the next of 10.0.0.1, 10.0.0.2 and so on.
+        `initial_number`: see `PacketStack.initial_number`.
 
         Raises ValueError for a name or an address that another host has.
         """
@@ -251,7 +261,7 @@ class Network:
             if pack(address) in self._ports:
                 owner = self._ports[pack(address)].host.name
                 raise ValueError(f"{address} is the address of host {owner!r}")
-        made = self.hosts[name] = Host(self, name, own, Options.of(options), mtu)
+        made = self.hosts[name] = Host(self, name, own, Options.of(options), mtu, initial_number)
         for sides in self._partitions:
             self._separate(sides)
         return made
@@ -376,7 +386,16 @@ class Network:
             self.loop.call_later(rule.by_s, way.enter, frame)
         elif rule.action == CORRUPT:
             self.recording.doom(frame, CORRUPTED)
-            way.enter(_damaged(frame))
+            way.enter(damaged(frame))
+        elif rule.action == MARK:
+            changed = marked(frame)
+            self.recording.doom(frame, MARKED if changed else LOST)
+            if changed:
+                way.enter(changed)
+        elif rule.action == STRIP:
+            bare = stripped(frame)
+            self.recording.becomes(frame, bare.header, STRIPPED)
+            way.enter(bare)
         else:
             way.enter(frame)
             way.enter(frame)
@@ -404,16 +423,6 @@ class Network:
     def name_of(self, address: bytes) -> str:
         port = self._ports.get(address)
         return port.host.name if port is not None else unpack(address)
-
-
-def _damaged(frame: Frame) -> Frame:
-    """The same with one bit flipped that only the checksum tells of, at its end."""
-    packet = frame.to_bytes()
-    if frame.checksum_start:
-        (packet,) = split(packet, 0, True)
-    wrong = bytearray(packet)
-    wrong[-1] ^= 1
-    return Frame(bytes(wrong), (), len(wrong), reason=frame.reason)
 
 
 class _Exit:

@@ -60,12 +60,14 @@ class Conversations:
     """The connections that packets belong to.
 
     names: of hosts, by address in text form. Addresses that are not in it name themselves.
+    absolute: numbers are told as on the wire, and not relative.
 
     flows: the connections seen so far, in the order of their first segments.
     """
 
-    def __init__(self, names: dict[str, str] | None = None) -> None:
+    def __init__(self, names: dict[str, str] | None = None, *, absolute: bool = False) -> None:
         self.names = names or {}
+        self.absolute = absolute
         self.flows: list[Flow] = []
         self._open: dict[frozenset[End], _Conversation] = {}
 
@@ -106,6 +108,9 @@ class Conversations:
             own.highest = max(own.highest, end_seq)
         shift = own.wscale or 0 if conversation.scaled and not read.flags & SYN else 0
         header_end = offset + (packet[offset + 12] >> 4) * 4
+        options = _options(read, other, self.absolute)
+        if self.absolute:
+            seq, ack = read.seq, read.ack if read.flags & ACK else None
         return Segment(
             at=at,
             sender=self.name(mine[0]),
@@ -116,9 +121,10 @@ class Conversations:
             ack=ack,
             window=read.window << shift,
             length=length,
-            options=_options(read, other),
+            options=options,
             why=why,
             again=again,
+            push=bool(read.flags & PSH),
             ecn=_ECN[ecn],
             header=bytes(packet[:header_end]).hex(),
         )
@@ -191,7 +197,7 @@ def _relative(side: _Side, number: int, flags: int, *, of_peer: bool = False) ->
     return unwrap(number, near) - side.base, known
 
 
-def _options(read: tcp.Segment, other: _Side) -> list[str]:
+def _options(read: tcp.Segment, other: _Side, absolute: bool) -> list[str]:
     options = []
     if read.mss is not None:
         options.append(f"mss={read.mss}")
@@ -200,12 +206,13 @@ def _options(read: tcp.Segment, other: _Side) -> list[str]:
     if read.sack_permitted:
         options.append("sack_permitted")
     if read.sack:
-        ranges = (
-            f"{_relative(other, left, 0, of_peer=True)[0]}-"
-            f"{_relative(other, right, 0, of_peer=True)[0]}"
+        edges = (
+            (left, right)
+            if absolute
+            else tuple(_relative(other, edge, 0, of_peer=True)[0] for edge in (left, right))
             for left, right in read.sack
         )
-        options.append("sack=" + ",".join(ranges))
+        options.append("sack=" + ",".join(f"{left}-{right}" for left, right in edges))
     if read.tsval is not None:
         options.append(f"ts={read.tsval}/{read.tsecr}")
     if read.user_timeout is not None:

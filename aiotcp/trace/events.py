@@ -1,18 +1,24 @@
 """What a trace is made of: segments and their fates, states, what programs did, and measurements.
 
 Times are seconds since the trace began. Sequence and acknowledgment numbers are relative to each
-side's initial sequence number, as tcpdump and Wireshark show them: a SYN is 0, the first byte 1.
+side's initial sequence number, as tcpdump and Wireshark show them: a SYN is 0, the first byte 1;
+unless `Trace.absolute` says that they are as on the wire.
 Everything here becomes JSON and comes back from it (`Trace.to_json`, `Trace.from_json`), with the
 same names.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 LOST, LATE, CORRUPTED, DUPLICATED, UNDERWAY = "lost", "late", "corrupted", "duplicated", "underway"
-"""Fates of a segment that did not simply arrive; `late` is one that a later one overtook."""
+MARKED, STRIPPED = "marked", "stripped"
+"""Fates of a segment that did not simply arrive; `late` is one that a later one overtook, `marked`
+one that a router marked as having met congestion, `stripped` one that arrived without options."""
+
+PUSH, ECN = "psh", "ecn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +67,34 @@ class Segment:
     """Why the receiver discarded it (`reasons.Drop`), if it did and that is known."""
     again: bool = False
     """Whether it repeats numbers that were sent before."""
+    push: bool = False
+    """Whether PSH is set, which `flags` leaves out: nearly every segment with text has it."""
     ecn: str = ""
     """ECN codepoint of the IP header: "", "ECT(0)", "ECT(1)", "CE"."""
     header: str = ""
     """The IP and TCP headers, hexadecimal."""
     kind: str = "segment"
 
-    def text(self) -> str:
-        """As a line of a ladder has it: flags, numbers, window, length, options."""
-        text = f"{self.flags} seq={self.seq}"
+    def text(self, shows: Collection[str] = ()) -> str:
+        """As a line of a ladder has it: flags, numbers, window, length; and what `shows` names (see
+        `Trace.shows`)."""
+        flags = self.flags
+        if self.push and PUSH in shows:
+            names = flags.split(",")
+            behind = sum(name in ("FIN", "SYN", "RST") for name in names)
+            flags = ",".join([*names[:behind], "PSH", *names[behind:]])
+        text = f"{flags} seq={self.seq}"
         if self.ack is not None:
             text += f" ack={self.ack}"
         if "RST" not in self.flags:
             text += f" win={self.window}"
         if self.length:
             text += f" len={self.length}"
+        for option in self.options:
+            if option.partition("=")[0] in shows:
+                text += f" {option}"
+        if self.ecn and ECN in shows:
+            text += f" {self.ecn}"
         return text
 
 
@@ -166,6 +185,11 @@ class Trace:
     """Wall-clock time, seconds since 1970, of `at == 0`; None in virtual time."""
     notes: list[str] = field(default_factory=list)
     """What a reader should know: packets that could not be read, what was left out."""
+    absolute: bool = False
+    """Whether sequence and acknowledgment numbers are as on the wire, and not relative."""
+    shows: list[str] = field(default_factory=list)
+    """What else a segment's text tells, because this trace is about it: names of options ("mss",
+    "sack", "urg"), "psh", "ecn"."""
 
     @property
     def segments(self) -> list[Segment]:
@@ -188,6 +212,8 @@ class Trace:
             replay=self.replay,
             epoch=self.epoch,
             notes=self.notes,
+            absolute=self.absolute,
+            shows=self.shows,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -197,7 +223,8 @@ class Trace:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         """Raises KeyError or TypeError for what `to_json` did not make."""
-        rest = {key: data[key] for key in ("hosts", "title", "seed", "replay", "epoch", "notes")}
+        plain = ("hosts", "title", "seed", "replay", "epoch", "notes", "absolute", "shows")
+        rest = {key: data[key] for key in plain}
         return cls(
             flows=[Flow(**flow) for flow in data["flows"]],
             events=[_KINDS[event["kind"]](**event) for event in data["events"]],

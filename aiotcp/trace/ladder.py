@@ -46,7 +46,7 @@ class Piece(NamedTuple):
 def lines(trace: Trace, *, width: int = USUAL_WIDTH) -> Iterator[list[Piece]]:
     """The ladder's lines, the head first. `width` is the most columns that a line may take."""
     width = max(width, MIN_WIDTH)
-    lanes = _Lanes(trace.hosts, width - _TIME_WIDTH - _WHY_WIDTH)
+    lanes = _Lanes(trace.hosts, width - _TIME_WIDTH - _WHY_WIDTH, trace.shows)
     yield [Piece(" " * _TIME_WIDTH, "lane"), Piece(lanes.head(), "lane")]
     for event in trace.events:
         time = Piece(f"{event.at:9.3f}  ", "time")
@@ -89,8 +89,9 @@ def _fault(lanes: _Lanes, fault: Fault) -> list[Piece]:
 class _Lanes:
     """Columns for the hosts, and what is drawn between them."""
 
-    def __init__(self, hosts: list[str], width: int) -> None:
+    def __init__(self, hosts: list[str], width: int, shows: list[str]) -> None:
         self.hosts = hosts or [""]
+        self.shows = shows
         count = len(self.hosts)
         self.width = width
         step = (width - 1) // max(count - 1, 1)
@@ -128,13 +129,17 @@ class _Lanes:
 
     def arrow(self, segment: Segment) -> list[Piece]:
         start, end = self.at.get(segment.sender), self.at.get(segment.receiver)
-        words = segment.text()
-        sack = [option for option in segment.options if option.startswith(("sack=", "mss="))]
+        words = segment.text(self.shows)
+        told = [
+            option
+            for option in segment.options
+            if option.startswith(("sack=", "mss=")) and option.partition("=")[0] not in self.shows
+        ]
         if start is None or end is None or start == end:
             return [Piece(f"{segment.sender} → {segment.receiver}: {words}", "segment")]
         left, right = min(start, end), max(start, end)
         inner = right - left - 1
-        for option in sack:
+        for option in told:
             if len(words) + len(option) + 6 <= inner:
                 words += f" {option}"
         words = words[: max(inner - 5, 1)]

@@ -29,16 +29,16 @@ NETWORK = "network"
 def story(trace: Trace) -> list[str]:
     """The lines of everything that happened."""
     lanes = {host: n for n, host in enumerate(trace.hosts)}
-    told = [_line(event) for event in trace.events]
+    told = [_line(event, trace.shows) for event in trace.events]
     told.sort(key=lambda line: (line[0], _ORDER.index(line[2]), lanes.get(line[1], -1)))
     return [f"{at:.3f}  {who}  {kind} {text}" for at, who, kind, text in told]
 
 
-def _line(event: Segment | State | Said | Fault) -> tuple[float, str, str, str]:
+def _line(event: Segment | State | Said | Fault, shows: list[str]) -> tuple[float, str, str, str]:
     at = round(event.at, 6)
     if isinstance(event, Segment):
         fate = f"  ({event.fate})" if event.fate else ""
-        return at, event.sender, ">", event.text() + fate
+        return at, event.sender, ">", event.text(shows) + fate
     if isinstance(event, State):
         return at, event.host, "=", event.new
     if isinstance(event, Said):

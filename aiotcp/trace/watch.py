@@ -21,6 +21,7 @@ from aiotcp.link.base import Link, Receiver, owns, receive_queue_packets, receiv
 from aiotcp.tcp.connection import Connection
 from aiotcp.trace.conversations import Conversations
 from aiotcp.trace.events import (
+    CORRUPTED,
     DUPLICATED,
     LATE,
     LOST,
@@ -53,13 +54,16 @@ class Recording:
 
     samples: whether the variables of connections are noted after each event; a graph wants that.
     max_events: how much is kept; what comes later is counted in `Trace.notes`.
+    absolute: sequence numbers are as on the wire, and not relative.
 
     Times are relative to when the first watched link was attached.
     """
 
-    def __init__(self, *, samples: bool = True, max_events: int = MAX_EVENTS) -> None:
-        self._trace = Trace()
-        self._conversations = Conversations()
+    def __init__(
+        self, *, samples: bool = True, max_events: int = MAX_EVENTS, absolute: bool = False
+    ) -> None:
+        self._trace = Trace(absolute=absolute)
+        self._conversations = Conversations(absolute=absolute)
         self._trace.flows = self._conversations.flows
         self._pending: list[tuple[Any, ...]] = []  # what to call, and with what
         self._max_events = max_events
@@ -177,6 +181,10 @@ class Recording:
         """The network knows what becomes of the segment in this frame, the last such one sent."""
         self._note(self._doomed, frame.to_bytes(), fate)
 
+    def becomes(self, frame: Frame, packet: bytes, fate: str) -> None:
+        """The network makes `packet` of the segment in this frame, the last such one sent."""
+        self._note(self._changed_to, frame.to_bytes(), packet, fate)
+
     def came(self, host: str, packet: memoryview) -> None:
         """An IP packet has reached `host`."""
         self._note(self._came_at, self.now, host, bytes(packet))
@@ -199,6 +207,12 @@ class Recording:
         if queue:
             queue[-1][1].fate = fate
 
+    def _changed_to(self, packet: bytes, changed: bytes, fate: str) -> None:
+        queue = self._underway.get(_mark(packet))
+        if queue:
+            queue[-1][1].fate = fate
+            self._underway[_mark(changed)].append(queue[-1])
+
     def _came_at(self, at: float, host: str, packet: bytes) -> None:
         source = _source(packet)
         sender = self._conversations.names.get(source, source)
@@ -212,9 +226,12 @@ class Recording:
         queue = self._underway.get(_mark(packet))
         if not queue:
             return
-        while len(queue) > 1 and (queue[0][1].arrived or queue[0][1].fate == LOST):
+        while len(queue) > 1 and _is_done(queue[0][1]):
             queue.popleft()  # it looks the same, but has met its fate already
-        number, segment = queue[0]
+        # Of those that look the same, one that is held up comes after the others.
+        number, segment = next(
+            (each for each in queue if not _is_done(each[1]) and each[1].fate != LATE), queue[0]
+        )
         segment.arrived.append(at)
         if len(segment.arrived) > 1:
             segment.fate = DUPLICATED
@@ -395,6 +412,11 @@ def _mark(packet: bytes | memoryview) -> tuple[int, int]:
     # Nor the checksum, which a link may complete.
     behind = zlib.crc32(packet[start + 18 :], zlib.crc32(packet[start : start + 16]))
     return zlib.crc32(_inbound_flow(packet)), behind
+
+
+def _is_done(segment: Segment) -> bool:
+    """Whether it will not come any more."""
+    return bool(segment.arrived) or segment.fate in (LOST, CORRUPTED)
 
 
 def _source(packet: bytes | memoryview) -> str:

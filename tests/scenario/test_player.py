@@ -205,3 +205,176 @@ def test_what_is_wrong_with_a_file(tmp_path: Path, change: tuple[str, str], says
     path.write_text(HEAD.replace(*change, 1) + "[story]\nscript = ''")
     with pytest.raises(BadScenario, match=rf"bad\.toml: .*{says}"):
         load(path)
+
+
+def changed(tmp_path: Path, script: str, rest: str, **hosts: str) -> Scenario:
+    """Hosts with settings of their own."""
+    text = HEAD
+    for name, settings in hosts.items():
+        text = text.replace(f"[hosts.{name}]\n", f"[hosts.{name}]\n{settings}\n")
+    path = tmp_path / "changed.toml"
+    path.write_text(f"{text}\n[story]\n{rest}\nscript = '''{CONNECT}{script}'''\n")
+    return load(path)
+
+
+def test_a_program_that_takes_little_at_a_time(tmp_path: Path) -> None:
+    scenario = made(
+        tmp_path,
+        """
+        0.5  server  takes 3 bytes at a time
+        1    client  writes "abcdef"
+        2    server  goes on reading
+        3    client  closes
+        4    server  goes on reading
+        """,
+    )
+    assert told(scenario, "!") == [
+        "1.010 server ! read b'abc'",
+        "2.000 server ! read b'def'",
+        "4.000 server ! read the end",
+    ]
+
+
+def test_a_program_that_takes_one_byte_after_the_other(tmp_path: Path) -> None:
+    scenario = made(
+        tmp_path,
+        """
+        0.5  server  takes 1 byte at a time every 100ms
+        1    client  writes "abcdef"
+        1    client  closes
+        """,
+    )
+    assert told(scenario, "!") == ["1.610 server ! read 6 bytes and the end"]
+
+
+def test_a_reset_is_told_to_a_program_that_takes_little(tmp_path: Path) -> None:
+    scenario = made(
+        tmp_path,
+        """
+        0.5  server  takes 9 bytes at a time
+        1    client  stops reading
+        1    server  writes "unread"
+        2    client  closes
+        """,
+    )
+    assert told(scenario, "!") == ["2.010 server ! ConnectionResetError ECONNRESET"]
+
+
+def test_a_program_that_waits_for_little_unsent(tmp_path: Path) -> None:
+    scenario = changed(
+        tmp_path,
+        """
+        1  client  keeps at most 100 bytes unsent before it waits
+        1  client  writes 5000 bytes and waits until it may write more
+        1  server  reads 5000 bytes
+        """,
+        "since = 1",
+        client="send_buffer = 1460",
+    )
+    said = [line for line in told(scenario, "!") if "may" in line]
+    assert said == ["1.180 client ! may write more"]
+
+
+def test_urgent_text_is_told(tmp_path: Path) -> None:
+    scenario = made(tmp_path, '1 server reads\n1 client writes "now" as urgent')
+    assert told(scenario, "!") == [
+        "1.010 server ! is told of urgent data up to 3 bytes ahead",
+        "1.010 server ! read b'now'",
+    ]
+
+
+def test_hosts_have_numbers_and_links_of_their_own(tmp_path: Path) -> None:
+    scenario = changed(
+        tmp_path,
+        "1 client writes 2000 bytes\n1.5 forger sends RST from client:50000 to server:80 seq=2001",
+        'since = 0\nnumbers = "wire"\nshows = ["mss", "psh"]',
+        client='isn = 4294967290\naddress = "2001:db8::1"',
+        server='isn = 8000\nmtu = 1280\naddress = "2001:db8::2"',
+    )
+    lines = [" ".join(line.split()[1:]) for line in story(play(scenario)) if "  > " in line]
+    assert lines == [
+        "client > SYN seq=4294967290 win=65535 mss=1440",
+        "server > SYN,ACK seq=8000 ack=4294967291 win=65535 mss=1220",
+        "client > ACK seq=4294967291 ack=8001 win=65535",
+        "client > ACK seq=4294967291 ack=8001 win=65535 len=1220",
+        "client > PSH,ACK seq=1215 ack=8001 win=65535 len=780",
+        "server > ACK seq=8001 ack=1995 win=65535",
+    ]
+    assert play(scenario).absolute
+
+
+def test_what_nobody_wrote_is_an_error_unless_it_is_the_point(tmp_path: Path) -> None:
+    forged = (
+        '1 server reads\n1 forger sends ACK from client:50000 to server:80 seq=1 ack=1 with "x"'
+    )
+    with pytest.raises(AssertionError, match="server read what nobody wrote, within 1 bytes at 0"):
+        play(made(tmp_path, forged))
+    scenario = made(tmp_path, forged, rest="since = 1\ncorrupts = true")
+    assert told(scenario, "!") == ["1.010 server ! read b'x' that are not as they were written"]
+    right = made(tmp_path, '1 server reads\n1 client writes "x"', rest="corrupts = true")
+    with pytest.raises(AssertionError, match="all came out as it was written"):
+        play(right)
+
+
+def test_a_stranger_and_a_flood(tmp_path: Path) -> None:
+    scenario = made(
+        tmp_path,
+        """
+        1    forger  sends SYN from 198.51.100.7:4000 to server:80 seq=77
+        1.1  forger  sends ACK from 198.51.100.7:4000 to server:80 seq=1 ack=1 with "hi"
+        1.2  server.2  reads
+        1.3  forger  floods server:80 with 2 SYNs
+        """,
+        rest="since = 1\nuntil = 1.5",
+    )
+    assert told(scenario, ">!") == [
+        "1.000 forger > SYN seq=0 win=65535",
+        "1.010 server > SYN,ACK seq=0 ack=1 win=65535 (lost)",
+        "1.100 forger > ACK seq=1 ack=1 win=65535 len=2",
+        "1.110 server ! accepted",
+        "1.150 server > ACK seq=1 ack=3 win=65533 (lost)",
+        "1.200 server ! read b'hi'",
+        "1.300 forger > SYN seq=0 win=65535",
+        "1.300 forger > SYN seq=0 win=65535",
+        "1.310 server > SYN,ACK seq=0 ack=1 win=65535 (lost)",
+        "1.310 server > SYN,ACK seq=0 ack=1 win=65535 (lost)",
+    ]
+
+
+def test_segments_that_look_the_same_have_their_own_fates(tmp_path: Path) -> None:
+    """What is held up is not taken for its repetition, nor what was damaged."""
+    scenario = made(
+        tmp_path,
+        """
+        1  network  delays the next data segment from client by 1s
+        1  network  corrupts the next data segment from client
+        1  client   writes "same"
+        """,
+    )
+    assert [line for line in told(scenario, ">") if "client" in line] == [
+        "1.000 client > ACK seq=1 ack=1 win=65535 len=4 (late)",
+        "1.200 client > ACK seq=1 ack=1 win=65535 len=4 (corrupted)",
+        "1.400 client > ACK seq=1 ack=1 win=65535 len=4",
+    ]
+
+
+def test_marks_and_stripped_options(tmp_path: Path) -> None:
+    """What meets congestion and is not ECN-capable is dropped, as a SYN is."""
+    scenario = changed(
+        tmp_path,
+        """
+        1    network  marks the next 2 segments from client
+        1    client   writes "hi"
+        1    client   closes
+        2    network  strips the options of every SYN
+        2    client   connects to server:80 from 50001
+        """,
+        'since = 1\nuntil = 4\nshows = ["ecn"]',
+        client='ecn = "on"',
+        server='ecn = "on"',
+    )
+    assert [line for line in told(scenario, ">") if "client" in line][:3] == [
+        "1.000 client > FIN,ACK seq=1 ack=1 win=65535 len=2 ECT(0) (marked)",
+        "2.000 client > SYN,ECE,CWR seq=0 win=65535 (lost)",
+        "3.000 client > SYN seq=0 win=65535 (stripped)",
+    ]

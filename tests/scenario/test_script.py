@@ -39,6 +39,18 @@ HOSTS = ["client", "server"]
         ("0 server reads at most 5 bytes", "server", "read", 1, {"most": 5}),
         ("0 server reads whatever comes", "server", "read_on", 1, {}),
         ("0 server reads to the end", "server", "read_all", 1, {}),
+        ('0 client writes "ab" 3 times', "client", "write", 1, {"data": b"ababab"}),
+        ("0 server takes 9 bytes at a time", "server", "take", 1, {"each": 9}),
+        (
+            "0 server takes 1 byte at a time every 5ms",
+            *("server", "take", 1),
+            {"each": 1, "every": 0.005},
+        ),
+        (
+            "0 client keeps at most 7 bytes unsent before it waits",
+            *("client", "limit", 1),
+            {"high": 7},
+        ),
         ("0 server stops reading", "server", "pause", 1, {}),
         ("0 server goes on reading", "server", "resume", 1, {}),
         ("0 client says that it writes no more", "client", "half_close", 1, {}),
@@ -79,6 +91,27 @@ HOSTS = ["client", "server"]
                 "data": b"x",
             },
         ),
+        (
+            "0 forger sends SYN from 198.51.100.7:4 to server:80 seq=0",
+            *("forger", "forge", 1),
+            {
+                **{"flags": "SYN", "from_host": "198.51.100.7", "from_port": 4},
+                **{"to_host": "server", "to_port": 80, "seq": 0},
+            },
+        ),
+        (
+            "0 forger sends SYN from [2001:db8::7]:4 to server:80 seq=0",
+            *("forger", "forge", 1),
+            {
+                **{"flags": "SYN", "from_host": "2001:db8::7", "from_port": 4},
+                **{"to_host": "server", "to_port": 80, "seq": 0},
+            },
+        ),
+        (
+            "0 forger floods server:80 with 1000 SYNs",
+            *("forger", "flood", 1),
+            {"to_host": "server", "to_port": 80, "count": 1000},
+        ),
     ],
 )
 def test_lines(line: str, who: str, verb: str, nth: int, args: dict[str, Any]) -> None:
@@ -114,6 +147,9 @@ def test_a_script_has_times_comments_and_columns() -> None:
         ("0 network dances", "not understood; network can: breaks"),
         ("0 client connects to moon:80", "no host is called 'moon'"),
         ("0 network netem delay 5", "a time needs a unit"),
+        ("0 server takes 1 byte at a time every 5", "a time needs a unit"),
+        ("0 forger sends SYN from 1.2.3.400:5 to server:80 seq=0", "no host is called '1.2.3.400'"),
+        ("0 forger sends SYN from client:5 to 1.2.3.4:80 seq=0", "not understood"),
         ("0 network drops the umpteenth SYN", "which one is 'umpteenth'"),
         ("1 client closes\n0 client closes", "line 2 of the script, .*: time does not go back"),
     ],

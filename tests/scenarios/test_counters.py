@@ -24,6 +24,21 @@ from aiotcp.scenario.player import Play
             {Drop.RST_OUT_OF_WINDOW: 1, Drop.RST_CHALLENGED: 1, Drop.SYN_CHALLENGED: 2},
             marks=pytest.mark.req("5961-1", "5961-2"),
         ),
+        pytest.param(
+            "checksum", "server", {Drop.TCP_CHECKSUM: 1}, marks=pytest.mark.req("MUST-3", "X-3")
+        ),
+        pytest.param(
+            *("reassembly", "server", {Drop.DUPLICATE_DATA: 2}), marks=pytest.mark.req("ST-20")
+        ),
+        pytest.param(
+            "time-wait-old-data",
+            "server",
+            {Drop.TIME_WAIT_RST: 3, Drop.TIME_WAIT_SYN: 2, Drop.TIME_WAIT_OLD: 1},
+            marks=pytest.mark.req("1337-2", "6191-2"),
+        ),
+        pytest.param(
+            *("time-wait-timestamps", "server", {Drop.PAWS: 1}), marks=pytest.mark.req("7323-12")
+        ),
     ],
 )
 def test_each_discarded_packet_has_its_reason(

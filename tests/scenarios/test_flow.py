@@ -1,4 +1,4 @@
-"""Data and window (SCENARIOS, 流量控制): windows that close, and programs that read slowly."""
+"""Data and window: what the scenarios `window-*` do not show, such as hours of a closed window."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from aiotcp.options import Options
 from aiotcp.wire.tcp import ACK
 from tests.support.programs import connected
-from tests.support.story import PLAIN, SERVER, Story
+from tests.support.story import PLAIN, Story
 
 MSS = 1460
 
@@ -72,57 +72,6 @@ async def test_window_zero() -> None:
         assert story.now < 3 * 3600 + 2
         writer.close()
         story.kept[0].close()
-
-
-class ByteByByte(asyncio.BufferedProtocol):
-    """A program that reads one byte after the other."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.buffer = bytearray(1)
-        self.data = bytearray()
-        self.lost: asyncio.Future[BaseException | None] = loop.create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-
-    def get_buffer(self, sizehint: int) -> bytearray:
-        return self.buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self.data += self.buffer
-        self.transport.pause_reading()
-        self.loop.call_later(READS_EVERY_S, self.transport.resume_reading)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self.lost.set_result(exc)
-
-
-@pytest.mark.req("MUST-38", "MUST-39", "SHLD-14")
-async def test_window_silly() -> None:
-    """The program reads a byte at a time: the window moves by whole segments, and whole segments
-    are what is sent."""
-    data = bytes(range(256)) * 100
-    options = PLAIN.replace(receive_buffer=4 * MSS, timestamps=False)
-    async with Story(server=options) as story:
-        program = ByteByByte(story.loop)
-        await story.server.create_server(lambda: program, SERVER, 80)
-        _, writer = await story.connects()
-        writer.write(data)
-        writer.close()
-        assert await program.lost is None
-        assert program.data == data
-
-        edges = [passing.ack + passing.window for passing in story.segments("server")]
-        steps = {after - before for before, after in pairwise(edges)}
-        assert min(steps - {0, 1}) >= MSS  # 1: the sequence number of the FIN
-        sizes = [len(passing.payload) for passing in story.segments("client") if passing.payload]
-        assert set(sizes[:-1]) == {MSS}
-        assert sum(sizes) == len(data)
-        # Neither side says more than it has to: a handshake, the segments, their acknowledgments
-        # and the updates of the window, the close.
-        assert len(story.passed) < 4 * len(sizes) + 10
 
 
 @pytest.mark.req("MUST-38")

@@ -53,6 +53,9 @@ def test_actions() -> None:
     assert fault("drop every SYN").action == "drop"
     assert fault("duplicate the first SYN").action == "duplicate"
     assert fault("corrupts the second data segment").action == "corrupt"
+    assert fault("marks the second data segment").action == "mark"
+    assert met(fault("strip the options of every SYN")) == [0]
+    assert met(fault("strips options of SYN,ACK from b")) == [1]
     late = fault("delay the next ACK from b by 500ms")
     assert (late.action, late.by_s, late.sender) == ("delay", 0.5, "b")
 
@@ -70,6 +73,8 @@ def test_actions() -> None:
         ("delay the first SYN", "is 'by' a time"),
         ("drop the first SYN by 2s", "is 'by' a time"),
         ("delay the first SYN by 2", "a time needs a unit"),
+        ("strip the first SYN", "it is options that are stripped, and nothing else"),
+        ("drop the options of the first SYN", "it is options that are stripped, and nothing else"),
     ],
 )
 def test_what_is_not_understood(sentence: str, says: str) -> None:

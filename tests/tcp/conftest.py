@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from aiotcp import passive, stack
+from aiotcp import engine, passive
 from aiotcp.tcp import isn
 from tests.support.conversation import Peer
 
@@ -53,8 +53,7 @@ def _numbers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     def offset(*args: Any) -> int:
         return move_timestamps(isn.timestamp_offset(*args))
 
-    monkeypatch.setattr(passive, "initial_numbers", numbers)
-    monkeypatch.setattr(stack, "initial_numbers", numbers)
+    monkeypatch.setattr(engine, "initial_numbers", numbers)
     monkeypatch.setattr(passive, "timestamp_offset", offset)
     defaults = Peer.__init__.__kwdefaults__
     assert defaults is not None

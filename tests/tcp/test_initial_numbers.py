@@ -101,3 +101,14 @@ async def test_timestamp_clocks_start_anywhere_and_tick_milliseconds() -> None:
             other.sends(ACK)
             await peer.wait(0.25)
         assert [(b - a) % 2**32 for a, b in pairwise(stamps)] == [250, 250]
+
+
+async def test_a_number_to_begin_with() -> None:
+    """For tests, and to show things: every connection begins there, whoever opens it."""
+    async with Peer() as peer:
+        peer.stack.initial_number = 2**32 - 1
+        peer.listens()
+        assert await isn_of(peer) == 2**32 - 1
+        peer.reset()
+        peer.opens()
+        assert (await peer.sees(SYN)).segment.seq == 2**32 - 1

@@ -17,7 +17,7 @@ const view = { flow: 0, plot: 0, side: 0, language: "en", chosen: null, find: ""
 const W = (n) => D.words[n];
 const LOST = new Set(["lost", "corrupted"]);
 const say = (en, zh) => (view.language === "zh" ? zh : en);
-const FATES = { lost: "丢失", late: "迟到", corrupted: "损坏", duplicated: "重复到达", underway: "在途" };
+const FATES = { lost: "丢失", late: "迟到", corrupted: "损坏", duplicated: "重复到达", marked: "拥塞标记", stripped: "选项被去掉", underway: "在途" };
 const fateOf = (fate) => say(fate, FATES[fate] || fate);
 
 const numbers = new Map();
