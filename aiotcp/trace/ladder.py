@@ -76,7 +76,13 @@ def _why(segment: Segment) -> list[Piece]:
     if segment.dropped:
         words.append(f"dropped: {segment.dropped}")
     part = "lost" if segment.fate in _CROSSED or segment.dropped else "why"
-    return [Piece("  " + ", ".join(words), part)] if words else []
+    text = ", ".join(words)
+    if len(text) > _WHY_WIDTH - 2 and segment.fate == LOST:
+        words.remove(LOST)  # the arrow is crossed out
+        text = ", ".join(words)
+    if len(text) > _WHY_WIDTH - 2:
+        text = text[: _WHY_WIDTH - 3] + "…"
+    return [Piece(f"  {text}", part)] if words else []
 
 
 def _fault(lanes: _Lanes, fault: Fault) -> list[Piece]:

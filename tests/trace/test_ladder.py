@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aiotcp.link.impair import Netem
 from aiotcp.trace.events import Fault, Flow, Said, Segment, State, Trace
 from aiotcp.trace.ladder import lines, text
@@ -54,6 +56,28 @@ async def test_no_line_is_wider_than_told() -> None:
     trace = await transfer(20 * MSS, outbound=Netem(filter=lose(3)))
     for width in (60, 80, 100, 200):
         assert max(map(len, text(trace, width=width).splitlines())) <= width
+
+
+def test_long_reasons_do_not_make_a_line_wider() -> None:
+    long = Segment(0, "a", "b", 0, "SYN,ACK", 0, 1, 9, 0, why="partial_ack_retransmit")
+    lost = replace(long, fate="lost")
+    late = replace(long, fate="late")
+    told = text(made(long, lost, late, hosts=["a", "b"]), width=100).splitlines()[1:]
+    assert [line.split("  ")[-1] for line in told] == [
+        *("partial_ack_retransmit", "partial_ack_retransmit", "partial_ack_retransmi…")
+    ]
+    assert max(map(len, told)) <= 100
+
+
+def test_what_a_trace_is_about_is_in_its_segments() -> None:
+    options = ["mss=1460", "urg=5", "ts=1/2"]
+    trace = made(
+        Segment(0, "client", "server", 0, "ACK", 1, 1, 9, 5, options, push=True, ecn="ECT(0)")
+    )
+    trace.shows = ["psh", "urg", "ecn"]
+    assert "─ PSH,ACK seq=1 ack=1 win=9 len=5 urg=5 ECT(0) mss=1460 ─" in text(trace, width=120)
+    trace.shows = []
+    assert "─ ACK seq=1 ack=1 win=9 len=5 mss=1460 ─" in text(trace, width=120)
 
 
 def test_each_host_has_a_lane_and_arrows_pass_those_between() -> None:
