@@ -16,6 +16,7 @@ import os
 import socket
 import ssl
 import sys
+from asyncio import sslproto
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +27,9 @@ from aiotcp import Options, Stack
 from aiotcp.link import network
 from aiotcp.link.tun import Tun
 from aiotcp.reasons import Why
+from aiotcp.tls import SSLTransport
 from bench.raw_responder import RawResponder
-from bench.servers import PROGRAMS
+from bench.servers import PROGRAMS, Handler
 from bench.veth import move_behind_veth
 
 PORT = 80
@@ -198,9 +200,13 @@ async def _on_kernel(setting: Setting) -> dict[str, int]:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
         port = listening.getsockname()[1]
         server: Any = None
+        asyncio.get_running_loop().set_exception_handler(_report_but_once)
         if program.streams is not None:
             server = await asyncio.start_server(
-                program.streams, sock=listening, backlog=BACKLOG, ssl=setting.context
+                _hearing_of_the_end(program.streams),
+                sock=listening,
+                backlog=BACKLOG,
+                ssl=setting.context,
             )
         elif program.protocol is not None:
             server = await asyncio.get_running_loop().create_server(
@@ -212,6 +218,27 @@ async def _on_kernel(setting: Setting) -> dict[str, int]:
         await _stopped()
         del server
     return {}
+
+
+def _hearing_of_the_end(streams: Handler) -> Handler:
+    """`streams` with a TLS transport that knows when the connection below it is lost, as ours has
+    it; asyncio's does not before Python 3.13, and then a source writes for ever."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if type(writer.transport) is sslproto._SSLProtocolTransport:
+            writer.transport.__class__ = SSLTransport
+        await streams(reader, writer)
+
+    return serve
+
+
+def _report_but_once(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """The loop's exception handler, but for one thing. Where the client resets a connection while
+    TLS writes in `resume_writing()`, asyncio's transport (`_write_ready`) tells of the loss twice,
+    the second time a protocol and a socket that it has let go of."""
+    again = "_call_connection_lost" in repr(context.get("handle"))
+    if not (again and isinstance(context.get("exception"), AttributeError)):
+        loop.default_exception_handler(context)
 
 
 async def _uvicorn(application: Any, listening: socket.socket) -> Any:
