@@ -91,7 +91,7 @@ def sent(seed: int) -> tuple[list[str], list[dict[str, int]], float]:
     options = options_of(seed)
 
     async def main() -> list[Tap]:
-        ends = memory.pair(mtu=1500, limit=1 << 20)
+        ends = memory.pair(mtu=1500, limit=1 << 20, checksums=seed % 2 == 0)
         taps = [
             Tap(Impair(end, outbound=netem, seed=2 * seed + side, offload=offload))
             for side, end in enumerate(ends)

@@ -233,7 +233,7 @@ class Run:
         if drawn.options[1].syn_cookies == "always" and least < 536:
             least = 52  # a cookie's table has 48 below the default
         budget = 1000 * len(drawn.talks) + 5 * total // (least - 12)
-        ends = memory.pair(mtu=drawn.mtu, limit=1 << 20)
+        ends = memory.pair(mtu=drawn.mtu, limit=1 << 20, checksums=drawn.seed % 2 == 0)
         self.routers = tuple(
             Router(end, drawn.version, budget, f"router {side} {drawn.seed}")
             for side, end in enumerate(ends)
