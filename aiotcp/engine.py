@@ -217,7 +217,10 @@ class Engine:
     def _push_all(self) -> None:
         soon, self._soon = self._soon, {}
         for conn in soon:
-            self._finish(conn, self.clock())
+            try:
+                self._finish(conn, self.clock())
+            except BaseException as exc:  # of a congestion control of the user's own
+                self._user_failed(self._finish, exc)
 
     def _retire(self, entry: Entry, now: float) -> None:
         """It has ended, and leaves the table."""

@@ -314,7 +314,10 @@ class Inbound(PassiveOpens):
                     woken.append(entry)
                     continue
             # The clock anew: what users did may have taken its time, and timers start here.
-            self._finish(entry, self.clock())
+            try:
+                self._finish(entry, self.clock())
+            except BaseException as exc:  # as above
+                self._user_failed(self._finish, exc)
         self._answering = None
         if woken:
             self._push_behind(woken)

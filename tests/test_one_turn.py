@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import pytest_asyncio
 
 from aiotcp import Stack
 from aiotcp.link import memory
+from aiotcp.tcp.reno import Reno
 
 HERE, THERE = "192.0.2.1", "192.0.2.2"
 
@@ -153,3 +154,45 @@ async def test_a_lost_connection_is_not_written_to(pair: Pair) -> None:
     await asyncio.sleep(0)
     assert frames(pair.here)["rst_abort"] == 1
     server.close()
+
+
+@pytest.mark.parametrize("answering", [False, True])
+async def test_a_control_that_raises_costs_the_others_nothing(pair: Pair, answering: bool) -> None:
+    """Neither at the end of a turn nor of a batch."""
+    broken = False
+
+    class Broken(Reno):
+        def on_send(self, now: float, flight: int, app_limited: bool) -> None:
+            if broken:
+                raise ZeroDivisionError
+
+    class Answers(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport: Any = transport
+
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(data)
+
+    reports: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
+    controls = (Broken, Reno)
+    here, there = pair
+    for port, cc in enumerate(controls, 80):
+        options = {"cc": cc} if answering else {}
+        await there.create_server(Answers, THERE, port, options=options)
+    streams = [
+        await here.open_connection(THERE, port, options={} if answering else {"cc": cc})
+        for port, cc in enumerate(controls, 80)
+    ]
+    for reader, writer in streams:
+        writer.write(b"before\n")
+        assert await reader.readline() == b"before\n"
+    await asyncio.sleep(1)
+    broken = True
+    for _, writer in streams:
+        writer.write(b"question\n")
+    async with asyncio.timeout(0.1):
+        assert await streams[1][0].readline() == b"question\n"
+    assert [type(each["exception"]) for each in reports] == [ZeroDivisionError]
+    for _, writer in streams:
+        writer.transport.abort()
