@@ -241,6 +241,27 @@ class Virtual:
 
 
 @dataclass(frozen=True)
+class Tests:
+    """Other people's programs in virtual time: bench.seeds, in a process of its own."""
+
+    kind: str
+    name: str
+
+    def run(self, common: Common) -> Sample:
+        count = max(round(50 * common.seconds), 3)
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.seeds", self.kind, str(count)],
+            stdout=subprocess.PIPE,
+            timeout=600,
+            check=False,
+        )
+        if done.returncode:
+            raise Failed(f"bench.seeds ended with {done.returncode}")
+        (value,) = json.loads(done.stdout).values()
+        return Sample(value)
+
+
+@dataclass(frozen=True)
 class Starts:
     """How long a program takes that only starts: bench.startup."""
 

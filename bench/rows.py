@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from bench import startup
-from bench.cells import COMPILED, PEERS, Among, Cell, Idle, Peer, Serves, Starts, Virtual
+from bench.cells import COMPILED, PEERS, Among, Cell, Idle, Peer, Serves, Starts, Tests, Virtual
 from bench.measure import Work
 
 
@@ -254,6 +254,21 @@ _VIRTUAL = Block(
                 Virtual("path", "Impair: 10 Mbit/s, 10 ms, losses"),
             ),
             floor=60,
+        ),
+        Row(
+            "seeds",
+            "a test with three hosts in virtual time (`aiotcp.testing`)",
+            "seeds per CPU s",
+            ours=Tests("run", "links that lose 2 %"),
+            floor=50,
+        ),
+        Row(
+            "hour",
+            "an hour of partition in such a test",
+            "ms",
+            ours=Tests("hour", "an open connection"),
+            floor=50,
+            at_most=True,
         ),
     ),
 )

@@ -50,11 +50,14 @@ class HostLoop(VirtualLoop):
         self.names = self._addresses_of
 
     def create_task(self, coro: Any, **kwds: Any) -> asyncio.Task[Any]:
-        """A program's tasks are named after its host."""
+        """A program's tasks are named after its host, and end with it."""
         task = super().create_task(coro, **kwds)
-        here = HERE.get()
-        if here is not None and kwds.get("name") is None:
-            task.set_name(f"{here.name}: {named(coro)}")
+        context = kwds.get("context")
+        here = HERE.get() if context is None else context.get(HERE)
+        if here is not None:
+            here.adopt(task)
+            if kwds.get("name") is None:
+                task.set_name(f"{here.name}: {named(coro)}")
         return task
 
     def tell_unretrieved(self) -> None:

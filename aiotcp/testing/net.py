@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import math
 import random
 import signal
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -45,7 +46,8 @@ class Host:
         self._net = net
         self._host = host
         self._programs: list[Callable[[], Coroutine[Any, Any, Any]]] = []
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._running: dict[asyncio.Task[Any], None] = {}
+        self._tasks: dict[asyncio.Task[Any], None] = {}
         self._handlers: dict[signal.Signals, tuple[contextvars.Context, _Handler]] = {}
 
     def __repr__(self) -> str:
@@ -93,8 +95,8 @@ class Host:
         loop = asyncio.get_running_loop()
         label = name or named(program)
         task = loop.create_task(program, name=f"{self.name}: {label}", context=context)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        self._running[task] = None
+        task.add_done_callback(self._running.pop)
         return task
 
     def start(self, program: Callable[[], Coroutine[Any, Any, Any]]) -> asyncio.Task[Any]:
@@ -104,8 +106,10 @@ class Host:
         self._programs.append(program)
         return self.run(program())
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+    def adopt(self, task: asyncio.Task[Any]) -> None:
+        """The loop's: a task that one of its programs, or its server, has made ends with it."""
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
 
     def crash(self) -> None:
         """Vanish: packets stop, programs stop where they are, and nobody is told. Idempotent."""
@@ -137,8 +141,8 @@ class Host:
         FIN, and reset if that takes longer than `grace` seconds. The host stays up, and answers
         with RST."""
         self._net.recording.fault("programs are told to end", self.name)
-        if self.send_signal(sig) and self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace)
+        if self.send_signal(sig) and self._running:
+            await asyncio.wait(list(self._running), timeout=grace)
         self._stop()
         await asyncio.sleep(0)
         await self._host.stack.end_programs(grace)
@@ -162,10 +166,12 @@ class Host:
             self._handlers[sig] = contextvars.copy_context(), handler
         return before
 
-    def _stop(self) -> None:
+    def _stop(self) -> list[asyncio.Task[Any]]:
         self._handlers.clear()
-        for task in list(self._tasks):
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
+        return tasks
 
 
 class Net:
@@ -256,11 +262,11 @@ class Net:
     async def close(self) -> None:
         """The test is over: end all programs and hosts. What they do on their way out is no part
         of the trace."""
-        tasks = [task for host in self.hosts.values() for task in host._tasks]
-        for task in tasks:
-            task.cancel()
+        tasks = [task for host in self.hosts.values() for task in host._stop()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=GRACE_S)
+        await self.network.aclose()  # a server may wait for its connections
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self.network.aclose()
 
     def waiting(self) -> list[str]:
         """Each connection there is, and what it waits for: a line each."""
@@ -318,6 +324,7 @@ def run(
     def end() -> None:
         nonlocal over
         loop.tell_unretrieved()
+        loop.limit = math.inf
         over = True
         net.recording.stop()
 

@@ -353,3 +353,48 @@ async def datagrams(net: Net) -> None:
 def test_mistakes_are_told(mistake: Any, kind: type[Exception], says: str) -> None:
     with pytest.raises(kind, match=says):
         run(mistake)
+
+
+async def hold(told: list[str]) -> None:
+    """A server whose connections stay open."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for number in range(10):
+            told.append(f"{number}")
+            await asyncio.sleep(1)
+
+    async with await asyncio.start_server(answer, port=80) as server:
+        await server.serve_forever()
+
+
+def test_a_test_may_end_while_connections_are_open() -> None:
+    async def main(net: Net) -> float:
+        server, client = net.host("server"), net.host("client")
+        server.run(hold([]))
+        await client.run(keep(kept))
+        net.partition()
+        return net.now
+
+    async def keep(kept: list[object]) -> None:
+        kept += await asyncio.open_connection("server", 80)
+
+    kept: list[object] = []
+    assert run(main) == 0
+    assert len(kept) == 2
+
+
+def test_everything_on_a_host_stops_when_it_crashes() -> None:
+    """Also what its server started, which is no task of the test's."""
+
+    async def main(net: Net) -> list[str]:
+        server, client = net.host("server"), net.host("client")
+        told: list[str] = []
+        server.run(hold(told))
+        asking = client.run(fetch("server"))
+        await net.sleep(2.5)
+        server.crash()
+        await net.sleep(60)
+        asking.cancel()
+        return told
+
+    assert run(main) == ["0", "1", "2"]
