@@ -90,11 +90,13 @@ def command(
             "count": count or 0,
             "keylog": True if secrets else str(keylog.absolute()) if keylog else None,
         }
-        try:
-            merged = _Merged([client.stream("capture", **asked) for client in clients], count)
-        except ControlError as exc:
-            raise NoAnswer(str(exc)) from None
+        merged = _Merged(count)
         with merged.ended_by_signals():
+            try:
+                for client in clients:
+                    merged.add(client.stream("capture", **asked))
+            except ControlError as exc:
+                raise NoAnswer(str(exc)) from None
             if out is None:
                 _tell(merged)
             else:
@@ -181,17 +183,25 @@ class _File(io.RawIOBase):
 class _Merged:
     """The captures of several processes as one file, in which each is an interface."""
 
-    def __init__(self, streams: list[socket.socket], count: int | None) -> None:
+    def __init__(self, count: int | None) -> None:
         self.captured = self.dropped = 0
-        self._streams = {stream.fileno(): stream for stream in streams}
-        self._pending = dict.fromkeys(self._streams, b"")
+        self._streams: dict[int, socket.socket] = {}
+        self._pending: dict[int, bytes] = {}
         self._interface: dict[int, int] = {}
         self._begun = False
         self._limit = count
         self._poll = select.poll()
-        for descriptor in self._streams:
-            self._poll.register(descriptor, select.POLLIN)
         self._reader = -1
+        self._ended = False
+
+    def add(self, stream: socket.socket) -> None:
+        """One more."""
+        descriptor = stream.fileno()
+        self._streams[descriptor] = stream
+        self._pending[descriptor] = b""
+        self._poll.register(descriptor, select.POLLIN)
+        if self._ended:
+            self.end()
 
     def watch(self, descriptor: int) -> None:
         """Of a pipe, be told when its reader has gone, though nothing is written."""
@@ -219,6 +229,7 @@ class _Merged:
 
     def end(self) -> None:
         """Say that there is to be no more; what is under way still comes."""
+        self._ended = True
         for stream in self._streams.values():
             with suppress(OSError):
                 stream.shutdown(socket.SHUT_WR)

@@ -88,6 +88,9 @@ def listener_row(listener: Listener, *, info: bool) -> dict[str, Any]:
     return made
 
 
+_FIELDS = tuple(each.name for each in dataclasses.fields(TcpInfo))
+
+
 def _timer(entry: Connection | HalfOpen | TimeWait, now: float) -> dict[str, Any] | None:
     """The timer that runs, under Linux's names for them."""
     if isinstance(entry, TimeWait):
@@ -117,7 +120,8 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
 
 def _plain(info: TcpInfo) -> dict[str, Any]:
     """tcp_info with names for what are numbers in Linux, and no infinity, which JSON has not."""
-    made = dataclasses.asdict(info)
+    # Not asdict(), which copies deep and takes three times as long.
+    made: dict[str, Any] = {name: getattr(info, name) for name in _FIELDS}
     made["state"] = info.state.name
     made["ca_state"] = info.ca_state.name.lower()
     made["options"] = [str(each.name).lower() for each in TcpOptions if each & info.options]

@@ -30,7 +30,7 @@ MAX_CLIENTS = 32
 STALLED_S = 10.0
 """Seconds that one who asks may leave an answer unread; then it is cut off."""
 
-_ROWS_AT_A_TIME = 32
+_ROWS_AT_A_TIME = 16
 _WAITING_BYTES = 1 << 18
 _CLOSING_S = 1.0
 _PEER = struct.Struct("=iII")  # struct ucred

@@ -113,7 +113,8 @@ async def test_ss_for_programs_and_again_and_again(world: Watched) -> None:
     assert [len(each["rows"]) for each in seen] == [1, 1, 1]
     assert seen[0]["at"] < seen[1]["at"] < seen[2]["at"]
     watching.send_signal(2)
-    assert await watching.wait() == 0
+    await watching.communicate()
+    assert watching.returncode == 0
     summary = await aiotcp("ss", "-s", *at(world))
     assert "TCP:   2 (estab 1, synrecv 0, orphaned 0, timewait 0, listening 1)" in summary
 

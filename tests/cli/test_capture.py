@@ -7,6 +7,7 @@ import io
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -45,7 +46,18 @@ async def capturing(
     finally:
         if process.returncode is None:
             process.kill()
-            await process.communicate()
+        await process.communicate()  # to the end of its pipes, or they stay open
+
+
+def interfaces_of(file: bytes) -> set[int]:
+    """Those of its packets."""
+    found, at = set(), 0
+    while at < len(file):
+        kind, length, interface = struct.unpack_from("=III", file, at)
+        if kind == 6:
+            found.add(interface)
+        at += length
+    return found
 
 
 def read(file: bytes) -> list[capturefile.Packet]:
@@ -76,9 +88,21 @@ async def test_to_a_pipe_until_its_reader_goes(tmp_path: Path) -> None:
             begun = await process.stdout.readuntil(b"new_data")
             assert [packet.comment for packet in read(begun)][1] == "open_reply"
             process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
+            await world.connected()
             assert await process.wait() == 0
         while world.server.link is not link:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
+
+
+async def test_a_reader_who_goes_is_noticed_though_nothing_passes(tmp_path: Path) -> None:
+    async with (
+        watched(tmp_path / "c.sock") as world,
+        capturing(world, arguments=("-w", "-", "port 9")) as process,
+    ):
+        assert process.stdout is not None
+        assert await process.stdout.readexactly(4) == b"\n\r\r\n"
+        process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
+        assert await process.wait() == 0
 
 
 async def test_lines_for_people_up_to_a_number_of_packets(tmp_path: Path) -> None:
@@ -118,6 +142,7 @@ async def test_workers_are_interfaces_of_one_file(tmp_path: Path) -> None:
         assert process.returncode == 0
     comments = [packet.comment for packet in read(file.read_bytes())]
     assert comments.count("open_reply") == 2
+    assert interfaces_of(file.read_bytes()) == {0, 1}
     interfaces = file.read_bytes().count(b"aiotcp\0\0\x09\0\1\0\x09")  # name, resolution
     assert interfaces == 2
 
