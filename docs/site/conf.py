@@ -24,6 +24,7 @@ default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False  # what asyncio says of its methods is in its own documentation
 suppress_warnings = ["ref.python"]  # more than one class is called Link
 python_maximum_signature_line_length = 88
 
@@ -72,6 +73,7 @@ class LadderLexer(RegexLexer):
     }
 
 
+_CALLED = ("class", "exception", "function", "method")
 _PARAMETER = re.compile(r"(\w+): (.*)")
 _BULLET = re.compile(r"\s*(?:[-*]|\d+\.|:\w[\w ]*:|\.\. )")
 
@@ -87,7 +89,7 @@ def as_rst(app, what, name, obj, options, lines):
         firsts = [row for row, indent in zip(rows, indents, strict=True) if indent == indents[0]]
         if _BULLET.match(rows[0]):
             made += [*rows, ""]
-        elif all(_PARAMETER.match(row) for row in firsts) and indents[0] == 0 and what != "module":
+        elif all(_PARAMETER.match(row) for row in firsts) and indents[0] == 0 and what in _CALLED:
             made += [_PARAMETER.sub(r":param \1: \2", row) for row in rows]
             made.append("")
         elif indents[0] > outer or max(indents) > indents[0]:
