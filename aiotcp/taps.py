@@ -9,6 +9,8 @@ Without a tap nothing stands there: with the first one, the stack gets another `
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -40,44 +42,64 @@ class Taps:
         self._engine = engine
         self._taps: tuple[Tap, ...] = ()
         self._link: _TappedLink | None = None
+        # What of the taps is called, in lists that stay the same: see `_stand_between`.
+        self._sent: list[Callable[[Frame], None]] = []
+        self._received: list[Callable[[memoryview], None]] = []
+        self._flushed: list[Callable[[], None]] = []
 
     def add(self, tap: Tap) -> None:
         """It sees what comes and goes from now on."""
-        engine = self._engine
-        self._taps = (*self._taps, tap)
-        if self._link is not None:
-            return
-        self._link = _TappedLink(engine.link, self)
-        engine.link = self._link
-        # Found before the class's methods. Links look these up for each batch, at least.
-        engine.receive = self._receive  # type: ignore[method-assign]
-        engine.flush = self._flush  # type: ignore[method-assign]
+        self._have((*self._taps, tap))
+        if self._link is None:
+            self._link = _TappedLink(self._engine.link)
+            self._stand_between(self._link)
 
     def remove(self, tap: Tap) -> None:
         """It sees nothing any more. Harmless when repeated."""
         engine = self._engine
-        self._taps = tuple(each for each in self._taps if each is not tap)
+        self._have(tuple(each for each in self._taps if each is not tap))
         if self._taps or self._link is None or engine.link is not self._link:
             return  # or somebody has put a link of his own around ours
         engine.link, self._link = self._link.below, None
         del engine.receive, engine.flush
 
-    def sent(self, frame: Frame) -> None:
-        for tap in self._taps:
-            tap.sent(frame)
+    def _have(self, taps: tuple[Tap, ...]) -> None:
+        self._taps = taps
+        self._sent[:] = [tap.sent for tap in taps]
+        self._received[:] = [tap.received for tap in taps]
+        self._flushed[:] = [tap.flush for tap in taps]
 
-    def _receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
+    def _stand_between(self, link: _TappedLink) -> None:
+        """Functions that find all that they need in variables of their own: each packet passes
+        through them."""
         engine = self._engine
-        if not engine.looping:
-            for tap in self._taps:
-                tap.received(packet)
-        type(engine).receive(engine, packet, vouched, gso_size)
+        sent, received, flushed = self._sent, self._received, self._flushed
+        below = link.below.send
+        receive_untapped = MethodType(type(engine).receive, engine)
+        flush_untapped = MethodType(type(engine).flush, engine)
 
-    def _flush(self) -> int:
-        kept = type(self._engine).flush(self._engine)
-        for tap in self._taps:
-            tap.flush()
-        return kept
+        def send(frame: Frame) -> None:
+            for see in sent:
+                see(frame)
+            below(frame)
+
+        def receive(packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
+            if not engine.looping:
+                for see in received:
+                    see(packet)
+            receive_untapped(packet, vouched, gso_size)
+
+        def flush() -> int:
+            kept: int = flush_untapped()
+            for see in flushed:
+                see()
+            return kept
+
+        link.send = send
+        engine.link = link
+        # Found before the class's methods. Links look these up for each batch, at least.
+        engine.receive = receive  # type: ignore[method-assign]
+        engine.flush = flush  # type: ignore[method-assign]
 
 
 class _TappedLink:
@@ -90,17 +112,13 @@ class _TappedLink:
         counters: dict[str, int]
         attach: Any
         close: Any
+        send: Any
 
-    def __init__(self, link: Link, taps: Taps) -> None:
+    def __init__(self, link: Link) -> None:
         self.below = link
-        self._taps = taps
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.below, name)
 
     def __repr__(self) -> str:
         return repr(self.below)
-
-    def send(self, frame: Frame) -> None:
-        self._taps.sent(frame)
-        self.below.send(frame)

@@ -1,8 +1,8 @@
 """One connection of a running stack as it happens, for the live view: what passes, sampled where it
 is a lot, its states, and what it knows.
 
-A tap that takes so many packets in each interval and then is gone until the next one: whatever the
-connection carries, watching it costs no more than that.
+A tap that takes so many packets in each interval, and of the rest only that there are some:
+whatever the connection carries, watching it costs little more than that.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ ROWS_MAX = 200
 
 
 class Watching:
-    """Ask it for `news` every TICK_S. A `taps.Tap`, now and then.
+    """Ask it for `news` every TICK_S. A `taps.Tap` that comes and goes with it: to do so each time
+    would have the interpreter find its way through the stack anew.
 
     flow: the stack's key of the connection. Raises LookupError if it has none by it.
     """
@@ -54,7 +55,6 @@ class Watching:
         self._events: list[Event] = []
         self._samples: list[Sample] = []
         self._left = PACKETS_MAX
-        self._tapped = False
         self._sampling = False
         self._sampled = -SAMPLE_S
         self._state = ""
@@ -82,16 +82,16 @@ class Watching:
         self._hosts = list(dict.fromkeys(unpack(end[0]) for end in (client, server)))
         assert set(self._hosts) == {unpack(address) for address in addresses}
         self._sample()
-        self._tap()
+        stack.tap(self)
 
     # -- the tap ------------------------------------------------------------------------------
 
     def sent(self, frame: Frame) -> None:
-        if self._is_ours(frame.header, self._out):
+        if self._gap is None and self._is_ours(frame.header, self._out):
             self._note(frame.to_bytes(), str(frame.reason))
 
     def received(self, packet: memoryview) -> None:
-        if self._is_ours(packet, self._in):
+        if self._gap is None and self._is_ours(packet, self._in):
             self._note(packet)
 
     def flush(self) -> None:
@@ -107,9 +107,7 @@ class Watching:
 
     def _note(self, packet: bytes | memoryview, why: str = "") -> None:
         if self._left <= 0:
-            if self._gap is None:
-                self._gap = self._now(), self._segments()
-                self._stack.loop.call_soon(self._untap)
+            self._gap = self._now(), self._segments()
             return
         self._left -= 1
         segment = self._conversations.segment(self._now(), memoryview(packet), why)
@@ -122,16 +120,6 @@ class Watching:
         if not self._sampling and segment.at >= self._sampled + SAMPLE_S:
             self._sampling = True
             self._stack.loop.call_soon(self._sample)
-
-    def _tap(self) -> None:
-        if not self._tapped:
-            self._tapped = True
-            self._stack.tap(self)
-
-    def _untap(self) -> None:
-        if self._tapped:
-            self._tapped = False
-            self._stack.untap(self)
 
     # -- what is known ------------------------------------------------------------------------
 
@@ -192,12 +180,11 @@ class Watching:
             made["g"] = [[begins, self._now(), max(self._segments() - counted, 1)]]
             made["order"] += "g"  # after the events, all of which came before it
         self._left = PACKETS_MAX
-        self._tap()
         return made
 
     def stop(self) -> None:
         """Idempotent."""
-        self._untap()
+        self._stack.untap(self)
 
 
 def _ports(source: int, target: int) -> bytes:

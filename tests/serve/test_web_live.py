@@ -130,11 +130,11 @@ def test_a_browser_shows_a_transfer_as_it_happens(public: Path, tmp_path: Path) 
                 })()"""
             )
             print(f"{often:.1f} updates a second")
-            assert page.run("plots.win.data[1].some((cwnd) => cwnd > 0)")
-            assert "new_data" in page.run("document.getElementById('rows').innerText")
+            page.until("plots.win.data[1].some((cwnd) => cwnd > 0)")
+            page.until("D.p.why.some((why) => W(why) === 'new_data')")
             assert page.run("lanes.map((lane) => lane[4].state)") == ["ESTABLISHED"]
             page.click_on("document.getElementById('pause')")
-            page.run("choose(['p', sequence().data[0].n], 'keys')")
+            page.run("choose(['p', D.p.why.findIndex((why) => W(why) === 'new_data')], 'keys')")
             told = page.run("document.getElementById('detail').innerText")
             assert "Data that a program has written" in told
             assert "0000  45 00" in told
