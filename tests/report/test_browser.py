@@ -155,6 +155,24 @@ def test_keys_take_lines_away_and_a_wide_window_is_not_shown_at_first(
     assert page.errors == []
 
 
+def test_what_is_told_bit_by_bit_is_kept_within_bounds(show: Callable[[Trace], Page]) -> None:
+    """As the live page has it: `take` adds, `keep` forgets the oldest."""
+    page = show(traces.lossy(300_000))
+    page.click_on(row_of(page, "s.n === 0"))
+    last = page.run("D.p.at[D.p.at.length - 1]")
+    cut = page.run("keep(50)")
+    assert page.run("D.p.at.length") == 50
+    assert page.run("D.order.split('p').length - 1") == 50
+    assert page.run("D.m.at.every((at) => at >= D.p.at[0])")
+    assert page.run("D.p.at[49]") == last
+    assert cut > 50
+    assert page.run("view.chosen") is None
+    page.run("whole()")
+    assert page.run("keep(50)") == 0
+    assert page.run("ladder.rows.filter(([kind]) => kind === 'p').length") == 50
+    assert page.errors == []
+
+
 def test_each_control_has_a_name(show: Callable[[Trace], Page]) -> None:
     page = show(traces.lossy(300_000))
     page.click_on(row_of(page, "s.len > 0"))
