@@ -148,7 +148,9 @@ class _Lanes:
         for option in told:
             if len(words) + len(option) + 6 <= inner:
                 words += f" {option}"
-        words = words[: max(inner - 5, 1)]
+        room = max(inner - 5, 1)
+        if len(words) > room:
+            words = words[: room - 1] + "…"  # a number cut off would be another number
         crossed = segment.fate in _CROSSED
         fill = inner - len(words) - 4
         if start < end:

@@ -69,6 +69,14 @@ def test_long_reasons_do_not_make_a_line_wider() -> None:
     assert max(map(len, told)) <= 100
 
 
+def test_numbers_that_do_not_fit_are_not_other_numbers() -> None:
+    trace = made(
+        Segment(0, "a", "b", 0, "ACK", 1, 1, 65535, 1400), hosts=["a", "b", "somebody else"]
+    )
+    assert "├─ ACK seq=1 ack=1 win=65535 l… ─▶│" in text(trace, width=105)
+    assert "len=1400" in text(trace, width=120)
+
+
 def test_what_a_trace_is_about_is_in_its_segments() -> None:
     options = ["mss=1460", "urg=5", "ts=1/2"]
     trace = made(
