@@ -3,6 +3,8 @@ needs something else, and `--help` none of it."""
 
 from __future__ import annotations
 
+import errno
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple
@@ -73,4 +75,10 @@ def cli() -> None:
 
 def main() -> None:
     """The console script."""
-    cli(prog_name="aiotcp")
+    try:
+        cli(prog_name="aiotcp")
+    except OSError as exc:  # subcommands tell of their own; a closed pipe is click's
+        if exc.errno != errno.ENOSPC:
+            raise
+        sys.stderr.write(f"Error: stdout: {exc.strerror}\n")
+        sys.exit(1)

@@ -128,6 +128,8 @@ def _found(name: str) -> Scenario:
         return find(name)
     except (BadScenario, FileNotFoundError) as exc:
         raise click.UsageError(str(exc)) from None
+    except OSError as exc:
+        raise click.UsageError(f"{name}: {exc.strerror}") from None
 
 
 def _played(scenario: Scenario, seed: int, place: str) -> tuple[Trace | None, str]:

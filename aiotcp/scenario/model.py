@@ -31,6 +31,7 @@ sees = '''…'''                      # see `aiotcp.trace.story`
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,10 +41,12 @@ from typing import Any
 from aiotcp.link.impair import Netem
 from aiotcp.link.netemwords import netem
 from aiotcp.options import Options
-from aiotcp.scenario.script import Step, parse
+from aiotcp.scenario.script import FORGER, NETWORK, Step, parse
 
 LANGUAGES = ("en", "zh")
 GROUPS = ("opening", "closing", "data", "failures")
+_HOST = re.compile(r"[\w-]+")
+_FOREVER = 1e9
 SHIPPED = Path(__file__).parent.parent / "scenarios"
 
 
@@ -145,6 +148,9 @@ def _scenario(name: str, data: dict[str, Any], path: Path) -> Scenario:
     if not hosts:
         raise ValueError("it needs hosts: [hosts.client] and [hosts.server], say")
     story = dict(_table(rest.pop("story", {}), "story"))
+    wrong = [host for host in hosts if not _HOST.fullmatch(host) or host in (NETWORK, FORGER)]
+    if wrong:
+        raise ValueError(f"no name for a host: {wrong[0]!r}")
     script = str(story.pop("script", ""))
     steps = parse(script, list(hosts))
     live = _live(rest.pop("live", None), hosts)
@@ -167,14 +173,14 @@ def _scenario(name: str, data: dict[str, Any], path: Path) -> Scenario:
         steps=tuple(steps),
         script=script,
         sees=str(story.pop("sees", "")),
-        until=float(story.pop("until", steps[-1].at + 1 if steps else 0)),
+        until=_seconds(story.pop("until", steps[-1].at + 1 if steps else 0), "story.until"),
         machines=machines,
-        since=float(story.pop("since", 0)),
+        since=_seconds(story.pop("since", 0), "story.since"),
         absolute=numbers == "wire",
         shows=tuple(story.pop("shows", ())),
         corrupts=bool(story.pop("corrupts", False)),
-        rfc=tuple(rest.pop("rfc", ())),
-        req=tuple(rest.pop("req", ())),
+        rfc=_words(rest.pop("rfc", []), "rfc"),
+        req=_words(rest.pop("req", []), "req"),
         live=live,
         path=path,
     )
@@ -188,6 +194,18 @@ def _table(value: object, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise TypeError(f"{name} is a table, not {value!r}")
     return value
+
+
+def _seconds(value: object, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _FOREVER:
+        raise ValueError(f"{name} is seconds, 0 to {_FOREVER:g}, not {value!r}")
+    return float(value)
+
+
+def _words(value: object, name: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"{name} is a list of texts, not {value!r}")
+    return tuple(value)
 
 
 def _languages(value: object, name: str) -> dict[str, str]:
@@ -217,8 +235,8 @@ def _live(value: object, hosts: Mapping[str, Options]) -> Live | None:
     made = Live(
         kernel,
         str(rest.pop("sees", "")),
-        float(rest.pop("until", 0)),
-        tuple(rest.pop("differs", ())),
+        _seconds(rest.pop("until", 0), "live.until"),
+        _words(rest.pop("differs", []), "live.differs"),
     )
     if rest:
         raise ValueError(f"unknown: {', '.join(f'live.{key}' for key in rest)}")

@@ -10,7 +10,7 @@ from aiotcp import sim
 from aiotcp.addresses import pack
 from aiotcp.scenario.model import Scenario
 from aiotcp.scenario.programs import Programs, Sockets, Streams
-from aiotcp.scenario.script import FORGER, NETWORK, Step
+from aiotcp.scenario.script import FLAGS, FORGER, NETWORK, Step
 from aiotcp.sim.network import Network
 from aiotcp.tcp.seq import MASK
 from aiotcp.trace.events import Trace
@@ -20,9 +20,7 @@ from aiotcp.wire import icmp, tcp
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.tcp import HeaderTemplate
 
-_FLAGS = {
-    name: getattr(tcp, name) for name in ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
-}
+_FLAGS = {name: getattr(tcp, name) for name in FLAGS}
 _FLOOD = ip_address("100.64.0.0")
 """A flood's segments come from the addresses behind this one (RFC 6598), which is nobody's."""
 _UNREACHABLE_V4 = {"network": 0, "host": 1, "port": 3}
@@ -213,7 +211,7 @@ class Play:
         ours, theirs = pack(address), pack(self.address_of(to_host))
         base, far_base = self.recording.conversations.bases((ours, from_port), (theirs, to_port))
         template = HeaderTemplate(ours, from_port, theirs, to_port)
-        bits = sum(_FLAGS[flag] for flag in flags.split(","))
+        bits = sum(_FLAGS[flag] for flag in {*flags.split(",")})
         packet = template.frame(
             base + seq & MASK,
             far_base + ack & MASK if bits & tcp.ACK else 0,

@@ -131,9 +131,12 @@ class Programs:
             self._has(reader, writer)
             self.tell("accepted")
 
-        self.servers.append(
-            await self.sockets.start_server(accepted, self.address, port, backlog=backlog)
-        )
+        try:
+            server = await self.sockets.start_server(accepted, self.address, port, backlog=backlog)
+        except OSError as exc:
+            self.tell(named(exc))
+        else:
+            self.servers.append(server)
 
     async def _connect(self, to_host: str, to_port: int, local_port: int = 0) -> None:
         local = (self.address, local_port) if local_port else None
@@ -191,14 +194,14 @@ class Programs:
                 return await connection.reader.readexactly(exactly)
             return await connection.reader.read(most)
 
-        self._in_turn(nth, self._reads(connection, read, "read {}", "read the end"))
+        self._in_turn(nth, lambda: self._reads(connection, read, "read {}", "read the end"))
 
     def _read_all(self, nth: int) -> None:
         connection = self._of(nth)
-        reads = self._reads(
-            connection, connection.reader.read, "read {} and the end", "read the end"
+        told = "read {} and the end"
+        self._in_turn(
+            nth, lambda: self._reads(connection, connection.reader.read, told, "read the end")
         )
-        self._in_turn(nth, reads)
 
     def _read_on(self, nth: int) -> None:
         connection = self._of(nth)
@@ -210,16 +213,16 @@ class Programs:
             while await self._reads(connection, read, "read {}", "read the end"):
                 pass
 
-        self._in_turn(nth, on())
+        self._in_turn(nth, on)
 
-    def _in_turn(self, nth: int, reads: Coroutine[Any, Any, object]) -> None:
+    def _in_turn(self, nth: int, reads: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """One reader of a stream at a time."""
         before = self.reading.get(nth)
 
         async def after() -> None:
             if before is not None:
                 await asyncio.wait([before])
-            await reads
+            await reads()
 
         self.reading[nth] = self._start(after())
 

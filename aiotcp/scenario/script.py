@@ -67,6 +67,7 @@ _FORGER = {
     rf"(?: win=(?P<window>\d+))?(?: with (?:{_TEXT}))?",
     "flood": rf"floods {_ENDPOINT.format('to')} with (?P<count>\d+) SYNs?",
 }
+FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
 _FAULT_ACTIONS = ("drop", "delay", "duplicate", "corrupt", "mark", "strip")
 
 
@@ -118,9 +119,14 @@ def _step(line: str, hosts: Sequence[str]) -> Step:
         raise ValueError('a line is a time, who, and what: 0.1  client  writes "hello"')
     at, who, what = float(found["at"]), found["who"], " ".join(found["what"].split())
     nth = int(found["nth"] or 1)
+    if not nth:
+        raise ValueError("connections are counted from 1")
     if who == NETWORK:
         if what.split()[0].removesuffix("s") in _FAULT_ACTIONS:
-            return Step(at, who, "fault", {"rule": fault(what)}, line=line)
+            rule = fault(what)
+            if rule.sender and rule.sender not in hosts:
+                raise ValueError(f"no host is called {rule.sender!r}")
+            return Step(at, who, "fault", {"rule": rule}, line=line)
         verbs = _NETWORK_VERBS
     elif who == FORGER:
         verbs = _FORGER_VERBS
@@ -141,6 +147,12 @@ _NUMBERS = frozenset(
     {*("port", "backlog", "to_port", "from_port", "local_port", "size", "exactly", "most")}
     | {"seq", "ack", "window", "each", "high", "count", "times"}
 )
+_MOST = {
+    **dict.fromkeys(("port", "to_port", "from_port", "local_port", "window", "backlog"), 65535),
+    "size": 1 << 30,
+}
+_MOST_FORGED = 65495
+"""Bytes: an IPv4 packet's 65535 without the headers."""
 
 
 def _typed(verb: str, args: dict[str, str], hosts: Sequence[str]) -> dict[str, Any]:
@@ -148,8 +160,15 @@ def _typed(verb: str, args: dict[str, str], hosts: Sequence[str]) -> dict[str, A
     for key, value in args.items():
         if key in _NUMBERS:
             typed[key] = int(value)
+            if typed[key] > _MOST.get(key, typed[key]):
+                raise ValueError(f"{value} is too much: {_MOST[key]} at most")
         elif key == "text":
-            typed["data"] = ast.literal_eval(f'b"{value}"')
+            typed["data"] = _literal(value)
+        elif key == "flags":
+            unknown = set(value.split(",")) - set(FLAGS)
+            if unknown:
+                raise ValueError(f"flags are of {', '.join(FLAGS)}, not {min(unknown)!r}")
+            typed[key] = value
         elif key == "drain":
             typed["drain"] = True
         elif key == "every":
@@ -160,6 +179,8 @@ def _typed(verb: str, args: dict[str, str], hosts: Sequence[str]) -> dict[str, A
         typed["data"] = pattern_of(typed.pop("size"))
     if "times" in typed:
         typed["data"] *= typed.pop("times")
+    if verb == "forge" and len(typed.get("data", b"")) > _MOST_FORGED:
+        raise ValueError(f"a segment has room for {_MOST_FORGED} bytes")
     if verb == "netem":
         typed["netem"] = netem(typed.pop("words"))
     for key in ("to_host", "from_host", "to", "source", "target"):
@@ -167,7 +188,17 @@ def _typed(verb: str, args: dict[str, str], hosts: Sequence[str]) -> dict[str, A
             if key != "from_host" or not _is_address(typed[key]):
                 raise ValueError(f"no host is called {typed[key]!r}")
             typed[key] = typed[key].strip("[]")
+    if "source" in typed and typed["source"] == typed["target"]:
+        raise ValueError("a link is between two hosts")
     return typed
+
+
+def _literal(text: str) -> bytes:
+    try:
+        data: bytes = ast.literal_eval(f'b"{text}"')
+    except SyntaxError:
+        raise ValueError("text is ASCII, with Python's escapes for other bytes") from None
+    return data
 
 
 def _is_address(text: str) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,3 +95,48 @@ def test_what_is_refused(args: tuple[str, ...], says: str) -> None:
     result = run(*args)
     assert result.exit_code == 2
     assert says in result.output
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("[story]", "[story]\nsince = nan", "story.since is seconds, 0 to 1e+09, not nan"),
+        ("until = 1", "until = inf", "story.until is seconds"),
+        ("rfc = [", "rfc = [3, ", "rfc is a list of texts"),
+        ("[hosts.server]", '[hosts."a b"]\n[hosts.server]', "no name for a host: 'a b'"),
+        ("[hosts.server]", "[hosts.network]\n[hosts.server]", "no name for a host: 'network'"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_one_line_of_explanation(
+    tmp_path: Path, right: str, wrong: str, said: str
+) -> None:
+    file = tmp_path / "wrong.toml"
+    text = (SHIPPED / "open-refused.toml").read_text()
+    assert right in text
+    file.write_text(text.replace(right, wrong))
+    result = run(str(file))
+    assert result.exit_code == 2
+    assert result.output.splitlines()[-1].startswith(f"Error: {file}: {said}")
+
+
+def test_a_port_that_is_taken_is_told_to_the_program(tmp_path: Path) -> None:
+    file = tmp_path / "twice.toml"
+    text = (SHIPPED / "open-passive.toml").read_text()
+    line = "0    server  listens on 80\n"
+    assert text.count(line) == 1, text
+    file.write_text(text.replace(line, 2 * line))
+    result = run(str(file))
+    assert "+ 0.000 server ! OSError EADDRINUSE" in result.output.splitlines()
+    assert result.exit_code == 1
+
+
+def test_no_room_for_what_it_prints_is_an_error_and_no_traceback() -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "aiotcp.cli", "run", "open-refused"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (1, "Error: stdout: No space left on device\n")

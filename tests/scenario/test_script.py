@@ -163,3 +163,27 @@ def test_the_pattern_tells_where_each_byte_stands() -> None:
     assert pattern_of(0) == b""
     assert len(pattern_of(1000)) == 1000
     assert pattern_of(1000)[251:502] == pattern_of(251)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (r'0 client writes "\x"', "text is ASCII"),
+        ('0 client writes "é"', "text is ASCII"),
+        ("0 client writes 99999999999999 bytes", "is too much"),
+        ("0 server listens on 65536", "65536 is too much: 65535 at most"),
+        ("0 client connects to server:80 from 65536", "is too much"),
+        ("0 client.0 closes", "counted from 1"),
+        ("0 forger sends XYZ from client:1 to server:80 seq=1", "flags are of FIN, SYN"),
+        ("0 forger sends , from client:1 to server:80 seq=1", "flags are of"),
+        ("0 forger sends SYN from client:70000 to server:80 seq=1", "is too much"),
+        ("0 forger sends SYN from client:1 to server:80 seq=1 win=65536", "is too much"),
+        ("0 forger sends ACK from client:1 to server:80 seq=1 with 65496 bytes", "has room for"),
+        ("0 network breaks from client to client", "between two hosts"),
+        ("0 network netem from client to client: delay 1ms", "between two hosts"),
+        ("0 network drops the first SYN from nobody", "no host is called 'nobody'"),
+    ],
+)
+def test_what_can_not_be_is_said_before_anything_is_played(line: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse(line, HOSTS)
