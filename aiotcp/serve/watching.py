@@ -37,6 +37,10 @@ ROWS_MAX = 200
 """Connections in the table: the newest."""
 
 
+_LONGEST = 40 + 0xFFFF
+"""Bytes of an IP packet."""
+
+
 class Watching:
     """Ask it for `news` every TICK_S. A `taps.Tap` that comes and goes with it: to do so each time
     would have the interpreter find its way through the stack anew.
@@ -60,6 +64,7 @@ class Watching:
         self._state = ""
         self._gap: tuple[float, int] | None = None
         self._told = False
+        self._packet = bytearray(_LONGEST)
 
         here: End = pack(conn.local.host), conn.local.port
         there: End = pack(conn.remote.host), conn.remote.port
@@ -88,7 +93,10 @@ class Watching:
 
     def sent(self, frame: Frame) -> None:
         if self._gap is None and self._is_ours(frame.header, self._out):
-            self._note(frame.to_bytes(), str(frame.reason))
+            # Of the text nothing but its length is of interest: nothing is copied.
+            header = frame.header
+            self._packet[: len(header)] = header
+            self._note(memoryview(self._packet)[: frame.length], str(frame.reason))
 
     def received(self, packet: memoryview) -> None:
         if self._gap is None and self._is_ours(packet, self._in):
@@ -105,12 +113,12 @@ class Watching:
             packet[at : at + 4] == ports and packet[starts : starts + len(addresses)] == addresses
         )
 
-    def _note(self, packet: bytes | memoryview, why: str = "") -> None:
+    def _note(self, packet: memoryview, why: str = "") -> None:
         if self._left <= 0:
             self._gap = self._now(), self._segments()
             return
         self._left -= 1
-        segment = self._conversations.segment(self._now(), memoryview(packet), why)
+        segment = self._conversations.segment(self._now(), packet, why)
         if segment is None:
             return
         if not why:
