@@ -53,29 +53,46 @@ class _Interface:
 def packets(file: BinaryIO) -> Iterator[Packet]:
     """The IP packets of a capture, in the order of the file; others are passed over.
 
-    Raises NoCapture where the file is none. A file that ends in the middle of a packet, as one does
-    that is still being written, ends before it.
+    Raises NoCapture where the file is none, or has nothing but frames of a kind that is not known.
+    A file that ends in the middle of a packet, as one does that is still being written, ends before
+    it. Of packets of which only the beginning was captured, the rest is zeros.
     """
+    unknown: set[int] = set()
+    found = False
+    for packet in _packets(file, unknown):
+        found = True
+        yield packet
+    if unknown and not found:
+        kinds = ", ".join(map(str, sorted(unknown)))
+        raise NoCapture(
+            f"no packet of it can be read: its link type is {kinds}, and known are Ethernet, "
+            "raw IP, Linux cooked and BSD loopback"
+        )
+
+
+def _packets(file: BinaryIO, unknown: set[int]) -> Iterator[Packet]:
     head = file.read(4)
     if len(head) < 4:
         raise NoCapture("no capture: the file is empty" if not head else "no capture: too short")
     (magic,) = struct.unpack("<I", head)
     if magic == _SECTION:
-        yield from _pcapng(file, head)
+        yield from _pcapng(file, head, unknown)
         return
     for order in "<>":
         (magic,) = struct.unpack(order + "I", head)
         if magic in (0xA1B2C3D4, 0xA1B23C4D):
-            yield from _pcap(file, order, 1 if magic == 0xA1B23C4D else 1000)
+            yield from _pcap(file, order, 1 if magic == 0xA1B23C4D else 1000, unknown)
             return
     raise NoCapture("no capture: neither pcapng nor pcap")
 
 
-def _pcap(file: BinaryIO, order: str, unit_ns: int) -> Iterator[Packet]:
+def _pcap(file: BinaryIO, order: str, unit_ns: int, unknown: set[int]) -> Iterator[Packet]:
     head = file.read(20)
     if len(head) < 20:
-        return
+        raise NoCapture("no capture: too short")
     linktype = struct.unpack(order + "I", head[16:])[0] & 0xFFFF
+    if linktype not in _LINKTYPES:
+        unknown.add(linktype)
     record = struct.Struct(order + "IIII")
     while len(head := file.read(record.size)) == record.size:
         seconds, fraction, captured, _ = record.unpack(head)
@@ -89,7 +106,7 @@ def _pcap(file: BinaryIO, order: str, unit_ns: int) -> Iterator[Packet]:
             yield Packet(seconds * 10**9 + fraction * unit_ns, packet, "", 0)
 
 
-def _pcapng(file: BinaryIO, head: bytes) -> Iterator[Packet]:
+def _pcapng(file: BinaryIO, head: bytes, unknown: set[int]) -> Iterator[Packet]:
     order = "<"
     interfaces: list[_Interface] = []
     while len(head) == 4:
@@ -116,6 +133,8 @@ def _pcapng(file: BinaryIO, head: bytes) -> Iterator[Packet]:
         body = body[:-4]
         if kind == _INTERFACE:
             interfaces.append(_interface(order, body))
+            if interfaces[-1].linktype not in _LINKTYPES:
+                unknown.add(interfaces[-1].linktype)
         elif kind == _ENHANCED:
             packet = _enhanced(order, body, interfaces)
             if packet is not None:
@@ -176,12 +195,23 @@ def _options(order: str, data: bytes) -> Iterator[tuple[int, bytes]]:
         at += 4 + length + -length % 4
 
 
+_LINKTYPES = (0, 1, 12, 14, 101, 113, 228, 229, 276)
+"""Those of BSD's loopback, Ethernet, raw IP, and Linux's two "cooked" ones."""
 _IP = (0x0800, 0x86DD)
 _VLAN = (0x8100, 0x88A8)
 
 
 def _network_layer(linktype: int, data: bytes) -> bytes:
     """The IP packet in a frame of this type; empty if there is none, or the type is unknown."""
+    packet = _behind_header(linktype, data)
+    if len(packet) < 20:
+        return packet
+    is_ipv4 = packet[0] >> 4 == 4
+    length = int.from_bytes(packet[2:4] if is_ipv4 else packet[4:6], "big") + 40 * (not is_ipv4)
+    return packet + bytes(max(length - len(packet), 0))  # as long as it was, whatever is there
+
+
+def _behind_header(linktype: int, data: bytes) -> bytes:
     if linktype in (101, 12, 14, 228, 229):  # raw IP
         return data
     if linktype == 0:  # loopback of BSD
@@ -227,10 +257,8 @@ def read(path: str | os.PathLike[str], *, max_events: int = 200_000) -> Trace:
         except NoCapture as exc:
             raise NoCapture(f"{os.fspath(path)}: {exc}") from None
     trace.epoch = began_ns / 1e9 if began_ns is not None else None
-    for flow in trace.flows:
-        for host in (flow.client, flow.server):
-            if host not in trace.hosts:
-                trace.hosts.append(host)
+    ends = (host for flow in trace.flows for host in (flow.client, flow.server))
+    trace.hosts = list(dict.fromkeys(ends))
     if passed_over:
         trace.notes.append(f"{passed_over} packets are no TCP segments, or could not be read")
     if left_out:

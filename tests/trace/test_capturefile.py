@@ -151,3 +151,33 @@ def test_a_conversation_without_its_beginning(tmp_path: Path) -> None:
         (101, 1, 10),
     ]
     assert trace.flows[0].server_port == 80
+
+
+def test_what_was_captured_in_part_is_as_long_as_it_was(tmp_path: Path) -> None:
+    whole = bytes(IP(src="192.0.2.1", dst="192.0.2.2") / TCP(flags="A", seq=7) / bytes(1000))
+    head = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 60, 101)
+    file = tmp_path / "short"
+    file.write_bytes(head + struct.pack("<IIII", 1, 0, 60, len(whole)) + whole[:60])
+    (segment,) = read(file).segments
+    assert segment.length == 1000
+
+
+@pytest.mark.parametrize("kind", ["pcap", "pcapng"])
+def test_frames_of_an_unknown_kind_are_named(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "wireless"
+    if kind == "pcap":
+        head = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 105)
+        file.write_bytes(head + struct.pack("<IIII", 1, 0, len(SYN), len(SYN)) + SYN)
+    else:
+        interface = bytearray(interface_description("x"))
+        interface[8:10] = struct.pack("=H", 105)
+        file.write_bytes(section_header() + interface + enhanced_packet(1, SYN, INBOUND))
+    with pytest.raises(NoCapture, match="its link type is 105"):
+        read(file)
+
+
+def test_a_head_that_is_cut_off(tmp_path: Path) -> None:
+    file = tmp_path / "cut"
+    file.write_bytes(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101)[:10])
+    with pytest.raises(NoCapture, match="too short"):
+        read(file)
