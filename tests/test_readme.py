@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 from tests.support.documents import Document, connect
@@ -37,11 +38,20 @@ def test_the_lossy_transfer_is_whole_and_the_same_each_time(tmp_path: Path) -> N
 def test_every_option_that_is_shown_exists() -> None:
     from click.testing import CliRunner
 
-    from aiotcp.serve.main import cli
+    from aiotcp.cli.main import cli as aiotcp
+    from aiotcp.serve.main import cli as serve
 
-    known = CliRunner().invoke(cli, ["http", "--help"]).output
-    shown = set(re.findall(r"--[a-z][a-z-]+", README.text)) - {"--help"}
-    assert shown <= set(re.findall(r"--[a-z][a-z-]+", known))
+    def options(command: click.Command, *args: str) -> set[str]:
+        return set(re.findall(r"--[a-z][a-z-]+", CliRunner().invoke(command, args).output))
+
+    known = options(serve, "http", "--help")
+    for line in README.text.splitlines():
+        shown = set(re.findall(r"--[a-z][a-z-]+", line)) - {"--help"}
+        named = re.match(r"    aiotcp ([a-z]+) ", line)
+        if named is not None:
+            assert shown <= options(aiotcp, named[1], "--help"), line
+        else:
+            assert shown <= known, line
 
 
 def test_the_control_is_chosen_for_a_connection(tmp_path: Path) -> None:
