@@ -4,14 +4,15 @@ A tap stands at the border between stack and link, where packets in have not bee
 those out have left for good. What a stack sends to itself never gets there, and is not seen.
 
 Without a tap nothing stands there: with the first one, the stack gets another `link` and another
-`receive`, and with the last one it loses them again.
+`receive`, and with the last one its own again. A tap may come and go many times in a second: only
+values change, and what the interpreter has learned about the stack stays true.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from aiotcp.inbound import Inbound
@@ -35,6 +36,10 @@ class Tap(Protocol):
         ...
 
 
+_Receiving: TypeAlias = tuple[Callable[..., None], Callable[[], int]]
+"""`receive` and `flush`."""
+
+
 class Taps:
     """The taps of one stack."""
 
@@ -42,6 +47,12 @@ class Taps:
         self._engine = engine
         self._taps: tuple[Tap, ...] = ()
         self._link: _TappedLink | None = None
+        self._stands = False
+        self._untapped: _Receiving = (
+            MethodType(type(engine).receive, engine),
+            MethodType(type(engine).flush, engine),
+        )
+        self._tapped: _Receiving
         # What of the taps is called, in lists that stay the same: see `_stand_between`.
         self._sent: list[Callable[[Frame], None]] = []
         self._received: list[Callable[[memoryview], None]] = []
@@ -50,18 +61,29 @@ class Taps:
     def add(self, tap: Tap) -> None:
         """It sees what comes and goes from now on."""
         self._have((*self._taps, tap))
-        if self._link is None:
+        if self._stands:
+            return
+        if self._link is None or self._link.below is not self._engine.link:
             self._link = _TappedLink(self._engine.link)
             self._stand_between(self._link)
+        self._put(self._link)
 
     def remove(self, tap: Tap) -> None:
         """It sees nothing any more. Harmless when repeated."""
         engine = self._engine
         self._have(tuple(each for each in self._taps if each is not tap))
-        if self._taps or self._link is None or engine.link is not self._link:
+        if self._taps or not self._stands or engine.link is not self._link:
             return  # or somebody has put a link of his own around ours
-        engine.link, self._link = self._link.below, None
-        del engine.receive, engine.flush
+        self._stands = False
+        engine.link = self._link.below
+        engine.receive, engine.flush = self._untapped  # type: ignore[method-assign]
+
+    def _put(self, link: _TappedLink) -> None:
+        engine = self._engine
+        self._stands = True
+        engine.link = link
+        # Found before the class's methods. Links look these up for each batch, at least.
+        engine.receive, engine.flush = self._tapped  # type: ignore[method-assign]
 
     def _have(self, taps: tuple[Tap, ...]) -> None:
         self._taps = taps
@@ -75,8 +97,7 @@ class Taps:
         engine = self._engine
         sent, received, flushed = self._sent, self._received, self._flushed
         below = link.below.send
-        receive_untapped = MethodType(type(engine).receive, engine)
-        flush_untapped = MethodType(type(engine).flush, engine)
+        receive_untapped, flush_untapped = self._untapped
 
         def send(frame: Frame) -> None:
             for see in sent:
@@ -96,10 +117,7 @@ class Taps:
             return kept
 
         link.send = send
-        engine.link = link
-        # Found before the class's methods. Links look these up for each batch, at least.
-        engine.receive = receive  # type: ignore[method-assign]
-        engine.flush = flush  # type: ignore[method-assign]
+        self._tapped = receive, flush
 
 
 class _TappedLink:

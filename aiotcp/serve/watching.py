@@ -1,8 +1,9 @@
 """One connection of a running stack as it happens, for the live view: what passes, sampled where it
 is a lot, its states, and what it knows.
 
-A tap that takes so many packets in each interval, and of the rest only that there are some:
-whatever the connection carries, watching it costs little more than that.
+A tap that takes the headers of so many packets in each interval and then leaves until the next;
+what it has missed, the connection's own counters tell. Headers are read when the page is told. So
+watching costs the same, whatever the connection carries.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiotcp.addresses import pack, unpack
 from aiotcp.info import describe
@@ -28,7 +29,10 @@ TICK_S = 0.2
 """Seconds from one update to the next."""
 
 PACKETS_MAX = 40
-"""In each tick; the rest are counted."""
+"""Of the connection, in each tick; the rest are counted."""
+
+LOOKED_MAX = 4000
+"""Of all connections, in each tick: to look at each packet of a busy stack costs, too."""
 
 SAMPLE_S = 0.01
 """Seconds from one look at the connection's variables to the next, at least."""
@@ -40,10 +44,21 @@ ROWS_MAX = 200
 _LONGEST = 40 + 0xFFFF
 """Bytes of an IP packet."""
 
+_HEADERS = 192
+"""Bytes of a packet that have its headers, and more than most."""
+
+
+class _Passed(NamedTuple):
+    """A packet of the connection. why: None if it came in."""
+
+    at: float
+    header: bytes
+    length: int
+    why: str | None
+
 
 class Watching:
-    """Ask it for `news` every TICK_S. A `taps.Tap` that comes and goes with it: to do so each time
-    would have the interpreter find its way through the stack anew.
+    """Ask it for `news` every TICK_S. A `taps.Tap` that is there until it has its packets.
 
     flow: the stack's key of the connection. Raises LookupError if it has none by it.
     """
@@ -56,22 +71,29 @@ class Watching:
         self._flow = flow
         self._conn = conn
         self._began = stack.clock()
-        self._events: list[Event] = []
+        self._events: list[_Passed | State] = []
         self._samples: list[Sample] = []
-        self._left = PACKETS_MAX
-        self._sampling = False
-        self._sampled = -SAMPLE_S
+        self._left = 0
+        self._sample_at = 0.0
+        """When to look at the variables again; of the stack's clock."""
         self._state = ""
-        self._gap: tuple[float, int] | None = None
+        self._gap: tuple[float, int, int] | None = None
+        """Since when nobody looks, how many segments the connection had had by then, and how many
+        of those were missed."""
+        self._look_until = 0
+        """Of the stack's count of packets."""
+        self._resting = True
         self._told = False
+        self._over = False
         self._packet = bytearray(_LONGEST)
 
         here: End = pack(conn.local.host), conn.local.port
         there: End = pack(conn.remote.host), conn.remote.port
         addresses = here[0], there[0]
-        self._in = there[0] + here[0], _ports(there[1], here[1])
-        self._out = here[0] + there[0], _ports(here[1], there[1])
-        self._starts = 12 if len(here[0]) == 4 else 8
+        self._in = _key(there, here)
+        self._out = _key(here, there)
+        self._ipv4 = len(here[0]) == 4
+        self._where = slice(12, 24) if self._ipv4 else slice(8, 44)
         self._host = unpack(here[0])
         self._conversations = Conversations()
         served = any(each.local[1] == here[1] for each in stack.listeners())
@@ -87,47 +109,48 @@ class Watching:
         self._hosts = list(dict.fromkeys(unpack(end[0]) for end in (client, server)))
         assert set(self._hosts) == {unpack(address) for address in addresses}
         self._sample()
-        stack.tap(self)
+        self._begin_to_look()
 
     # -- the tap ------------------------------------------------------------------------------
 
     def sent(self, frame: Frame) -> None:
-        if self._gap is None and self._is_ours(frame.header, self._out):
-            # Of the text nothing but its length is of interest: nothing is copied.
-            header = frame.header
-            self._packet[: len(header)] = header
-            self._note(memoryview(self._packet)[: frame.length], str(frame.reason))
+        header = frame.header
+        if header[self._where] == self._out:
+            self._note(bytes(header), frame.length, str(frame.reason))
 
     def received(self, packet: memoryview) -> None:
-        if self._gap is None and self._is_ours(packet, self._in):
-            self._note(packet)
+        if packet[self._where] == self._in or (
+            self._ipv4 and packet[0] & 15 > 5 and _behind_options(packet) == self._in
+        ):
+            self._note(bytes(packet[:_HEADERS]), len(packet), None)
 
     def flush(self) -> None:
-        """Each packet was looked at when it came."""
+        counters = self._stack.counters
+        if counters.packets_received + counters.packets_sent > self._look_until:
+            self._have_seen_enough(0)
 
-    def _is_ours(self, packet: bytes | memoryview, wanted: tuple[bytes, bytes]) -> bool:
-        addresses, ports = wanted
-        starts = self._starts
-        at = (packet[0] & 15) * 4 if starts == 12 else 40
-        return (
-            packet[at : at + 4] == ports and packet[starts : starts + len(addresses)] == addresses
-        )
+    def _note(self, header: bytes, length: int, why: str | None) -> None:
+        """All that is done for a packet while connections wait."""
+        now = self._stack.clock()
+        if self._left:
+            self._left -= 1
+            self._events.append(_Passed(now, header, length, why))
+            if now >= self._sample_at:
+                self._sample_at = now + SAMPLE_S
+                self._stack.loop.call_soon(self._sample)
+        else:
+            self._have_seen_enough(1)
 
-    def _note(self, packet: memoryview, why: str = "") -> None:
-        if self._left <= 0:
-            self._gap = self._now(), self._segments()
-            return
-        self._left -= 1
-        segment = self._conversations.segment(self._now(), packet, why)
-        if segment is None:
-            return
-        if not why:
-            segment.arrived.append(segment.at)
-        segment.again = segment.again or "retransmit" in why
-        self._events.append(segment)
-        if not self._sampling and segment.at >= self._sampled + SAMPLE_S:
-            self._sampling = True
-            self._stack.loop.call_soon(self._sample)
+    def _have_seen_enough(self, missed: int) -> None:
+        if self._gap is None:
+            self._gap = self._now(), self._segments(), missed
+            self._stack.loop.call_soon(self._rest)
+
+    def _rest(self) -> None:
+        """Nothing stands between stack and link until the next `news`."""
+        if self._gap is not None:  # else the next interval has begun
+            self._stack.untap(self)
+            self._resting = True
 
     # -- what is known ------------------------------------------------------------------------
 
@@ -138,7 +161,6 @@ class Watching:
         return self._conn.segs_in + self._conn.segs_out
 
     def _sample(self) -> None:
-        self._sampling = False
         conn = self._conn
         entry = self._stack.find(self._flow)
         if isinstance(entry, Connection):
@@ -149,14 +171,9 @@ class Watching:
             was, self._state = self._state, state
             self._events.append(State(self._now(), self._host, self._index, was, state, ""))
         if not conn.ended:
-            self._sampled = self._now()
-            sample = measured(
-                conn,
-                host=self._host,
-                flow=self._index,
-                now=self._stack.clock(),
-                began=self._began,
-            )
+            now = self._stack.clock()
+            self._sample_at = now + SAMPLE_S
+            sample = measured(conn, host=self._host, flow=self._index, now=now, began=self._began)
             if not self._samples or self._samples[-1].at < sample.at:
                 self._samples.append(sample)
             else:
@@ -166,7 +183,8 @@ class Watching:
         """What has happened since the last call, as the page takes it; with `over` once the
         connection is."""
         self._sample()
-        events, self._events = self._events, []
+        noted, self._events = self._events, []
+        events = [each for each in map(self._read, noted) if each is not None]
         samples, self._samples = self._samples, []
         flows = self._conversations.flows
         made = columns(Trace(hosts=self._hosts, flows=flows, events=events, samples=samples))
@@ -184,19 +202,53 @@ class Watching:
             self.stop()
             return made
         if self._gap is not None:
-            (begins, counted), self._gap = self._gap, None
-            made["g"] = [[begins, self._now(), max(self._segments() - counted, 1)]]
-            made["order"] += "g"  # after the events, all of which came before it
-        self._left = PACKETS_MAX
+            (begins, counted, missed), self._gap = self._gap, None
+            if missing := max(self._segments() - counted, missed):
+                made["g"] = [[begins, self._now(), missing]]
+                made["order"] += "g"  # after the events, all of which came before it
+        self._begin_to_look()
         return made
 
+    def _begin_to_look(self) -> None:
+        counters = self._stack.counters
+        self._look_until = counters.packets_received + counters.packets_sent + LOOKED_MAX
+        self._left = PACKETS_MAX
+        if self._resting and not self._over:
+            self._resting = False
+            self._stack.tap(self)
+
+    def _read(self, noted: _Passed | State) -> Event | None:
+        if isinstance(noted, State):
+            return noted
+        at, header, length, why = noted
+        # As long as the packet was, with whatever text: of that nothing but its length is shown.
+        self._packet[: len(header)] = header
+        packet = memoryview(self._packet)[:length]
+        segment = self._conversations.segment(round(at - self._began, 9), packet, why or "")
+        if segment is None or segment.flow != self._index:
+            return None
+        if why is None:
+            segment.arrived.append(segment.at)
+        elif "retransmit" in why:
+            segment.again = True
+        return segment
+
     def stop(self) -> None:
-        """Idempotent."""
+        """For good. Idempotent."""
+        self._over = True
         self._stack.untap(self)
 
 
-def _ports(source: int, target: int) -> bytes:
-    return source.to_bytes(2, "big") + target.to_bytes(2, "big")
+def _key(source: End, target: End) -> bytes:
+    """As addresses and ports stand in a packet."""
+    ports = source[1] << 16 | target[1]
+    return source[0] + target[0] + ports.to_bytes(4, "big")
+
+
+def _behind_options(packet: memoryview) -> bytes:
+    """The same, of a packet with IP options in between."""
+    at = (packet[0] & 15) * 4
+    return bytes(packet[12:20]) + bytes(packet[at : at + 4])
 
 
 def rows(stack: PacketStack, chosen: bytes) -> dict[str, Any]:

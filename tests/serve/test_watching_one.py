@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
+from types import FrameType
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from aiotcp.link import memory
-from aiotcp.serve.watching import PACKETS_MAX, ROWS_MAX, TICK_S, Watching, rows
+from aiotcp.serve.watching import LOOKED_MAX, PACKETS_MAX, ROWS_MAX, TICK_S, Watching, rows
 from aiotcp.streams import Stack
 from aiotcp.tcp.connection import Connection
 
@@ -113,6 +115,60 @@ async def test_of_much_it_takes_some_and_counts_the_rest(pair: Pair) -> None:
     assert news["p"]["at"][-1] <= begins <= ends
     assert abs(PACKETS_MAX + count - passed) <= 2
     # The next interval has its own.
+    await exchange(streams, 100)
+    assert len(segments(watching.news())) == 2
+    watching.stop()
+
+
+class Calls:
+    """Counts calls of Python functions, but for those of tests and of asyncio."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, frame: FrameType, event: str, arg: object) -> None:
+        self.count += event == "call" and "/aiotcp/" in frame.f_code.co_filename
+
+
+async def calls_of(streams: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> int:
+    await exchange(streams, 100)
+    counting = Calls()
+    sys.setprofile(counting)
+    try:
+        await exchange(streams, 100, times=20)
+    finally:
+        sys.setprofile(None)
+    return counting.count
+
+
+async def test_once_it_has_its_packets_watching_costs_nothing(pair: Pair) -> None:
+    streams = await pair.open()
+    await exchange(streams, 100, times=50)
+    before = await calls_of(streams)
+    watching = Watching(pair.server, pair.flow())
+    watching.news()
+    await exchange(streams, 100, times=PACKETS_MAX)
+    assert await calls_of(streams) == before
+    # It looks again, at each packet; and so little is done for one.
+    watching.news()
+    looking = await calls_of(streams) - before
+    assert 0 < looking <= 20 * 2 * 6
+    watching.stop()
+
+
+async def test_the_packets_of_others_are_too_many_to_look_at(pair: Pair) -> None:
+    streams = await pair.open()
+    watching = Watching(pair.server, pair.flow())
+    link = pair.server.link
+    other = await pair.open()
+    await exchange(other, 100, times=LOOKED_MAX // 2 + 20)
+    assert pair.server.link is not link
+    assert "g" not in watching.news()  # nothing was missed
+    assert pair.server.link is link
+    await exchange(other, 100, times=LOOKED_MAX // 2 + 20)
+    await exchange(streams, 100)
+    ((_, _, count),) = watching.news()["g"]
+    assert count == 2
     await exchange(streams, 100)
     assert len(segments(watching.news())) == 2
     watching.stop()
