@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from aiotcp.link.pcapng import Capture
     from aiotcp.link.udp import Udp
     from aiotcp.link.unix import Unix
+    from aiotcp.link.wrapper import Wrapper
 
 __all__ = [
     "Capture",
@@ -27,6 +28,7 @@ __all__ = [
     "Receiver",
     "Udp",
     "Unix",
+    "Wrapper",
     "pair",
 ]
 
@@ -38,6 +40,7 @@ _LATER = {
     "Netem": "impair",
     "Udp": "udp",
     "Unix": "unix",
+    "Wrapper": "wrapper",
     "pair": "memory",
 }
 

@@ -16,17 +16,11 @@ partition whatever else is set.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from aiotcp.link.base import (
-    Link,
-    Receiver,
-    hand_over,
-    owns,
-    receive_queue_packets,
-    receive_waiting,
-)
+from aiotcp.link.base import Link, Receiver, hand_over
 from aiotcp.link.netem import CLEAR, Netem, Path, congestion_experienced
+from aiotcp.link.wrapper import Wrapper
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.segmentation import split
 
@@ -36,7 +30,7 @@ OFFLOAD_MAX_BYTES = 65535
 """Largest frame to be cut: what IPv4's total length field can say."""
 
 
-class Impair:
+class Impair(Wrapper):
     """A link that wraps another one and mistreats what passes.
 
     link: the link below; also the attribute `link`, for its own counters.
@@ -65,31 +59,14 @@ class Impair:
         seed: int = 0,
         offload: bool = False,
     ) -> None:
-        self.link = link
-        self.mtu = link.mtu
+        super().__init__(link)
         self.gso_max_bytes = OFFLOAD_MAX_BYTES if offload else 0
         self.checksum_offload = offload or link.checksum_offload
         self._completes = not link.checksum_offload
-        self.counters: dict[str, int] = {}
+        self.counters = {}
         self._out = Path("outbound", seed, outbound, _Downward(link), self.counters)
         self._upward = _Upward()
         self._in = Path("inbound", seed, inbound, self._upward, self.counters)
-        self._ingress = _Ingress(self._in, self._upward)
-
-    @property
-    def receive_queue_packets(self) -> int | None:
-        """That of the link below."""
-        return receive_queue_packets(self.link)
-
-    @property
-    def receive_waiting(self) -> Callable[[], bool] | None:
-        """That of the link below."""
-        return receive_waiting(self.link)
-
-    @property
-    def owns(self) -> Callable[[bytes], bool] | None:
-        """That of the link below."""
-        return owns(self.link)
 
     def __repr__(self) -> str:
         return f"<Impair outbound={self.outbound} inbound={self.inbound} of {self.link!r}>"
@@ -113,7 +90,7 @@ class Impair:
         self._in.netem = netem
 
     def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
-        self.link.attach(self._ingress, loop)  # first: a second one is refused, and changes nothing
+        super().attach(receiver, loop)
         self._upward.receiver = receiver
         self._out.loop = self._in.loop = loop
 
@@ -128,7 +105,27 @@ class Impair:
     def close(self) -> None:
         self._out.close()
         self._in.close()
-        self.link.close()
+        super().close()
+
+    def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
+        path, upward = self._in, self._upward
+        if gso_size:
+            for each in split(packet, gso_size, vouched):
+                path.enter(Frame(each, (), len(each)))
+        elif path.clear:
+            path.counters[path.packets] += 1
+            upward.batch = True
+            self.receiver.receive(packet, vouched)
+        else:
+            start = 1 if vouched else 0  # nobody asks where it is
+            path.enter(Frame(bytes(packet), (), len(packet), checksum_start=start))
+
+    def flush(self) -> None:
+        self._upward.settle()
+
+    def link_lost(self, exc: OSError) -> None:
+        self._in.close()
+        super().link_lost(exc)
 
 
 class _Downward:
@@ -166,33 +163,3 @@ class _Upward:
             assert self.receiver is not None
             self.batch = False
             self.receiver.flush()
-
-
-class _Ingress:
-    """What the link below delivers to."""
-
-    def __init__(self, path: Path, upward: _Upward) -> None:
-        self._path = path
-        self._upward = upward
-
-    def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
-        path, upward = self._path, self._upward
-        if gso_size:
-            for each in split(packet, gso_size, vouched):
-                path.enter(Frame(each, (), len(each)))
-        elif path.clear:
-            path.counters[path.packets] += 1
-            upward.batch = True
-            assert upward.receiver is not None
-            upward.receiver.receive(packet, vouched)
-        else:
-            start = 1 if vouched else 0  # nobody asks where it is
-            path.enter(Frame(bytes(packet), (), len(packet), checksum_start=start))
-
-    def flush(self) -> None:
-        self._upward.settle()
-
-    def link_lost(self, exc: OSError) -> None:
-        self._path.close()
-        assert self._upward.receiver is not None
-        self._upward.receiver.link_lost(exc)

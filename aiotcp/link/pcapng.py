@@ -22,11 +22,11 @@ import asyncio
 import os
 import struct
 import time
-from collections.abc import Callable
 from typing import BinaryIO
 
-from aiotcp.link.base import Link, Receiver, owns, receive_queue_packets, receive_waiting
+from aiotcp.link.base import Link, Receiver
 from aiotcp.link.keylog import KeyLog
+from aiotcp.link.wrapper import Wrapper
 from aiotcp.wire.frame import Frame
 
 FLUSH_AFTER_S = 1.0
@@ -40,7 +40,7 @@ _LINKTYPE_RAW = 101  # packets begin with their IPv4 or IPv6 header
 _INBOUND, _OUTBOUND = 1, 2
 
 
-class Capture:
+class Capture(Wrapper):
     """A link that wraps another one and records what passes.
 
     link: the link below; also the attribute `link`. The capture offers the same offloads.
@@ -75,10 +75,7 @@ class Capture:
         keylog: str | os.PathLike[str] | None = None,
         epoch_s: float | None = None,
     ) -> None:
-        self.link = link
-        self.mtu = link.mtu
-        self.gso_max_bytes = link.gso_max_bytes
-        self.checksum_offload = link.checksum_offload
+        super().__init__(link)
         self.counters = {"captured_inbound": 0, "captured_outbound": 0, "capture_failed": 0}
         owned = isinstance(file, str | os.PathLike)
         if isinstance(file, str | os.PathLike):
@@ -86,32 +83,13 @@ class Capture:
         self._recorder = Recorder(
             file, self.counters, owned=owned, interface=interface, keylog=keylog, epoch_s=epoch_s
         )
-        self._receiver: Receiver | None = None
-
-    @property
-    def receive_queue_packets(self) -> int | None:
-        """That of the link below."""
-        return receive_queue_packets(self.link)
-
-    @property
-    def receive_waiting(self) -> Callable[[], bool] | None:
-        """That of the link below."""
-        return receive_waiting(self.link)
-
-    @property
-    def owns(self) -> Callable[[bytes], bool] | None:
-        """That of the link below."""
-        return owns(self.link)
 
     def __repr__(self) -> str:
         return f"<Capture {self.counters} of {self.link!r}>"
 
     def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
-        self.link.attach(self, loop)  # first: a second one is refused, and changes nothing
-        self._receiver = receiver
+        super().attach(receiver, loop)
         self._recorder.loop = loop
-
-    # Towards the link below
 
     def send(self, frame: Frame) -> None:
         self._recorder.sent(frame)
@@ -122,22 +100,14 @@ class Capture:
         self.link.close()
         self._recorder.end()
 
-    # From the link below: a capture is the receiver of the link that it wraps.
-
     def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
         self._recorder.received(packet)
-        assert self._receiver is not None
-        self._receiver.receive(packet, vouched, gso_size)
+        self.receiver.receive(packet, vouched, gso_size)
 
     def flush(self) -> int | None:
-        assert self._receiver is not None
-        kept = self._receiver.flush()
+        kept = self.receiver.flush()
         self._recorder.flush()
         return kept
-
-    def link_lost(self, exc: OSError) -> None:
-        assert self._receiver is not None
-        self._receiver.link_lost(exc)
 
 
 class Recorder:

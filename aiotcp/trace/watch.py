@@ -17,7 +17,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiotcp.addresses import pack, unpack
-from aiotcp.link.base import Link, Receiver, owns, receive_queue_packets, receive_waiting
+from aiotcp.link.base import Link, Receiver
+from aiotcp.link.wrapper import Wrapper
 from aiotcp.tcp.connection import Connection
 from aiotcp.trace.conversations import Conversations
 from aiotcp.trace.events import (
@@ -305,43 +306,21 @@ class Recording:
         return True
 
 
-class Watch:
+class Watch(Wrapper):
     """A link that wraps another one and tells a recording what passes: see `Recording.stack`."""
 
     def __init__(self, link: Link, host: str, recording: Recording) -> None:
-        self.link = link
+        super().__init__(link)
         self.host = host
         self.recording = recording
-        self.mtu = link.mtu
-        self.gso_max_bytes = link.gso_max_bytes
-        self.checksum_offload = link.checksum_offload
-        self.counters = link.counters
         self.heard = True
         """Whether the recording listens."""
         self.find: Callable[[bytes], object] = lambda _: None
         """The stack's entry for a flow."""
-        self._receiver: Receiver | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._changed: dict[bytes, None] = {}
 
-    @property
-    def receive_queue_packets(self) -> int | None:
-        """That of the link below."""
-        return receive_queue_packets(self.link)
-
-    @property
-    def receive_waiting(self) -> Callable[[], bool] | None:
-        """That of the link below."""
-        return receive_waiting(self.link)
-
-    @property
-    def owns(self) -> Callable[[bytes], bool] | None:
-        """That of the link below."""
-        return owns(self.link)
-
     def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
-        self.link.attach(self, loop)
-        self._receiver, self._loop = receiver, loop
+        super().attach(receiver, loop)
         self.recording.begins(loop)
 
     def send(self, frame: Frame) -> None:
@@ -352,25 +331,16 @@ class Watch:
                 self._note(_inbound_flow(packet, reverse=True))
         self.link.send(frame)
 
-    def close(self) -> None:
-        self.link.close()
-
     def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
-        assert self._receiver is not None
         if self.heard:
             self.recording.came(self.host, packet)
             if self.recording.sampling:
                 self._note(_inbound_flow(packet))
-        self._receiver.receive(packet, vouched, gso_size)
-
-    def flush(self) -> int | None:
-        assert self._receiver is not None
-        return self._receiver.flush()
+        self.receiver.receive(packet, vouched, gso_size)
 
     def link_lost(self, exc: OSError) -> None:
-        assert self._receiver is not None
         self.recording.fault(f"the link is gone: {exc}", self.host)
-        self._receiver.link_lost(exc)
+        super().link_lost(exc)
 
     def observe(self, transition: Transition) -> None:
         """What the stack tells of states."""
@@ -380,8 +350,7 @@ class Watch:
     def _note(self, flow: bytes) -> None:
         """This connection's variables change in this turn of the loop; they are looked at after."""
         if not self._changed:
-            assert self._loop is not None
-            self._loop.call_soon(self._sample)
+            self.loop.call_soon(self._sample)
         self._changed[flow] = None
 
     def _sample(self) -> None:

@@ -30,9 +30,10 @@ import uvloop
 
 from aiotcp import Stack
 from aiotcp.link import network
-from aiotcp.link.base import Link, Receiver
+from aiotcp.link.base import Link
 from aiotcp.link.impair import Impair, Netem
 from aiotcp.link.tun import Tun
+from aiotcp.link.wrapper import Wrapper
 from aiotcp.options import CONGESTION_CONTROLS, Options
 from aiotcp.wire.frame import Frame
 from bench.loss.cells import MTU
@@ -45,24 +46,14 @@ TARGET = 0.5
 _GUARD_S = 120.0
 
 
-class _Dropper:
+class _Dropper(Wrapper):
     """A link that drops whole frames at random, both ways."""
 
     def __init__(self, link: Tun, loss: float, seed: int) -> None:
-        self.link = link
-        self.mtu = link.mtu
-        self.gso_max_bytes = link.gso_max_bytes
-        self.checksum_offload = link.checksum_offload
-        self.counters: dict[str, int] = {"outbound_loss": 0, "inbound_loss": 0}
+        super().__init__(link)
+        self.counters = {"outbound_loss": 0, "inbound_loss": 0}
         self._loss = loss
         self._draw = random.Random(seed).random
-        self._receiver: Receiver | None = None
-
-    def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
-        self._receiver = receiver
-        self.flush = receiver.flush
-        self.link_lost = receiver.link_lost
-        self.link.attach(self, loop)
 
     def send(self, frame: Frame) -> None:
         if self._draw() < self._loss:
@@ -74,11 +65,7 @@ class _Dropper:
         if self._draw() < self._loss:
             self.counters["inbound_loss"] += 1
         else:
-            assert self._receiver is not None
-            self._receiver.receive(packet, vouched, gso_size)
-
-    def close(self) -> None:
-        self.link.close()
+            self.receiver.receive(packet, vouched, gso_size)
 
 
 class _Sink(asyncio.Protocol):

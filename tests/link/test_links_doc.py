@@ -140,6 +140,12 @@ async def test_the_thirty_lines_are_a_link() -> None:
     await transfer(left, right, 6, 500_000)
 
 
+def test_a_link_that_stands_between(tmp_path: Path) -> None:
+    overhead, text = run("meter.py", tmp_path).split("%", 1)
+    assert 2 < float(overhead) < 6  # 52 bytes of header for each 1448, and the handshake
+    assert text.startswith(" more than the data, ")
+
+
 def test_every_link_has_its_line() -> None:
     table = {row.split("|")[1].strip() for row in re.findall(r"^\| `.*$", DOCUMENT, re.MULTILINE)}
     wanted = {"Udp", "Unix", "Fd", "Impair", "Capture", "memory.pair()", "tun.Tun"}

@@ -13,8 +13,8 @@ import pytest
 
 from aiotcp import Options, Stack
 from aiotcp.link import network
-from aiotcp.link.base import Receiver
 from aiotcp.link.tun import Tun
+from aiotcp.link.wrapper import Wrapper
 from aiotcp.tcp.tcb import State
 from aiotcp.transition import Transition
 from aiotcp.wire import ipv4, ipv6, tcp
@@ -54,43 +54,22 @@ class Passed:
     reason: str
 
 
-class Wire:
+class Wire(Wrapper):
     """A tap: the device, as a link that keeps a record of all segments that pass."""
 
     def __init__(self, tun: Tun) -> None:
+        super().__init__(tun)
         self.tun = tun
-        self.mtu = tun.mtu
-        self.gso_max_bytes = tun.gso_max_bytes
-        self.checksum_offload = tun.checksum_offload
-        self.receive_queue_packets = tun.receive_queue_packets
-        self.counters = tun.counters
         self.passed: list[Passed] = []
         self.news = asyncio.Event()
-        self._receiver: Receiver | None = None
-
-    def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
-        self._receiver = receiver
-        self.tun.attach(self, loop)
 
     def send(self, frame: Frame) -> None:
         self._note(memoryview(frame.to_bytes()), True, frame.reason)
-        self.tun.send(frame)
-
-    def close(self) -> None:
-        self.tun.close()
+        self.link.send(frame)
 
     def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
-        assert self._receiver is not None
         self._note(packet, False, "")
-        self._receiver.receive(packet, vouched, gso_size)
-
-    def flush(self) -> None:
-        assert self._receiver is not None
-        self._receiver.flush()
-
-    def link_lost(self, exc: OSError) -> None:
-        assert self._receiver is not None
-        self._receiver.link_lost(exc)
+        self.receiver.receive(packet, vouched, gso_size)
 
     def _note(self, packet: memoryview, ours: bool, reason: str) -> None:
         protocol, offset, end = (ipv4 if packet[0] >> 4 == 4 else ipv6).parse(packet, True)

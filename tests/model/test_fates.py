@@ -5,7 +5,6 @@ Short ones, so that opening and closing meet as many accidents as the data in be
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from aiotcp.link import memory
-from aiotcp.link.base import Link, Receiver
+from aiotcp.link.base import Link
+from aiotcp.link.wrapper import Wrapper
 from aiotcp.options import Options
 from aiotcp.stack import Connection, Endpoint, PacketStack
 from aiotcp.wire.frame import Frame
@@ -54,33 +54,23 @@ fates = st.lists(
 nothing to say, which would then wait for ever."""
 
 
-class Fated:
+class Fated(Wrapper):
     """A link whose packets meet their fates, one by one, until there are none left."""
 
     def __init__(self, link: Link, drawn: list[Fate]) -> None:
-        self.link = link
-        self.mtu = link.mtu
+        super().__init__(link)
         self.gso_max_bytes = 0
         self.checksum_offload = False
-        self.counters: dict[str, int] = {}
+        self.counters = {}
         self._fates: Iterator[Fate] = iter(drawn)
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self.link.attach(receiver, loop)
 
     def send(self, frame: Frame) -> None:
-        assert self._loop is not None
         fate = next(self._fates, Fate())
         packet = bytearray(frame.to_bytes())
         if fate.flipped is not None:
             packet[fate.flipped // 8 % len(packet)] ^= 1 << fate.flipped % 8
         for delay in fate.arrivals_s:
-            self._loop.call_later(delay, self.link.send, Frame(bytes(packet)))
-
-    def close(self) -> None:
-        self.link.close()
+            self.loop.call_later(delay, self.link.send, Frame(bytes(packet)))
 
 
 @dataclass(frozen=True)

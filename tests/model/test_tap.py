@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from aiotcp.link import memory
-from aiotcp.link.base import Link, Receiver
+from aiotcp.link.base import Link
+from aiotcp.link.wrapper import Wrapper
 from aiotcp.sim import run
 from aiotcp.stack import Endpoint, PacketStack
 from aiotcp.wire import tcp
@@ -21,27 +22,18 @@ from tests.support.wirecheck import with_checksum
 Change = Callable[[bytearray], None]
 
 
-class Forger:
+class Forger(Wrapper):
     """Stands for a faulty stack: changes what passes on its way down."""
 
     def __init__(self, link: Link, change: Callable[[Frame], Frame | list[Frame]]) -> None:
-        self.link = link
-        self.mtu = link.mtu
-        self.gso_max_bytes = link.gso_max_bytes
-        self.checksum_offload = link.checksum_offload
-        self.counters: dict[str, int] = {}
+        super().__init__(link)
+        self.counters = {}
         self._change = change
-
-    def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
-        self.link.attach(receiver, loop)
 
     def send(self, frame: Frame) -> None:
         changed = self._change(frame)
         for each in changed if isinstance(changed, list) else [changed]:
             self.link.send(each)
-
-    def close(self) -> None:
-        self.link.close()
 
 
 def verdict(change: Callable[[Frame], Frame | list[Frame]], size: int = 5000) -> str:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TypeVar
 
 from aiotcp.link import memory
-from aiotcp.link.base import Link, Receiver
+from aiotcp.link.base import Link
 from aiotcp.link.impair import Impair, Netem
 from aiotcp.link.pcapng import Capture
+from aiotcp.link.wrapper import Wrapper
 from aiotcp.options import Options
 from aiotcp.sim import Deadlock, run
 from aiotcp.stack import Connection, Endpoint, PacketStack
@@ -40,26 +41,17 @@ class Network:
     whole frames."""
 
 
-class Carrier:
+class Carrier(Wrapper):
     """A link with offload that delays, loses and doubles whole frames: what `Impair`, which cuts
     them, can't do."""
 
     def __init__(self, link: Link, netem: Netem, seed: int) -> None:
-        self.link = link
+        super().__init__(link)
         self.outbound = netem
-        self.mtu = link.mtu
-        self.gso_max_bytes = link.gso_max_bytes
-        self.checksum_offload = link.checksum_offload
         self.counters = {"outbound_loss": 0, "outbound_duplicate": 0}
         self._random = random.Random(f"carrier {seed}")
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self.link.attach(receiver, loop)
 
     def send(self, frame: Frame) -> None:
-        assert self._loop is not None
         copies = 1
         if self._random.random() < self.outbound.duplicate:
             self.counters["outbound_duplicate"] += 1
@@ -68,10 +60,7 @@ class Carrier:
             if self._random.random() < self.outbound.loss:
                 self.counters["outbound_loss"] += 1
             else:
-                self._loop.call_later(self.outbound.delay, self.link.send, frame)
-
-    def close(self) -> None:
-        self.link.close()
+                self.loop.call_later(self.outbound.delay, self.link.send, frame)
 
 
 LOSSY = Network(Netem(delay=0.02, jitter=0.001, loss=0.05, reorder=0.03, duplicate=0.02))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 
 from aiotcp.addresses import pack
-from aiotcp.link.base import Link, Receiver
+from aiotcp.link.base import Link
+from aiotcp.link.wrapper import Wrapper
 from aiotcp.wire import checksum, icmp
 from aiotcp.wire.frame import Frame
 
@@ -26,16 +26,13 @@ def marked(packet: bytes) -> bytes:
     return bytes(changed)
 
 
-class Router:
+class Router(Wrapper):
     """A link whose path has an MTU of its own, and a budget: what would go on for ever ends, and
     is reported."""
 
     def __init__(self, link: Link, version: int, budget: int, seed: str) -> None:
-        self.link = link
-        self.mtu = link.mtu
-        self.gso_max_bytes = link.gso_max_bytes
-        self.checksum_offload = link.checksum_offload
-        self.counters: dict[str, int] = {"too_big": 0}
+        super().__init__(link)
+        self.counters = {"too_big": 0}
         self.path_mtu = link.mtu
         self.told = True
         self.marks = 0.0
@@ -43,12 +40,6 @@ class Router:
         self.budget = budget
         self._version = version
         self._draw = random.Random(seed).random
-        self._receiver: Receiver | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
-        self._receiver, self._loop = receiver, loop
-        self.link.attach(receiver, loop)
 
     def send(self, frame: Frame) -> None:
         self.packets += 1
@@ -61,8 +52,7 @@ class Router:
             return
         self.counters["too_big"] += 1
         if self.told:
-            assert self._loop is not None
-            self._loop.call_soon(self._tell, frame.to_bytes())
+            self.loop.call_soon(self._tell, frame.to_bytes())
 
     def _tell(self, packet: bytes) -> None:
         type_, code = (
@@ -71,9 +61,5 @@ class Router:
         message = icmp.error(
             packet, type_, code, source=pack(ROUTER[self._version]), parameter=self.path_mtu
         )
-        assert self._receiver is not None
-        self._receiver.receive(memoryview(message.to_bytes()))
-        self._receiver.flush()
-
-    def close(self) -> None:
-        self.link.close()
+        self.receiver.receive(memoryview(message.to_bytes()))
+        self.receiver.flush()

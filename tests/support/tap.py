@@ -12,11 +12,11 @@ packet with its time and direction: two runs are the same run exactly if their d
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import struct
 
-from aiotcp.link.base import Link, Receiver
+from aiotcp.link.base import Link
+from aiotcp.link.wrapper import Wrapper
 from aiotcp.wire import checksum, icmp, ipv4, ipv6, tcp
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.malformed import Malformed
@@ -27,7 +27,7 @@ _MOST_FAULTS = 10
 _stamp = struct.Struct("!dcI").pack
 
 
-class Tap:
+class Tap(Wrapper):
     """A link that wraps another one; see the module's text.
 
     digest: of all that passed so far. packets_sent, packets_received: how many that were.
@@ -35,18 +35,13 @@ class Tap:
     """
 
     def __init__(self, link: Link) -> None:
-        self.link = link
-        self.mtu = link.mtu
-        self.gso_max_bytes = link.gso_max_bytes
-        self.checksum_offload = link.checksum_offload
-        self.counters: dict[str, int] = {}
+        super().__init__(link)
+        self.counters = {}
         self.packets_sent = 0
         self.packets_received = 0
         self.faults: list[str] = []
         self.books: dict[bytes, Book] = {}
         self._digest = hashlib.blake2b()
-        self._receiver: Receiver | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._batch: set[bytes] = set()
         self._memory: list[bytearray] = []
 
@@ -63,11 +58,6 @@ class Tap:
 
     # -- link ---------------------------------------------------------------------------------
 
-    def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
-        self._receiver = receiver
-        self._loop = loop
-        self.link.attach(self, loop)
-
     def send(self, frame: Frame) -> None:
         packet = frame.to_bytes()
         self.packets_sent += 1
@@ -75,13 +65,9 @@ class Tap:
         self._note(frame.reason, self._judge(frame, packet))
         self.link.send(frame)
 
-    def close(self) -> None:
-        self.link.close()
-
     # -- receiver -----------------------------------------------------------------------------
 
     def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
-        assert self._receiver is not None
         self.packets_received += 1
         self._record(b"<", packet)
         segment = _readable(packet, vouched)
@@ -90,11 +76,10 @@ class Tap:
             self._book(flow).received(segment)
             self._batch.add(flow)
         self._memory.append(bytearray(packet))
-        self._receiver.receive(memoryview(self._memory[-1]), vouched, gso_size)
+        self.receiver.receive(memoryview(self._memory[-1]), vouched, gso_size)
 
     def flush(self) -> None:
-        assert self._receiver is not None
-        self._receiver.flush()
+        self.receiver.flush()
         for memory in self._memory:  # as a link that reuses its memory does
             memory[:] = bytes(len(memory))
         self._memory.clear()
@@ -102,21 +87,15 @@ class Tap:
             self._note("after a batch", self._book(flow).end_of_batch())
         self._batch.clear()
 
-    def link_lost(self, exc: OSError) -> None:
-        assert self._receiver is not None
-        self._receiver.link_lost(exc)
-
     # -- judgement ----------------------------------------------------------------------------
 
     def _record(self, direction: bytes, packet: bytes | memoryview) -> None:
-        assert self._loop is not None
-        self._digest.update(_stamp(self._loop.time(), direction, len(packet)))
+        self._digest.update(_stamp(self.loop.time(), direction, len(packet)))
         self._digest.update(packet)
 
     def _note(self, about: str, faults: list[str]) -> None:
         for fault in faults[: max(_MOST_FAULTS - len(self.faults), 0)]:
-            assert self._loop is not None
-            self.faults.append(f"  {self._loop.time():.6f} {about}: {fault}")
+            self.faults.append(f"  {self.loop.time():.6f} {about}: {fault}")
 
     def _book(self, flow: bytes) -> Book:
         book = self.books.get(flow)
