@@ -175,7 +175,9 @@ class Engine:
                     self._timers.enter(entry, deadline)
         elif type(entry) is HalfOpen:
             if entry.due is not None or entry.resets:
-                template = self._template(entry.flow, entry.options)
+                template = entry.template
+                if template is None:
+                    entry.template = template = self._template(entry.flow, entry.options)
                 entry.output(now, template, self._way(entry.flow))
             if entry.ended:
                 self._retire(entry, now)
@@ -205,7 +207,8 @@ class Engine:
 
     def expect_answer(self, conn: Connection) -> None:
         """Called from `User.progress`: a task has been woken that is going to write on `conn`. If
-        nothing is due at once, output is asked behind that task, and not with the batch."""
+        nothing is due at once, output is asked behind that task, and not with the batch. Called
+        while `conn` is accepted: the same, and its user has looked at it."""
         self._answering = conn
 
     def _push_behind(self, woken: list[Connection]) -> None:
@@ -387,12 +390,19 @@ class Engine:
         return number if self.initial_number is None else self.initial_number, timestamp
 
     def _new_connection(
-        self, key: bytes, path: Path, options: Options, iss: int, ts_offset: int, now: float
+        self,
+        key: bytes,
+        path: Path,
+        template: tcp.HeaderTemplate,
+        options: Options,
+        iss: int,
+        ts_offset: int,
+        now: float,
     ) -> Connection:
         conn = Connection(
             key,
             path,
-            self._template(key, options),
+            template,
             options,
             iss=iss,
             ts_offset=ts_offset,

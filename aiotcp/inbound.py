@@ -291,15 +291,32 @@ class Inbound(PassiveOpens):
                     usualacks.settle(entry, self._now)
                 except BaseException as exc:  # of a congestion control of the user's own
                     self._user_failed(usualacks.settle, exc)
+        begun: list[Connection] = []
         if self._accepted:
             accepted, self._accepted = self._accepted, []
             for listener, conn in accepted:
+                conn.touched = False
                 if listener.closed:
                     conn.abort(discarded=True)
                 else:
                     self._call_user(self._listeners.accept, listener, conn)
+                    if self._answering is conn:
+                        begun.append(conn)
+                        continue
+                touched.append(conn)
+            self._answering = None
         woken: list[Connection] = []
         self._in_batch = False
+        for conn in begun:
+            if conn.received:
+                kept += conn.settle_batch()
+            if conn.acks.due is None and conn.unsent <= 0 and not conn.ended:
+                woken.append(conn)
+                continue
+            try:
+                self._finish(conn, self.clock())
+            except BaseException as exc:  # as above
+                self._user_failed(self._finish, exc)
         for entry in touched:
             if type(entry) is Connection:
                 user = entry.user

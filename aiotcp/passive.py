@@ -21,7 +21,9 @@ from aiotcp.tcp.opening import complete, completes, read_offer, usual_offer
 from aiotcp.tcp.seq import MASK, unwrap
 from aiotcp.tcp.tcb import State
 from aiotcp.tcp.timewait import TimeWait
+from aiotcp.tcp.usual import begins_calm
 from aiotcp.wire import tcp
+from aiotcp.wire.tcp import HeaderTemplate
 
 _LISTEN: Final = State.LISTEN
 _SYN_RECEIVED: Final = State.SYN_RECEIVED
@@ -121,10 +123,20 @@ class PassiveOpens(Engine):
         entry = HalfOpen(
             listener, key, self._path(key), offer, irs=irs, iss=iss, ts_offset=ts_offset
         )
+        entry.template = HeaderTemplate(
+            local,
+            local_port,
+            remote,
+            remote_port,
+            hop_limit=options.hop_limit,
+            traffic_class=options.traffic_class & 0xFC,
+        )
         listener.half_open += 1
         self._table[key] = entry
-        self._tell(key, _LISTEN, _SYN_RECEIVED)
-        self._touch(entry)
+        if self._observer is not None:  # no counter is told
+            self._tell(key, _LISTEN, _SYN_RECEIVED)
+        entry.touched = True
+        self._touched.append(entry)
         return True
 
     def _send_cookie(self, listener: Listener, key: bytes, segment: tcp.Segment) -> None:
@@ -190,7 +202,7 @@ class PassiveOpens(Engine):
         conn.open_fast(listener, entry.offer, segment, now)
         conn.on_state = self._on_fast_open_over
         listener.fast_open_pending += 1
-        self._touch(conn)
+        conn.touched = True  # as in `_connect`
         self._accepted.append((listener, conn))
         self.counters.connections_accepted += 1
         self.counters.fast_opens_accepted += 1
@@ -230,7 +242,9 @@ class PassiveOpens(Engine):
         ):
             return False
         now = self._now
-        complete(self._connect(entry, now), words & 0xFFFF, stamps >> 32, now)
+        conn = self._connect(entry, now)
+        complete(conn, words & 0xFFFF, stamps >> 32, now)
+        conn.calm = begins_calm(conn)
         return True
 
     def _connect(self, entry: HalfOpen, now: float) -> Connection:
@@ -250,15 +264,17 @@ class PassiveOpens(Engine):
             entry.offer, entry.irs, now, syn_sent_at=entry.sent_at, lost=entry.repeated
         )
         conn.on_state = self.on_state
-        conn.touched = True
-        self._touched.append(conn)
+        conn.touched = True  # with the accepted: it has sent nothing that could be acknowledged
         self._accepted.append((listener, conn))
         self.counters.connections_accepted += 1
         return conn
 
     def _connection_of(self, entry: HalfOpen, now: float) -> Connection:
+        template = entry.template
+        if template is None:
+            template = self._template(entry.flow, entry.options)
         return self._new_connection(
-            entry.flow, entry.path, entry.options, entry.iss, entry.ts_offset, now
+            entry.flow, entry.path, template, entry.options, entry.iss, entry.ts_offset, now
         )
 
     def _reopen(self, entry: TimeWait, segment: tcp.Segment) -> bool:

@@ -96,13 +96,16 @@ class PacketStack(Inbound):
             _check_port("bind", local.port)
         if not remote.port:
             raise address_not_available(str(remote))
-        try_control((options or self.options).cc, self.clock())
+        chosen = options or self.options
+        try_control(chosen.cc, self.clock())
         source = self._source(destination, local)
         port = self._local_port(source, local.port if local else 0, destination, remote.port)
         key = self._flow(source, port, destination, remote.port)
         now = self.clock()
         numbers = self._initial_numbers(key, now)
-        conn = self._new_connection(key, self._path(key), options or self.options, *numbers, now)
+        conn = self._new_connection(
+            key, self._path(key), self._template(key, chosen), chosen, *numbers, now
+        )
         conn.user = user
         conn.on_state = self.on_state
         self._enter(conn)

@@ -144,6 +144,7 @@ class Transport(Described):
             self._context.run(self._enter, self._begin)
         finally:
             self._in_progress = False
+            self._stack.expect_answer(self._connection)
 
     def __del__(self) -> None:
         # While the stack has the connection, it has us: so the one or the other has ended.

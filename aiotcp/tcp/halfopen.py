@@ -48,6 +48,7 @@ class HalfOpen:
         "resets",
         "retransmissions",
         "sent_at",
+        "template",
         "touched",
         "ts_offset",
     )
@@ -72,6 +73,8 @@ class HalfOpen:
         self.irs = irs
         self.iss = iss
         self.ts_offset = ts_offset
+        self.template: HeaderTemplate | None = None
+        """What its headers have in common, and the connection's: the owner makes it."""
         self.sent_at = _LONG_AGO
         self.deadline = math.inf
         self.retransmissions = 0

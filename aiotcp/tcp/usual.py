@@ -91,6 +91,20 @@ def is_calm(conn: Connection) -> bool:
     return _is_plain(conn) and _is_calm_beside(conn)
 
 
+def begins_calm(conn: Connection) -> bool:
+    """The same, of a connection whose handshake has just been completed, by an acknowledgment that
+    brought nothing else: what is left to ask are its options, and what both sides agreed on."""
+    return (
+        conn.ts_enabled
+        and conn.sack_enabled
+        and conn.ecn is None
+        and conn.uto is None
+        and not conn.paced
+        and conn.cc.pacing_rate is None
+        and conn.state is _ESTABLISHED
+    )
+
+
 def _is_calm_beside(conn: Connection) -> bool:
     """The part of it that output does not ask for."""
     return (
