@@ -122,6 +122,7 @@ class Engine:
         self._orphans: dict[bytes, Connection] = {}  # those of the table, oldest first
         self._now = 0.0
         self._in_batch = False
+        self._batches = 0  # how many there have been
         self._touched: list[Entry] = []
         self._soon: dict[Connection, None] = {}  # at the end of this turn of the loop; in order
         self._answering: Connection | None = None

@@ -19,6 +19,7 @@ from aiotcp.mypyc import mypyc_attr
 from aiotcp.passive import PassiveOpens
 from aiotcp.reasons import Drop, Event
 from aiotcp.tcp import prediction, usualacks
+from aiotcp.tcp.ackwait import may_wait
 from aiotcp.tcp.connection import Connection
 from aiotcp.tcp.halfopen import HalfOpen
 from aiotcp.tcp.queueshare import ReceiveQueue
@@ -317,6 +318,7 @@ class Inbound(PassiveOpens):
                 self._finish(conn, self.clock())
             except BaseException as exc:  # as above
                 self._user_failed(self._finish, exc)
+        last = touched[-1] if len(touched) > 1 else None
         for entry in touched:
             if type(entry) is Connection:
                 user = entry.user
@@ -327,6 +329,10 @@ class Inbound(PassiveOpens):
                         self._user_failed(user.progress, exc)
                 if entry.received:
                     kept += entry.settle_batch()
+                if entry is last and may_wait(entry):
+                    entry.touched = True  # first of the next batch
+                    self._touched.append(entry)
+                    continue
                 if entry is self._answering and entry.acks.due is None and not entry.ended:
                     woken.append(entry)
                     continue
@@ -342,4 +348,17 @@ class Inbound(PassiveOpens):
             replies, self._replies = self._replies, []
             for transmit, frame in replies:
                 transmit(frame)
+        self._batches += 1
+        if self._touched:
+            self.loop.call_soon(self._await_batch, self._batches)
         return kept
+
+    def _await_batch(self, latest: int) -> None:
+        """An acknowledgment waits for the batch after the `latest` one, if the next turn of the
+        loop brings one."""
+        if self._batches == latest:
+            self.loop.call_soon(self._wait_no_more, latest)
+
+    def _wait_no_more(self, latest: int) -> None:
+        if self._batches == latest:
+            self.flush()

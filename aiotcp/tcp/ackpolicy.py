@@ -20,7 +20,7 @@ class AckPolicy:
     so MUST-58 and MUST-59 hold by construction.
     """
 
-    __slots__ = ("_pending", "deadline", "delay_s", "due", "duplicates", "full", "quick")
+    __slots__ = ("deadline", "delay_s", "due", "duplicates", "full", "pending", "quick")
 
     def __init__(self, delay_s: float, quick: bool = False) -> None:
         self.delay_s = delay_s
@@ -32,7 +32,8 @@ class AckPolicy:
         """When a delayed one must."""
         self.duplicates = 0
         """Out-of-order segments of this batch: each is worth a duplicate ACK (RFC 5681 4.2)."""
-        self._pending = 0
+        self.pending = 0
+        """Bytes of text that are not acknowledged yet."""
         self.full = _LEAST_FULL_BYTES
         """Payload bytes of the largest segment that the peer has shown."""
 
@@ -46,9 +47,9 @@ class AckPolicy:
         """
         if segment_size > self.full:
             self.full = segment_size
-        self._pending += length
+        self.pending += length
         self.duplicates = 0
-        if self._pending > self.full:
+        if self.pending > self.full:
             if self.due is None:
                 self.due = _SECOND_SEGMENT
         elif self.quick:
@@ -81,4 +82,4 @@ class AckPolicy:
         self.due = None
         self.deadline = math.inf
         self.duplicates = 0
-        self._pending = 0
+        self.pending = 0

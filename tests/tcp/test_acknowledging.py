@@ -73,6 +73,66 @@ async def test_a_batch_gets_one_acknowledgment() -> None:
         await peer.sees_nothing(for_s=1)
 
 
+@pytest.mark.req("MUST-58", "SHLD-19")
+async def test_what_the_next_batch_goes_on_with_is_acknowledged_as_one() -> None:
+    """A batch of several connections, which is full, ends in the middle of what one has sent."""
+    async with Peer() as peer:
+        other = peer.another()
+        await peer.connects()
+        await other.connects()
+        with peer.batch():
+            for each in (peer, peer, other, other):
+                each.sends(ACK, data=bytes(MSS))
+        with peer.batch():
+            for each in (other, other, peer, peer):
+                each.sends(ACK, data=bytes(MSS))
+        assert [seen.ack for seen in await other.sees_all()] == [4001]
+        assert [seen.ack for seen in await peer.sees_all()] == [2001, 4001]
+
+
+@pytest.mark.req("SHLD-19", "MUST-40")
+async def test_the_last_of_a_batch_waits_for_no_time() -> None:
+    async with Peer() as peer:
+        other = peer.another()
+        await peer.connects()
+        await other.connects()
+        for n in range(1, 4):
+            with peer.batch():
+                for each in (peer, peer, other, other):
+                    each.sends(ACK, data=bytes(MSS))
+            await peer.sees(ACK, ack=1 + n * 2 * MSS)
+            await other.sees(ACK, ack=1 + n * 2 * MSS, why="ack_second_segment")
+
+
+@pytest.mark.req("SHLD-19")
+async def test_an_acknowledgment_waits_for_one_batch_only() -> None:
+    async with Peer() as peer:
+        other = peer.another()
+        await peer.connects()
+        await other.connects()
+        for _ in range(5):
+            with peer.batch():
+                for each in (peer, other, other):
+                    each.sends(ACK, data=bytes(MSS))
+        assert [seen.ack for seen in await other.sees_all()] == [4001, 8001, 10_001]
+        await peer.sees_all()
+
+
+@pytest.mark.req("5681-5")
+async def test_an_acknowledgment_of_what_is_out_of_order_never_waits() -> None:
+    async with Peer() as peer:
+        other = peer.another()
+        await peer.connects()
+        await other.connects()
+        with peer.batch():
+            for each in (peer, peer, other, other):
+                each.sends(ACK, data=bytes(MSS))
+            other.sends(ACK, seq=1 + 5 * MSS, data=bytes(MSS))
+        other.sends(ACK, seq=1 + 2 * MSS, data=bytes(MSS))
+        assert [seen.ack for seen in await other.sees_all()] == [2001, 3001]
+        await peer.sees_all()
+
+
 @pytest.mark.req("MUST-58")
 async def test_a_frame_of_many_segments_gets_one_acknowledgment() -> None:
     async with Peer(offload=True) as peer:
