@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import click
-from rich.text import Text
 
 from aiotcp.cli import output
 from aiotcp.trace import ladder
 from aiotcp.trace.capturefile import NoCapture, read
 from aiotcp.trace.events import Trace
+
+_LINES_AT_A_TIME = 500
 
 STYLES = {
     "time": "bright_black",
@@ -50,9 +51,7 @@ def command(file: Path, flow: int | None, flows: bool, width: int | None, json: 
     except NoCapture as exc:
         raise click.ClickException(str(exc)) from None
     if flow is not None:
-        if flow > len(trace.flows):
-            raise click.UsageError(f"--flow {flow}: there are {len(trace.flows)} connections")
-        trace = of_flow(trace, flow - 1)
+        trace = of_flow(trace, among(trace, flow))
     if json:
         output.as_json(trace.to_json())
     elif flows:
@@ -62,6 +61,17 @@ def command(file: Path, flow: int | None, flows: bool, width: int | None, json: 
             output.line(out, (f"{number:4}  ", "bold"), (f"{each}", ""), (f"  {segments}", "dim"))
     else:
         show(trace, width)
+
+
+def among(trace: Trace, flow: int) -> int:
+    """The index of a connection that the user has given by its number. Raises UsageError."""
+    count = len(trace.flows)
+    if flow > count:
+        there = {0: "is no connection", 1: "is one connection"}.get(
+            count, f"are {count} connections"
+        )
+        raise click.UsageError(f"--flow {flow}: there {there}")
+    return flow - 1
 
 
 def of_flow(trace: Trace, flow: int) -> Trace:
@@ -78,9 +88,32 @@ def show(trace: Trace, width: int | None = None) -> None:
     if width is None:
         columns = shutil.get_terminal_size((ladder.USUAL_WIDTH, 0)).columns
         width = max(columns, ladder.MIN_WIDTH) if sys.stdout.isatty() else ladder.USUAL_WIDTH
+    inks = output.inks(out, STYLES.values())
+    inked = {part: inks[style] for part, style in STYLES.items() if inks[style] != ("", "")}
+    made: list[str] = []
     for pieces in ladder.lines(trace, width=width):
-        line = Text()
-        for piece in pieces:
-            line.append(piece.text, STYLES.get(piece.part, ""))
-        line.rstrip()
-        out.print(line)
+        line = "".join([piece.text for piece in pieces]).rstrip()
+        if inked:
+            line = _coloured(pieces, len(line), inked)
+        made.append(line)
+        if len(made) == _LINES_AT_A_TIME:
+            _print(made)
+    _print(made)
+
+
+def _coloured(pieces: list[ladder.Piece], length: int, inked: dict[str, tuple[str, str]]) -> str:
+    """The first so many characters of them."""
+    line = ""
+    for text, part in pieces:
+        if text := text[:length]:
+            length -= len(text)
+            before, after = inked.get(part, ("", ""))
+            line += before + text + after
+    return line
+
+
+def _print(lines: list[str]) -> None:
+    if lines:
+        lines.append("")
+        click.echo("\n".join(lines), nl=False, color=True)  # of ours only
+        lines.clear()

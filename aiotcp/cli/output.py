@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -36,6 +37,18 @@ def line(out: Console, *parts: tuple[str, str]) -> None:
         text.append("".join(sign for sign in words if sign.isprintable()), style)
     text.rstrip()
     out.print(text)
+
+
+def inks(out: Console, styles: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """What a terminal is to be told before and after text of each style, which is nothing where
+    there are no colours: for text of so many lines that rich would take its time."""
+    found = {}
+    for style in set(styles):
+        with out.capture() as shown:
+            out.print(Text("x", style), end="")
+        before, _, after = shown.get().partition("x")
+        found[style] = before, after
+    return found
 
 
 def as_json(value: Any, *, lines: bool = False) -> None:

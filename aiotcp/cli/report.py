@@ -43,9 +43,9 @@ def command(what: str, output: Path, seed: str, flow: int | None, show: bool) ->
         raise click.UsageError("--open shows a file, not what goes to stdout")
     trace = _trace(what, seed)
     if flow is not None:
-        if flow > len(trace.flows):
-            raise click.UsageError(f"--flow {flow}: there are {len(trace.flows)} connections")
-        trace = trace.of_flow(flow - 1)
+        from aiotcp.cli.ladder import among
+
+        trace = trace.of_flow(among(trace, flow))
     text = page(trace)
     if str(output) == "-":
         click.echo(text)
@@ -54,10 +54,19 @@ def command(what: str, output: Path, seed: str, flow: int | None, show: bool) ->
         output.write_text(text, encoding="utf-8")
     except OSError as exc:
         raise click.ClickException(f"{output}: {exc.strerror}") from None
-    segments = len(trace.segments)
-    click.echo(f"{output}: {segments} segment{'' if segments == 1 else 's'}", err=True)
+    click.echo(f"{output}: {_what_is_in_it(len(trace.segments))}", err=True)
+    for note in trace.notes:
+        click.echo(note, err=True)
     if show and not webbrowser.open(output.resolve().as_uri()):
         raise click.ClickException(f"no browser was found; open {output} in one")
+
+
+def _what_is_in_it(segments: int) -> str:
+    from aiotcp.report.page import MAX_SEGMENTS
+
+    if segments > MAX_SEGMENTS:
+        return f"the first {MAX_SEGMENTS} of {segments} segments; --flow has one connection's only"
+    return f"{segments} segment{'' if segments == 1 else 's'}"
 
 
 def _trace(what: str, seed: str) -> Trace:

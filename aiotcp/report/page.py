@@ -59,7 +59,8 @@ def columns(trace: Trace) -> dict[str, Any]:
     for event in trace.events:
         if isinstance(event, Segment):
             if len(segments) == MAX_SEGMENTS:
-                notes.append(f"the report holds the first {MAX_SEGMENTS} segments")
+                count = len(trace.segments)
+                notes.append(f"the report holds the first {MAX_SEGMENTS} of {count} segments")
                 break
             order.append("p")
             segments.append(event)

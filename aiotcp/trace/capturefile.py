@@ -9,14 +9,16 @@ Section numbers below are those of the pcapng draft.
 
 from __future__ import annotations
 
+import heapq
 import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import BinaryIO, NamedTuple
 
 from aiotcp.trace.conversations import Conversations
-from aiotcp.trace.events import Trace
+from aiotcp.trace.events import Segment, Trace
 
 _SECTION, _INTERFACE, _SIMPLE, _ENHANCED = 0x0A0D0D0A, 1, 3, 6
 _MAGIC = 0x1A2B3C4D
@@ -40,6 +42,8 @@ class Packet(NamedTuple):
     """In our own captures, why it was sent."""
     direction: int
     """INBOUND, OUTBOUND, or 0 where the file does not say."""
+    missing: int = 0
+    """Bytes at its end that were not captured, and are zeros here."""
 
 
 @dataclass(slots=True)
@@ -101,13 +105,14 @@ def _pcap(file: BinaryIO, order: str, unit_ns: int, unknown: set[int]) -> Iterat
         data = file.read(captured)
         if len(data) < captured:
             return
-        packet = _network_layer(linktype, data)
+        packet, missing = _network_layer(linktype, data)
         if packet:
-            yield Packet(seconds * 10**9 + fraction * unit_ns, packet, "", 0)
+            yield Packet(seconds * 10**9 + fraction * unit_ns, packet, "", 0, missing)
 
 
 def _pcapng(file: BinaryIO, head: bytes, unknown: set[int]) -> Iterator[Packet]:
     order = "<"
+    latest_ns = 0
     interfaces: list[_Interface] = []
     while len(head) == 4:
         (kind,) = struct.unpack(order + "I", head)
@@ -138,12 +143,13 @@ def _pcapng(file: BinaryIO, head: bytes, unknown: set[int]) -> Iterator[Packet]:
         elif kind == _ENHANCED:
             packet = _enhanced(order, body, interfaces)
             if packet is not None:
+                latest_ns = packet.time_ns
                 yield packet
-        elif kind == _SIMPLE and interfaces:  # 4.4: without a time
+        elif kind == _SIMPLE and interfaces and len(body) > 4:  # 4.4: without a time
             (original,) = struct.unpack_from(order + "I", body)
-            data = _network_layer(interfaces[0].linktype, body[4 : 4 + original])
+            data, missing = _network_layer(interfaces[0].linktype, body[4 : 4 + original])
             if data:
-                yield Packet(0, data, "", 0)
+                yield Packet(latest_ns, data, "", 0, missing)
         head = file.read(4)
 
 
@@ -170,7 +176,7 @@ def _enhanced(order: str, body: bytes, interfaces: list[_Interface]) -> Packet |
     if index >= len(interfaces) or 20 + captured > len(body):
         raise NoCapture("no capture: a packet of no interface, or longer than its block")
     interface = interfaces[index]
-    data = _network_layer(interface.linktype, body[20 : 20 + captured])
+    data, missing = _network_layer(interface.linktype, body[20 : 20 + captured])
     if not data:
         return None
     comment, direction = "", 0
@@ -181,7 +187,7 @@ def _enhanced(order: str, body: bytes, interfaces: list[_Interface]) -> Packet |
             direction = struct.unpack(order + "I", value)[0] & 3
     over, under = interface.ticks
     time_ns = (high << 32 | low) * over // under + interface.offset_s * 10**9
-    return Packet(time_ns, data, comment, direction)
+    return Packet(time_ns, data, comment, direction, missing)
 
 
 def _options(order: str, data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -198,17 +204,19 @@ def _options(order: str, data: bytes) -> Iterator[tuple[int, bytes]]:
 _LINKTYPES = (0, 1, 12, 14, 101, 113, 228, 229, 276)
 """Those of BSD's loopback, Ethernet, raw IP, and Linux's two "cooked" ones."""
 _IP = (0x0800, 0x86DD)
-_VLAN = (0x8100, 0x88A8)
+_VLAN = (0x8100, 0x88A8, 0x9100)
 
 
-def _network_layer(linktype: int, data: bytes) -> bytes:
-    """The IP packet in a frame of this type; empty if there is none, or the type is unknown."""
+def _network_layer(linktype: int, data: bytes) -> tuple[bytes, int]:
+    """The IP packet in a frame of this type, empty if there is none or the type is unknown; and how
+    many bytes at its end were not captured."""
     packet = _behind_header(linktype, data)
     if len(packet) < 20:
-        return packet
+        return packet, 0
     is_ipv4 = packet[0] >> 4 == 4
     length = int.from_bytes(packet[2:4] if is_ipv4 else packet[4:6], "big") + 40 * (not is_ipv4)
-    return packet + bytes(max(length - len(packet), 0))  # as long as it was, whatever is there
+    missing = max(length - len(packet), 0)
+    return packet + bytes(missing) if missing else packet, missing
 
 
 def _behind_header(linktype: int, data: bytes) -> bytes:
@@ -232,23 +240,29 @@ def _behind_header(linktype: int, data: bytes) -> bytes:
 def read(path: str | os.PathLike[str], *, max_events: int = 200_000) -> Trace:
     """The trace that a capture shows. Hosts are named by their addresses.
 
+    What a reader should know is in its `notes`: what was left out, that the windows of a connection
+    whose handshake is missing are as in the headers, that the file was not in order of time.
     Raises OSError, and NoCapture, with the file's name in front.
     """
     trace = Trace(title=os.path.basename(os.fspath(path)))
     conversations = Conversations()
     trace.flows = conversations.flows
     began_ns: int | None = None
-    passed_over = left_out = 0
+    latest_ns = passed_over = cut = left_out = 0
+    jumps = False
     with open(path, "rb") as file:
         try:
-            for packet in packets(file):
+            for packet in _by_time(packets(file)):
                 if began_ns is None:
-                    began_ns = packet.time_ns
+                    began_ns = latest_ns = packet.time_ns
+                jumps |= packet.time_ns < latest_ns
+                latest_ns = packet.time_ns
                 at = (packet.time_ns - began_ns) / 1e9
                 why = packet.comment if packet.direction != INBOUND else ""
-                segment = conversations.segment(at, memoryview(packet.data), why)
+                segment = conversations.segment(at, memoryview(packet.data), why, packet.missing)
                 if segment is None:
                     passed_over += 1
+                    cut += packet.missing > 0
                 elif len(trace.events) >= max_events:
                     left_out += 1
                 else:
@@ -256,11 +270,60 @@ def read(path: str | os.PathLike[str], *, max_events: int = 200_000) -> Trace:
                     trace.events.append(segment)
         except NoCapture as exc:
             raise NoCapture(f"{os.fspath(path)}: {exc}") from None
+    if jumps:
+        began_ns = (began_ns or 0) + _sort(trace.segments)
+        trace.events.sort(key=attrgetter("at"))
     trace.epoch = began_ns / 1e9 if began_ns is not None else None
     ends = (host for flow in trace.flows for host in (flow.client, flow.server))
     trace.hosts = list(dict.fromkeys(ends))
+    if conversations.unscaled:
+        trace.notes.append(_unscaled(sorted(conversations.unscaled), len(trace.flows)))
+    if jumps:
+        trace.notes.append("the file is not in order of time: sorted")
     if passed_over:
-        trace.notes.append(f"{passed_over} packets are no TCP segments, or could not be read")
+        are = "packet is no TCP segment" if passed_over == 1 else "packets are no TCP segments"
+        short = f", {cut} of them captured in part" if cut else ""
+        trace.notes.append(f"{passed_over} {are}, or could not be read{short}")
     if left_out:
-        trace.notes.append(f"{left_out} more segments were left out")
+        trace.notes.append(f"only the first {max_events} segments: {left_out} more were left out")
     return trace
+
+
+_AHEAD = 500
+"""Packets of several interfaces are somewhat out of order; so many are looked at ahead."""
+
+
+def _by_time(found: Iterator[Packet]) -> Iterator[Packet]:
+    waiting: list[tuple[int, int, Packet]] = []
+    for number, packet in enumerate(found):
+        entry = (packet.time_ns, number, packet)
+        if number < _AHEAD:
+            heapq.heappush(waiting, entry)
+        else:
+            yield heapq.heappushpop(waiting, entry)[2]
+    for _, _, packet in sorted(waiting):
+        yield packet
+
+
+def _sort(segments: list[Segment]) -> int:
+    """Of segments further out of order: have the earliest at 0; by how many nanoseconds it was
+    before."""
+    first = min((segment.at for segment in segments), default=0.0)
+    shift = min(first, 0.0)
+    if shift:
+        for segment in segments:
+            segment.at = round(segment.at - shift, 9)
+            segment.arrived = [segment.at]
+    return round(shift * 1e9)
+
+
+def _unscaled(flows: list[int], of: int) -> str:
+    which = ""
+    if of > 1:
+        numbers = ", ".join(str(flow + 1) for flow in flows[:5])
+        more = f" and {len(flows) - 5} more" if len(flows) > 5 else ""
+        which = f" of connection{'s' * (len(flows) > 1)} {numbers}{more}"
+    return (
+        f"window scale unknown{which}: the handshake is not in the capture, "
+        "and windows are as in the headers"
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from aiotcp.addresses import unpack
@@ -15,6 +16,10 @@ from aiotcp.trace.events import Flow, Segment
 from aiotcp.wire import ipv4, ipv6, tcp
 from aiotcp.wire.malformed import Malformed
 from aiotcp.wire.tcp import ACK, FIN, PSH, RST, SYN
+
+# The same ones again and again.
+_flags = lru_cache(512)(tcp.flags_text)
+_text = lru_cache(1024)(unpack)
 
 _ECN = ("", "ECT(1)", "ECT(0)", "CE")
 
@@ -43,10 +48,12 @@ class _Side:
     """Relative: the number behind the last that it has used."""
     wscale: int | None = None
     """What its SYN offered; None before, or without that option."""
+    syn: bool = False
+    """Whether its SYN was seen, with all its options."""
 
 
 class _Conversation:
-    __slots__ = ("client", "index", "scaled", "sides")
+    __slots__ = ("client", "index", "scale_known", "scaled", "sides")
 
     def __init__(self, index: int, client: End) -> None:
         self.index = index
@@ -54,6 +61,8 @@ class _Conversation:
         self.sides: dict[End, _Side] = {}
         self.scaled = False
         """Whether both SYNs were seen, with the option."""
+        self.scale_known = False
+        """Whether it is known that windows are scaled, or that they are not."""
 
 
 class Conversations:
@@ -69,10 +78,18 @@ class Conversations:
         self.names = names or {}
         self.absolute = absolute
         self.flows: list[Flow] = []
+        self.unscaled: set[int] = set()
+        """Those of `flows` with windows of which nobody knows the scale: they stand in the segments
+        as in the headers."""
         self._open: dict[frozenset[End], _Conversation] = {}
 
-    def segment(self, at: float, packet: memoryview, why: str = "") -> Segment | None:
-        """The segment that an IP packet holds; None if it holds none, or can't be read."""
+    def segment(
+        self, at: float, packet: memoryview, why: str = "", missing: int = 0
+    ) -> Segment | None:
+        """The segment that an IP packet holds; None if it holds none, or can't be read.
+
+        missing: bytes at its end that were not captured, and are zeros.
+        """
         try:
             if packet[0] >> 4 == 4:
                 protocol, offset, end = ipv4.parse(packet, True)
@@ -95,8 +112,15 @@ class Conversations:
             if own.base != read.seq:
                 own.base, own.highest = read.seq, 0
             own.wscale = read.wscale
+            own.syn = offset + (packet[offset + 12] >> 4) * 4 <= len(packet) - missing
             if read.flags & ACK:
                 conversation.scaled = own.wscale is not None and other.wscale is not None
+            # RFC 7323 2.2: only with the option in both; one SYN without it says enough.
+            conversation.scale_known = (own.syn and other.syn) or any(
+                side.syn and side.wscale is None for side in (own, other)
+            )
+        elif not (conversation.scale_known or read.flags & RST):
+            self.unscaled.add(conversation.index)
         seq, begins = _relative(own, read.seq, read.flags)
         ack = None
         if read.flags & ACK:
@@ -116,7 +140,7 @@ class Conversations:
             sender=self.name(mine[0]),
             receiver=self.name(theirs[0]),
             flow=conversation.index,
-            flags=tcp.flags_text(read.flags & ~PSH) if read.flags & ~PSH else "none",
+            flags=_flags(read.flags & ~PSH),
             seq=seq,
             ack=ack,
             window=read.window << shift,
@@ -135,11 +159,12 @@ class Conversations:
         made = self._begin(client, server)
         for end, side in made.sides.items():
             side.base, side.highest, side.wscale = known[end]
-        made.scaled = True
+            side.syn = True
+        made.scaled = made.scale_known = True
         return made.index
 
     def name(self, address: bytes) -> str:
-        text = unpack(address)
+        text = _text(address)
         return self.names.get(text, text)
 
     def bases(self, mine: End, theirs: End) -> tuple[int, int]:

@@ -76,13 +76,18 @@ def _why(segment: Segment) -> list[Piece]:
     if segment.dropped:
         words.append(f"dropped: {segment.dropped}")
     part = "lost" if segment.fate in _CROSSED or segment.dropped else "why"
-    text = ", ".join(words)
+    text = _printable(", ".join(words))
     if len(text) > _WHY_WIDTH - 2 and segment.fate == LOST:
         words.remove(LOST)  # the arrow is crossed out
-        text = ", ".join(words)
+        text = _printable(", ".join(words))
     if len(text) > _WHY_WIDTH - 2:
         text = text[: _WHY_WIDTH - 3] + "…"
     return [Piece(f"  {text}", part)] if words else []
+
+
+def _printable(text: str) -> str:
+    """Without what a terminal would obey: comments of packets may be anybody's."""
+    return text if text.isprintable() else "".join(sign for sign in text if sign.isprintable())
 
 
 def _fault(lanes: _Lanes, fault: Fault) -> list[Piece]:
@@ -121,6 +126,7 @@ class _Lanes:
 
     def beside(self, host: str, words: str, part: str) -> list[Piece]:
         """Words at a host's lane: to the right of it, or, at the last lane, to its left."""
+        words = _printable(words)
         row = self._bare()
         at = self.at.get(host, 0)
         room = self.width - at - 2

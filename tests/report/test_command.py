@@ -42,7 +42,7 @@ def test_one_connection(capture: Path) -> None:
     assert invoke("report", str(capture), "-o", "-", "--flow", "1").exit_code == 0
     result = invoke("report", str(capture), "-o", "-", "--flow", "2")
     assert result.exit_code == 2
-    assert "--flow 2: there are 1 connections" in result.output
+    assert "--flow 2: there is one connection" in result.output
 
 
 def test_errors_say_what_is_wrong(tmp_path: Path) -> None:

@@ -114,7 +114,9 @@ def test_too_many_segments_are_cut_off_and_that_is_said() -> None:
     ]
     data = columns(made)
     assert len(data["p"]["at"]) == MAX_SEGMENTS
-    assert data["notes"] == [f"the report holds the first {MAX_SEGMENTS} segments"]
+    assert data["notes"] == [
+        f"the report holds the first {MAX_SEGMENTS} of {MAX_SEGMENTS + 2} segments"
+    ]
     assert made.notes == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from pathlib import Path
+from typing import Any
 
 import dpkt
 import pytest
@@ -124,7 +125,7 @@ def test_what_is_no_tcp_is_counted(tmp_path: Path) -> None:
     file = tmp_path / "f"
     wrpcap(str(file), [IP(SYN), IP(src="192.0.2.1", dst="192.0.2.2", proto=17) / b"12345678"])
     trace = read(file)
-    assert trace.notes == ["1 packets are no TCP segments, or could not be read"]
+    assert trace.notes == ["1 packet is no TCP segment, or could not be read"]
     assert text(trace).splitlines()[-1].strip() == trace.notes[0]
 
 
@@ -151,6 +152,137 @@ def test_a_conversation_without_its_beginning(tmp_path: Path) -> None:
         (101, 1, 10),
     ]
     assert trace.flows[0].server_port == 80
+
+
+def tcp(client: bool, flags: str, seq: int, options: object = None, **more: Any) -> IP:
+    ends = ("192.0.2.1", "192.0.2.2") if client else ("192.0.2.2", "192.0.2.1")
+    ports = (50000, 80) if client else (80, 50000)
+    head = TCP(sport=ports[0], dport=ports[1], flags=flags, seq=seq, options=options or [], **more)
+    return IP(src=ends[0], dst=ends[1]) / head
+
+
+SCALED = [("MSS", 1460), ("SAckOK", b""), ("WScale", 7)]
+UNKNOWN = (
+    "window scale unknown: the handshake is not in the capture, and windows are as in the headers"
+)
+
+
+@pytest.mark.parametrize(
+    ("captured", "window", "notes"),
+    [
+        pytest.param("SYN,ACK", 100 << 7, [], id="whole"),
+        pytest.param("ACK", 100, [UNKNOWN], id="begins later"),
+        pytest.param("server only", 100, [UNKNOWN], id="one side's"),
+        pytest.param("old client", 100, [], id="no option in the one that was seen"),
+        pytest.param("old server", 100, [], id="no option in the answer"),
+        pytest.param("reset", None, [], id="nothing but a reset"),
+    ],
+)
+def test_windows_of_unknown_scale_are_said_to_be(
+    captured: str, window: int | None, notes: list[str], tmp_path: Path
+) -> None:
+    syn = tcp(True, "S", 1, None if captured == "old client" else SCALED)
+    reply = tcp(False, "SA", 9, None if captured == "old server" else SCALED, ack=2)
+    ack = tcp(True, "A", 2, ack=10, window=100)
+    made = {
+        "ACK": [ack],
+        "server only": [reply, ack],
+        "old client": [syn, ack],
+        "reset": [syn, tcp(False, "RA", 0, ack=2)],
+    }.get(captured, [syn, reply, ack])
+    file = tmp_path / "f"
+    wrpcap(str(file), made)
+    trace = read(file)
+    assert trace.notes == notes
+    if window is not None:
+        assert trace.segments[-1].window == window
+
+
+def test_options_that_were_cut_off_are_not_known(tmp_path: Path) -> None:
+    """As `tcpdump -s 44` leaves them: the SYN's first option is there, its window scale is not."""
+    head = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 44, 101)
+    records = b""
+    whole = [tcp(True, "S", 1, SCALED), tcp(False, "SA", 9, SCALED, ack=2)]
+    whole.append(tcp(True, "A", 2, ack=10, window=100))
+    whole.append(IP(src="192.0.2.1", dst="192.0.2.2", id=7) / TCP(flags="A"))
+    for packet, size in zip(map(bytes, whole), (44, 44, 44, 30), strict=True):
+        records += struct.pack("<IIII", 1, 0, min(size, len(packet)), len(packet)) + packet[:size]
+    file = tmp_path / "f"
+    file.write_bytes(head + records)
+    trace = read(file)
+    assert [segment.window for segment in trace.segments] == [8192, 8192, 100]
+    assert trace.notes == [
+        UNKNOWN,
+        "1 packet is no TCP segment, or could not be read, 1 of them captured in part",
+    ]
+
+
+def test_several_connections_without_their_beginnings_are_named(tmp_path: Path) -> None:
+    made = []
+    for number in range(8):
+        packet = tcp(True, "A", 2, ack=10)
+        packet[TCP].sport = 50000 + number
+        made.append(packet)
+    file = tmp_path / "f"
+    wrpcap(str(file), made)
+    assert (
+        read(file)
+        .notes[0]
+        .startswith("window scale unknown of connections 1, 2, 3, 4, 5 and 3 more: ")
+    )
+
+
+def captured(times_ms: list[int], made: list[IP]) -> bytes:
+    """A capture with these packets at these times."""
+    whole = section_header() + interface_description("x")
+    for time_ms, packet in zip(times_ms, made, strict=True):
+        whole += enhanced_packet(10**18 + time_ms * 10**6, bytes(packet), 0)
+    return whole
+
+
+HANDSHAKE = [
+    tcp(True, "S", 1, SCALED),
+    tcp(False, "SA", 9, SCALED, ack=2),
+    tcp(True, "A", 2, ack=10, window=100),
+]
+
+
+def test_interfaces_of_one_capture_may_be_out_of_step(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(captured([20, 0, 30], [HANDSHAKE[1], HANDSHAKE[0], HANDSHAKE[2]]))
+    trace = read(file)
+    told = [(segment.at, segment.flags, segment.window) for segment in trace.segments]
+    assert told == [(0.0, "SYN", 8192), (0.02, "SYN,ACK", 8192), (0.03, "ACK", 12800)]
+    assert (trace.epoch, trace.notes) == (1e9, [])
+
+
+def test_a_file_out_of_order_is_sorted_and_says_so(tmp_path: Path) -> None:
+    acks = [tcp(True, "A", 2, ack=10, window=100)] * 600
+    file = tmp_path / "f"
+    file.write_bytes(captured([*range(1000, 1600), 0, 1, 2], [*acks, *HANDSHAKE]))
+    trace = read(file)
+    times = [segment.at for segment in trace.segments]
+    assert times == sorted(times)
+    assert (times[0], times[-1], trace.epoch) == (0.0, 1.599, 1e9)
+    assert trace.segments[0].arrived == [0.0]
+    assert trace.segments[0].flags == "SYN"
+    assert "the file is not in order of time: sorted" in trace.notes
+
+
+def test_a_packet_without_a_time_has_that_of_the_one_before(tmp_path: Path) -> None:
+    simple = struct.pack("=III", 3, 16 + len(bytes(HANDSHAKE[2])), len(bytes(HANDSHAKE[2])))
+    simple += bytes(HANDSHAKE[2]) + struct.pack("=I", 16 + len(bytes(HANDSHAKE[2])))
+    file = tmp_path / "f"
+    file.write_bytes(captured([5, 7], HANDSHAKE[:2]) + simple)
+    assert [segment.at for segment in read(file).segments] == [0.0, 0.002, 0.002]
+
+
+def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(captured([0, 1, 2], HANDSHAKE))
+    trace = read(file, max_events=2)
+    assert len(trace.segments) == 2
+    assert trace.notes == ["only the first 2 segments: 1 more were left out"]
 
 
 def test_what_was_captured_in_part_is_as_long_as_it_was(tmp_path: Path) -> None:
