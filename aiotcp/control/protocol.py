@@ -17,6 +17,8 @@ stat      `nstat`, `sent`, `dropped`, `events`, `totals`, `link`: numbers by nam
 capture   from the result on, the connection is a pcapng file; `filter`, `count`; `keylog`: the file
           that has the TLS secrets, or true for the program's own one
 
+A program may answer more (`server.Session`).
+
 A capture ends after `count` packets, or when the one who asked says that he writes no more
 (shutdown), with a block that says how many packets there were and how many of them he was too slow
 for; or when the connection is closed.

@@ -10,10 +10,10 @@ import stat
 import struct
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from aiotcp.control import places, protocol, rows
 from aiotcp.control.packets import packet_filter
@@ -36,6 +36,18 @@ _CLOSING_S = 1.0
 _PEER = struct.Struct("=iII")  # struct ucred
 
 
+class Session(Protocol):
+    """Verbs of a program's own, for one who asks, as long as he is connected."""
+
+    def answer(self, verb: str, asked: dict[str, Any]) -> dict[str, Any] | None:
+        """None: this one is not among them. Raises ValueError for what can't be answered."""
+        ...
+
+    def close(self) -> None:
+        """He has gone."""
+        ...
+
+
 class Control:
     """What answers on a control socket; made by `serve`.
 
@@ -50,6 +62,7 @@ class Control:
         path: Path,
         about: dict[str, Any],
         keylog: str | None,
+        session: Callable[[], Session] | None = None,
     ) -> None:
         self.stack = stack
         self.path = path
@@ -67,6 +80,7 @@ class Control:
         )
         self._about = about
         self._keylog = keylog
+        self._new_session = session
         self._since = time.time()
         self._server: asyncio.Server | None = None
         self._identity: tuple[int, int] | None = None
@@ -127,6 +141,20 @@ class Control:
         if refusal is not None:
             writer.write(protocol.error(refusal))
             return
+        session = self._new_session() if self._new_session is not None else None
+        try:
+            await self._answer_all(reader, writer, patience, session)
+        finally:
+            if session is not None:
+                session.close()
+
+    async def _answer_all(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        patience: _Patience,
+        session: Session | None,
+    ) -> None:
         while True:
             try:
                 line = await reader.readline()
@@ -142,7 +170,9 @@ class Control:
                 if verb == "capture":
                     await self._capture(asked, reader, writer, patience)
                     return
-                answer = await self._result(verb, asked, writer, patience)
+                answer = session.answer(verb, asked) if session is not None else None
+                if answer is None:
+                    answer = await self._result(verb, asked, writer, patience)
             except ValueError as exc:
                 writer.write(protocol.error(str(exc)))
             else:
@@ -329,6 +359,7 @@ async def serve(
     path: str | os.PathLike[str] | None = None,
     *,
     keylog: str | None = None,
+    session: Callable[[], Session] | None = None,
     **about: Any,
 ) -> AsyncIterator[Control]:
     """Let `aiotcp ss`, `stat` and `capture` ask about `stack`, as long as the block lasts.
@@ -338,6 +369,7 @@ async def serve(
         left there is replaced.
     keylog: the file with the program's TLS secrets, for captures that are asked to have them. None:
         what the environment variable SSLKEYLOGFILE says.
+    session: called for each one who asks; answers verbs that are not those of `protocol`.
     about: what `aiotcp info` shows beside, such as `name="my tunnel"`; ready for JSON.
 
     Raises OSError where the socket can't be had: EADDRINUSE if another process has it.
@@ -347,6 +379,7 @@ async def serve(
         Path(path) if path is not None else places.new_path(),
         {"name": os.path.basename(sys.argv[0]) if sys.argv else "", **about},
         keylog or os.environ.get("SSLKEYLOGFILE") or None,
+        session,
     )
     await control.start()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from aiotcp import log
@@ -33,7 +34,12 @@ async def controlled(
     path = settings.control
     if path is not None and "worker" in about:
         path = f"{path}.{about['worker']}"
-    opening = serve(stack, path, name="aiotcp-serve", **about)
+    session = None
+    if settings.web is not None and "worker" in about:
+        from aiotcp.serve.views import Answers
+
+        session = partial(Answers, stack)
+    opening = serve(stack, path, name="aiotcp-serve", session=session, **about)
     try:
         await opening.__aenter__()
     except OSError as exc:

@@ -11,9 +11,10 @@ import contextlib
 import functools
 import json
 import logging
+import re
 import secrets
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import uvicorn
 from starlette.applications import Starlette
@@ -24,8 +25,8 @@ from starlette.routing import Route
 from aiotcp.report.page import asset, fill
 from aiotcp.serve.problems import BadOptions
 from aiotcp.serve.service import joined
-from aiotcp.serve.watching import TICK_S, Watching, rows
-from aiotcp.stack import PacketStack
+from aiotcp.serve.views import View
+from aiotcp.serve.watching import TICK_S
 
 WATCHERS_MAX = 8
 """Pages that are told of what happens at a time."""
@@ -33,6 +34,7 @@ WATCHERS_MAX = 8
 TABLE_TICKS = 5
 """The table of connections comes with every so many updates."""
 
+_FLOW = re.compile(r"(\d{1,4}\.)?([0-9a-fA-F]{2})*", re.ASCII)
 _HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
@@ -52,10 +54,10 @@ def page() -> str:
 class Live:
     """The application. Its paths begin with `token`; all others are not found."""
 
-    def __init__(self, stack: PacketStack) -> None:
-        self.token = secrets.token_urlsafe(18)
+    def __init__(self, token: str, look: Callable[[], View]) -> None:
+        self.token = token
         self.stopping = False
-        self._stack = stack
+        self._look = look
         self._watchers = 0
         self.app = Starlette(
             routes=[
@@ -79,30 +81,30 @@ class Live:
             return PlainTextResponse("Not Found", 404)
         if self._watchers >= WATCHERS_MAX:
             return PlainTextResponse(f"{WATCHERS_MAX} pages are watching already", 503)
-        try:
-            flow = bytes.fromhex(request.query_params.get("flow", ""))
-        except ValueError:
-            return PlainTextResponse("flow: not hexadecimal", 400)
+        flow = request.query_params.get("flow", "")
+        if not _FLOW.fullmatch(flow):
+            return PlainTextResponse("flow: not one of the table's", 400)
         headers = _HEADERS | {"X-Accel-Buffering": "no"}
         return StreamingResponse(self._told(flow), headers=headers, media_type="text/event-stream")
 
-    async def _told(self, flow: bytes) -> AsyncIterator[str]:
+    async def _told(self, flow: str) -> AsyncIterator[str]:
         """One who reads slowly is told seldom: nothing is made for him in the meantime."""
         self._watchers += 1
-        watching: Watching | None = None
+        view = self._look()
+        watching = False
         number = 0
         try:
             if flow:
                 with contextlib.suppress(LookupError):
-                    watching = Watching(self._stack, flow)
+                    await view.watch(flow)
+                    watching = True
             while not self.stopping:
                 data: dict[str, object] = {"begins": number == 0}
                 if number % TABLE_TICKS == 0:
-                    data["table"] = rows(self._stack, flow)
-                if watching is not None:
-                    data["news"] = news = watching.news()
-                    if "over" in news:
-                        watching = None
+                    data["table"] = await view.table()
+                if watching:
+                    data["news"] = news = await view.news()
+                    watching = "over" not in news
                 elif flow and number == 0:
                     data["news"] = {"over": True}
                 if len(data) > 1:
@@ -111,8 +113,7 @@ class Live:
                 await asyncio.sleep(TICK_S)
         finally:
             self._watchers -= 1
-            if watching is not None:
-                watching.stop()
+            view.close()
 
 
 class _Server(uvicorn.Server):
@@ -121,18 +122,31 @@ class _Server(uvicorn.Server):
         yield  # signals are the program's business
 
 
-@contextlib.asynccontextmanager
-async def live(stack: PacketStack, host: str, port: int) -> AsyncIterator[str]:
-    """Serve the view of `stack` on a kernel socket; gives its address.
+class Door:
+    """Where the page is: a listening socket of the kernel's, and the token. Of several workers, it
+    stays while they come and go.
 
     Raises BadOptions if the address can't be had.
     """
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.create_server((host, port), family=family)
-    except OSError as exc:
-        raise BadOptions(f"--web {joined(host, port)}: {exc.strerror or exc}") from None
-    view = Live(stack)
+
+    def __init__(self, host: str, port: int) -> None:
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self.sock = socket.create_server((host, port), family=family)
+        except OSError as exc:
+            raise BadOptions(f"--web {joined(host, port)}: {exc.strerror or exc}") from None
+        self.token = secrets.token_urlsafe(18)
+        self.url = f"http://{joined(*self.sock.getsockname()[:2])}/{self.token}/"
+
+    def close(self) -> None:
+        """Nobody comes in any more here. Idempotent."""
+        self.sock.close()
+
+
+@contextlib.asynccontextmanager
+async def live(look: Callable[[], View], door: Door) -> AsyncIterator[None]:
+    """Serve pages, each with a view of its own, as long as the block lasts."""
+    view = Live(door.token, look)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     server = _Server(
         uvicorn.Config(
@@ -145,11 +159,9 @@ async def live(stack: PacketStack, host: str, port: int) -> AsyncIterator[str]:
             timeout_graceful_shutdown=1,
         )
     )
-    serving = asyncio.create_task(server.serve(sockets=[sock]))
+    serving = asyncio.create_task(server.serve(sockets=[door.sock.dup()]))
     try:
-        bound = sock.getsockname()[:2]
-        yield f"http://{joined(*bound)}/{view.token}/"
+        yield
     finally:
         view.stopping = server.should_exit = True
         await serving
-        sock.close()

@@ -354,8 +354,10 @@ def _settings(
         raise click.UsageError(
             "--capture is for one process; for --workers there is tcpdump -i DEVICE"
         )
-    if workers > 1 and web is not None:
-        raise click.UsageError("--web is for one process; with --workers there is aiotcp ss -w 1")
+    if workers > 1 and web is not None and others["control"] == "off":
+        raise click.UsageError(
+            "--web with --workers asks each of them at its control socket: not with --control off"
+        )
     if fd is not None and fd == ready_fd:
         raise click.UsageError("--fd and --ready-fd are the same descriptor")
     if fd is not None and device is not None:

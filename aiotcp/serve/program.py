@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import gc
 import logging
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from aiotcp import log
 from aiotcp.link.base import Link
@@ -29,6 +30,9 @@ from aiotcp.serve.supervisor import Supervisor
 from aiotcp.serve.worker import Worker
 from aiotcp.streams import Stack
 from aiotcp.transition import Transition
+
+if TYPE_CHECKING:
+    from aiotcp.serve.live import Door
 
 try:
     from uvloop import new_event_loop
@@ -55,23 +59,31 @@ def run(settings: Settings, new_service: Callable[[Sequence[str]], Service]) -> 
     link: Link = device.tun
     capture: BinaryIO | None = None
     keylog: str | None = None
+    door: Door | None = None
     try:
         if settings.certificate is not None:
             keylog = log_keys(settings.certificate, user)
         if settings.capture is not None:
             capture = _open_capture(settings.capture, user)
             link = Capture(link, capture, interface=device.tun.name, keylog=keylog)
+        if settings.web is not None:
+            from aiotcp.serve.live import Door
+
+            door = Door(*settings.web)
         if user is not None:
             privileges.become(user)
         if device.queues is not None:
-            worker = Supervisor(settings, device).run()
+            worker = Supervisor(settings, device, door.url if door is not None else None).run()
             if worker is None:
                 return
             device, link = worker.device, worker.device.tun
+            if door is not None and worker.about["worker"] != 0:
+                door.close()
+                door = None  # one of them has the page, and shows all
         service = new_service(device.addresses)
         director = _Alone(settings, device) if worker is None else worker
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_serve(settings, device, link, service, director))
+            runner.run(_serve(settings, device, link, service, director, door))
     except Problem as problem:
         if worker is None:
             raise
@@ -79,6 +91,8 @@ def run(settings: Settings, new_service: Callable[[Sequence[str]], Service]) -> 
         sys.exit(problem.exit_code)
     finally:
         device.close()
+        if door is not None:
+            door.close()
         if capture is not None:
             _close_capture(capture, link)
 
@@ -187,7 +201,12 @@ class _Alone:
 
 
 async def _serve(
-    settings: Settings, device: Device, link: Link, service: Service, director: Director
+    settings: Settings,
+    device: Device,
+    link: Link,
+    service: Service,
+    director: Director,
+    door: Door | None,
 ) -> None:
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[None] = loop.create_future()
@@ -215,7 +234,7 @@ async def _serve(
     director.direct(loop, on_stop)
     stack = _ServedStack(link, device.addresses, settings.options, director.seed, on_lost)
     about = {"device": device.tun.name, "what": service.what, **director.about}
-    serving = asyncio.create_task(_run_service(settings, service, stack, on_listening, about))
+    serving = asyncio.create_task(_run_service(settings, service, stack, on_listening, about, door))
     serving.add_done_callback(lambda _: _resolve(stop))
     await stop
 
@@ -242,15 +261,15 @@ async def _run_service(
     stack: Stack,
     listening: Listening,
     about: Mapping[str, Any],
+    door: Door | None,
 ) -> None:
+    def told(endpoints: Sequence[tuple[str, int]]) -> None:
+        listening(endpoints)
+        if door is not None and "worker" not in about:
+            announce_live(door.url)
+
     try:
-        async with controlled(settings, stack, about), _live(settings, stack) as url:
-
-            def told(endpoints: Sequence[tuple[str, int]]) -> None:
-                listening(endpoints)
-                if url is not None:
-                    announce_live(url)
-
+        async with controlled(settings, stack, about), _live(settings, stack, about, door):
             await service.run(stack, told)
     except OSError as exc:
         if exc.errno == errno.EADDRINUSE:
@@ -259,15 +278,21 @@ async def _run_service(
 
 
 @contextlib.asynccontextmanager
-async def _live(settings: Settings, stack: Stack) -> AsyncIterator[str | None]:
-    """The address of the live view, where there is to be one."""
-    if settings.web is None:
-        yield None
+async def _live(
+    settings: Settings, stack: Stack, about: Mapping[str, Any], door: Door | None
+) -> AsyncIterator[None]:
+    """The live view, where there is to be one: of this stack, or of all workers' ones."""
+    if door is None:
+        yield
         return
+    from aiotcp.serve import views
     from aiotcp.serve.live import live
 
-    async with live(stack, *settings.web) as url:
-        yield url
+    look: Callable[[], views.View] = functools.partial(views.OwnView, stack)
+    if "worker" in about:
+        look = functools.partial(views.workers_view, settings, about["group"])
+    async with live(look, door):
+        yield
 
 
 async def _before(

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiotcp import log
-from aiotcp.serve.announcement import announce
+from aiotcp.serve.announcement import announce, announce_live
 from aiotcp.serve.device import Device
 from aiotcp.serve.problems import Problem, problem_of
 from aiotcp.serve.settings import Settings
@@ -57,11 +57,13 @@ class _Place:
 
 
 class Supervisor:
-    """settings.workers processes on the queues of `device`, from start to end."""
+    """settings.workers processes on the queues of `device`, from start to end. live: the address
+    of the live view."""
 
-    def __init__(self, settings: Settings, device: Device) -> None:
+    def __init__(self, settings: Settings, device: Device, live: str | None = None) -> None:
         assert device.queues is not None
         self._settings = settings
+        self._live = live
         self._device = device
         self._queues = device.queues
         self._seed = os.urandom(32)
@@ -192,6 +194,8 @@ class Supervisor:
             commands = message["commands"]
             try:
                 announce(self._settings, self._device, message["what"], place.listening, commands)
+                if self._live is not None:
+                    announce_live(self._live)
             except Problem as problem:
                 self._fail(problem)
 

@@ -140,6 +140,7 @@ def fleet(
     command: Sequence[str] = ("asgi", "who:app"),
     workers: int = 3,
     before: Callable[[], None] | None = None,
+    stdout: int | None = None,
 ) -> Iterator[Fleet]:
     """The application, or what else is the command, served by so many processes. where: the
     directory that they run in."""
@@ -150,6 +151,7 @@ def fleet(
         with serving(
             *(*command, "--workers", str(workers), "--log", "json", *options),
             cwd=where,
+            stdout=stdout,
             stderr=writing,
             before=before,
         ) as program:

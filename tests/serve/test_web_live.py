@@ -91,7 +91,6 @@ def test_without_it_nothing_listens() -> None:
 def test_what_can_not_be_is_said() -> None:
     assert ended("echo", "--web", "nonsense")[0] == 2
     assert "not HOST:PORT" in ended("echo", "--web", "nonsense")[1]
-    assert "one process" in ended("echo", "--web", "--workers", "2")[1]
     code, told = ended("echo", "--web", "203.0.113.1:80")
     assert code == 2
     assert "--web 203.0.113.1:80: " in told

@@ -59,14 +59,17 @@ function status(words) {
   byId("count").textContent = live.all > live.rows.length ? say(`the newest ${live.rows.length} of ${live.all}`, `共 ${live.all} 个，显示最新的 ${live.rows.length} 个`) : "";
 }
 
+const WORKER = 12; // where a row has it
 const COLUMNS = [["local", "本地"], ["peer", "对方"], ["state", "状态"], ["sent", "已发送"], ["received", "已接收"], ["RTT", "RTT"], ["cwnd", "拥塞窗口"], ["repeated", "重传"], ["age", "时长"], ["waits for", "等待"]];
 
 function table() {
   const head = element("tr");
   COLUMNS.forEach(([en, zh], n) => { const cell = element("th", n > 2 && n < 9 ? "n" : "", say(en, zh)); cell.scope = "col"; head.append(cell); });
+  const workers = live.rows.some((row) => row.length > WORKER);
+  if (workers) head.append(element("th", "n", say("worker", "进程")));
   byId("head-row").replaceChildren(head);
   const body = byId("connections-body"), focused = document.activeElement && document.activeElement.dataset.flow;
-  body.replaceChildren(...live.rows.map(([flow, local, peer, state, sent, received, rtt, cwnd, again, age, waits, until]) => {
+  body.replaceChildren(...live.rows.map(([flow, local, peer, state, sent, received, rtt, cwnd, again, age, waits, until, worker]) => {
     const row = element("tr", flow && flow === live.flow ? "chosen" : ""), name = element("td");
     if (flow) {
       const button = element("button", "pick", local);
@@ -77,6 +80,7 @@ function table() {
     row.append(name);
     const cells = [peer, state, bytes(sent), bytes(received), rtt === null ? "–" : millis(rtt * 1000), cwnd ? bytes(cwnd) : "–", again || "–", `${age < 100 ? age.toFixed(1) : age.toFixed(0)} s`, waitsFor(waits) + (until === null ? "" : ` ${until.toFixed(1)} s`)];
     cells.forEach((text, n) => row.append(element("td", n > 1 && n < 8 ? "n" : "", String(text))));
+    if (workers) row.append(element("td", "n", String(worker)));
     row.addEventListener("click", () => { if (flow && flow !== live.flow) watch(flow); });
     return row;
   }));
