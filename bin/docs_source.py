@@ -29,7 +29,13 @@ LINK = re.compile(r"(\]\()([^)#\s:]+)(#[^)\s]*)?\)")
 NAVIGATION = {
     "Use it": ("start", "guide", "links", "options", "congestion"),
     "Watch it": ("watching", "report", "counters"),
-    "Break it": ("testing", "scenarios/index", "scenarios/zh/index", "scenarios/differences"),
+    "Break it": (
+        "testing",
+        "scenarios/index",
+        "scenarios/zh/index",
+        "scenarios/differences",
+        "scenarios/zh/differences",
+    ),
     "Inside": ("architecture", "performance", "compatibility", "conformance", "api/index"),
 }
 

@@ -75,6 +75,13 @@ WORDS = {
         "{host}. Different are:",
         "not live": "Played among stacks of our own only.",
         "differences": "[What is different from Linux](differences.md)",
+        "linux plays": "Linux plays",
+        "scenario": "scenario",
+        "what and why": "what is different, and why",
+        "all the same": "The same with Linux",
+        "ours only": "Not played with Linux",
+        "stop": ".",
+        "between": ", ",
     },
     "zh": {
         "scenarios": "场景",
@@ -101,13 +108,21 @@ WORDS = {
         "requirements": "[需求条目](../../conformance.md)：{ids}。",
         "linux": "与 Linux 对比",
         "same": "`aiotcp run {name} --diff linux` 让 Linux 内核扮演 {host}：必须看到的内容相同。",
-        "differs": "`aiotcp run {name} --diff linux` 让 Linux 内核扮演 {host}。不同之处（英文）：",
+        "differs": "`aiotcp run {name} --diff linux` 让 Linux 内核扮演 {host}。不同之处：",
         "not live": "只在本项目自己的协议栈之间播放。",
-        "differences": "[与 Linux 的差异（英文）](../differences.md)",
+        "differences": "[与 Linux 的差异](differences.md)",
+        "linux plays": "Linux 扮演",
+        "scenario": "场景",
+        "what and why": "不同之处及其原因",
+        "all the same": "与 Linux 相同的场景",
+        "ours only": "不与 Linux 一起播放的场景",
+        "stop": "。",
+        "between": "、",
     },
 }
 
-DIFFERENCES = """\
+DIFFERENCES = {
+    "en": """\
 # Differences to Linux
 
 The [scenarios](index.md) marked for it are played with the kernel's TCP in one host's place, too:
@@ -116,7 +131,21 @@ line that is different. What that shows, and why it is so, is below. Differences
 notices in sockets, loops and options are in
 [Compatibility](../compatibility.md#differences-from-kernel-sockets), what we chose where the RFCs
 leave it open is in [Architecture](../architecture.md#decisions-where-the-rfcs-leave-a-choice).
-"""
+""",
+    "zh": """\
+# 与 Linux 的差异
+
+[English](../differences.md)
+
+标明可以与内核对比的[场景](index.md)，也会让 Linux 内核的 TCP 扮演其中一台主机来播放：
+`aiotcp run --all --on tun` 检查那时必须看到的内容，
+`aiotcp run NAME --diff linux --lang zh` 逐行列出不同之处。
+下面是不同之处及其原因。程序在套接字、事件循环和选项上能察觉的差异见
+[Compatibility](../../compatibility.md#differences-from-kernel-sockets)（英文），
+RFC 留有余地之处本项目的选择见
+[Architecture](../../architecture.md#decisions-where-the-rfcs-leave-a-choice)（英文）。
+""",
+}
 
 
 class Played(NamedTuple):
@@ -134,13 +163,13 @@ def pages() -> Iterator[tuple[str, str]]:
         yield f"{folder}index.md", index(scenarios, language)
         for each in played:
             yield f"{folder}{each.scenario.id}.md", page(each, language)
-    yield "differences.md", differences(scenarios)
+        yield f"{folder}differences.md", differences(scenarios, language)
 
 
 def index(scenarios: list[Scenario], language: str) -> str:
     words = WORDS[language]
     parts = [f"# {words['scenarios']}", words["other"].format(name="index"), words["intro"]]
-    parts += [words["reading"], words["differences"] + ("." if language == "en" else "。")]
+    parts += [words["reading"], words["differences"] + words["stop"]]
     for group in GROUPS:
         found = [each for each in scenarios if each.group == group]
         if not found:
@@ -189,7 +218,7 @@ def page(played: Played, language: str) -> str:
         verdict = "differs" if scenario.live.differs else "same"
         parts.append(words[verdict].format(name=name, host=scenario.live.kernel))
         if scenario.live.differs:
-            parts.append("\n".join(f"- {plain(each)}" for each in scenario.live.differs))
+            parts.append("\n".join(f"- {plain(each[language])}" for each in scenario.live.differs))
     return "\n\n".join(parts) + "\n"
 
 
@@ -230,24 +259,26 @@ def reasons(trace: Trace, language: str) -> list[str]:
     return [f"## {words['reasons']}", "\n".join(table)]
 
 
-def differences(scenarios: list[Scenario]) -> str:
-    parts = [DIFFERENCES]
+def differences(scenarios: list[Scenario], language: str) -> str:
+    words = WORDS[language]
+    parts = [DIFFERENCES[language]]
     live = [(each, each.live) for each in scenarios if each.live is not None]
     if different := [(each, played) for each, played in live if played.differs]:
-        rows = ["| scenario | Linux plays | what is different, and why |", "|---|---|---|"]
+        head = (words["scenario"], words["linux plays"], words["what and why"])
+        rows = [f"| {' | '.join(head)} |", "|---|---|---|"]
         rows += [
-            f"| [`{each.id}`]({each.id}.md) | {played.kernel} | {plain(reason)} |"
+            f"| [`{each.id}`]({each.id}.md) | {played.kernel} | {plain(reason[language])} |"
             for each, played in different
             for reason in played.differs
         ]
         parts += ["\n".join(rows), ""]
     for title, found in (
-        ("The same with Linux", [each for each, played in live if not played.differs]),
-        ("Not played with Linux", [each for each in scenarios if each.live is None]),
+        (words["all the same"], [each for each, played in live if not played.differs]),
+        (words["ours only"], [each for each in scenarios if each.live is None]),
     ):
         if found:
-            names = ", ".join(f"[`{each.id}`]({each.id}.md)" for each in found)
-            parts += [f"## {title}", "", f"{names}.", ""]
+            names = words["between"].join(f"[`{each.id}`]({each.id}.md)" for each in found)
+            parts += [f"## {title}", "", f"{names}{words['stop']}", ""]
     return "\n".join(parts)
 
 

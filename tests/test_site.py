@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aiotcp.scenario.model import find, shipped
+from aiotcp.scenario.model import LANGUAGES, find, shipped
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -101,10 +101,15 @@ def test_references_lead_to_their_sections(site: Path) -> None:
         assert "rfc-editor" not in text
 
 
-def test_all_differences_to_linux_are_listed(site: Path) -> None:
-    page = (site / "scenarios" / "differences.md").read_text()
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_all_differences_to_linux_are_listed(site: Path, language: str) -> None:
+    folder = site / "scenarios" / ("zh" if language == "zh" else "")
+    page = (folder / "differences.md").read_text()
     for name in shipped():
         scenario = find(name)
         assert f"[`{name}`]({name}.md)" in page
         if scenario.live is not None and scenario.live.differs:
             assert page.count(f"[`{name}`]({name}.md) | ") == len(scenario.live.differs)
+            for reason in scenario.live.differs:
+                assert f" | {reason[language]} |" in page
+                assert f"- {reason[language]}\n" in (folder / f"{name}.md").read_text()

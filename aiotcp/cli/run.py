@@ -6,16 +6,34 @@ import sys
 import time
 
 import click
-from rich.text import Text
 
 from aiotcp.cli import output, privately
 from aiotcp.cli.ladder import show
+from aiotcp.cli.wrapping import wrapped
 from aiotcp.scenario.model import LANGUAGES, BadScenario, Scenario, find, shipped
 from aiotcp.scenario.player import judge, play
 from aiotcp.trace import ladder
 from aiotcp.trace.events import Trace
 
 _DIFFERENT = 1
+WORDS = {
+    "en": {
+        "seen": "This is what must be seen.",
+        "not seen": "This is not what must be seen:",
+        "same": "With Linux as the {host} it is the same.",
+        "differs": "With Linux as the {host} (+) instead of us (-):",
+        "passed": "{passed} of {count} happened as they must",
+    },
+    "zh": {
+        "seen": "这正是必须看到的内容。",
+        "not seen": "这与必须看到的内容不同：",
+        "same": "由 Linux 扮演 {host} 时，结果相同。",
+        "differs": "由 Linux（+）代替本项目（-）扮演 {host} 时：",
+        "passed": "{count} 个场景中有 {passed} 个符合预期",
+    },
+}
+"""What is said about a scenario."""
+
 _PARTS = {"+": "green", "-": "red"}
 
 
@@ -50,7 +68,7 @@ _PARTS = {"+": "green", "-": "red"}
     type=click.Choice(LANGUAGES),
     default="en",
     show_default=True,
-    help="Language of the question and its answer.",
+    help="Language of the question, its answer, and what is said about both.",
 )
 @click.option(
     "--width",
@@ -115,11 +133,12 @@ def command(
         else:
             _whole(scenario, trace, difference, language, width)
         if against is not None and not json:
-            _show_linux(scenario, from_linux)
+            _show_linux(scenario, from_linux, language)
     if json:
         output.as_json(results)
     elif len(scenarios) > 1:
-        click.echo(f"{len(scenarios) - different} of {len(scenarios)} happened as they must")
+        passed = len(scenarios) - different
+        click.echo(WORDS[language]["passed"].format(passed=passed, count=len(scenarios)))
     sys.exit(_DIFFERENT if different else 0)
 
 
@@ -158,16 +177,17 @@ def _compared(scenario: Scenario, seed: int) -> str:
         return f"+ {exc.args[0] if exc.args else exc}"
 
 
-def _show_linux(scenario: Scenario, difference: str) -> None:
+def _show_linux(scenario: Scenario, difference: str, language: str) -> None:
     assert scenario.live is not None
     out = output.console()
+    words = WORDS[language]
     if not difference:
-        output.line(out, (f"With Linux as the {scenario.live.kernel} it is the same.", "green"))
+        output.line(out, (words["same"].format(host=scenario.live.kernel), "green"))
         return
-    output.line(out, (f"With Linux as the {scenario.live.kernel} (+) instead of us (-):", "bold"))
+    output.line(out, (words["differs"].format(host=scenario.live.kernel), "bold"))
     _show_difference(difference)
     for reason in scenario.live.differs:
-        output.line(out, (reason, "dim"))
+        output.line(out, (reason[language], "dim"))
 
 
 def _list(language: str, json: bool) -> None:
@@ -211,23 +231,23 @@ def _whole(
     scenario: Scenario, trace: Trace | None, difference: str, language: str, width: int | None
 ) -> None:
     out = output.console()
+    words = WORDS[language]
     output.line(out, (scenario.title[language], "bold"))
     output.line(out, (scenario.question[language], "italic"))
     click.echo()
     if trace is not None:
         show(trace, width)
         click.echo()
-    answer = Text(scenario.answer[language])  # rich knows how wide Chinese characters are
-    for line in answer.wrap(out, width or ladder.USUAL_WIDTH):
-        output.line(out, (line.plain, ""))
+    for line in wrapped(scenario.answer[language], width or ladder.USUAL_WIDTH):
+        output.line(out, (line, ""))
     if scenario.rfc:
         output.line(out, (", ".join(scenario.rfc), "dim"))
     click.echo()
     if difference:
-        output.line(out, ("This is not what must be seen:", "red"))
+        output.line(out, (words["not seen"], "red"))
         _show_difference(difference)
     else:
-        output.line(out, ("This is what must be seen.", "green"))
+        output.line(out, (words["seen"], "green"))
 
 
 def _show_difference(difference: str) -> None:

@@ -76,8 +76,8 @@ class Live:
     windows, or their beginnings."""
     until: float = 0.0
     """Seconds of real time; 0: the story's."""
-    differs: tuple[str, ...] = ()
-    """What is different from the story among our own, and why."""
+    differs: tuple[Mapping[str, str], ...] = ()
+    """What is different from the story among our own, and why; each by language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +208,12 @@ def _words(value: object, name: str) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _differences(value: object) -> tuple[Mapping[str, str], ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"live.differs is a list of tables with en and zh, not {value!r}")
+    return tuple(_languages(each, f"live.differs[{n}]") for n, each in enumerate(value))
+
+
 def _languages(value: object, name: str) -> dict[str, str]:
     found = _table(value or {}, name)
     missing = [language for language in LANGUAGES if not str(found.get(language, "")).strip()]
@@ -236,7 +242,7 @@ def _live(value: object, hosts: Mapping[str, Options]) -> Live | None:
         kernel,
         str(rest.pop("sees", "")),
         _seconds(rest.pop("until", 0), "live.until"),
-        _words(rest.pop("differs", []), "live.differs"),
+        _differences(rest.pop("differs", [])),
     )
     if rest:
         raise ValueError(f"unknown: {', '.join(f'live.{key}' for key in rest)}")
