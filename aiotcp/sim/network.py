@@ -158,6 +158,8 @@ class Host:
             seed=f"{self._network.seed} {self.name} {self._boots}".encode(),
         )
         self.stack.initial_number = self.initial_number
+        if self._network.bound:  # to a loop that may not run yet
+            self.stack.bind(self._network.loop)
 
     def crash(self) -> None:
         """Vanish: no packet leaves any more, nobody is told, not even the host's programs."""
@@ -227,13 +229,20 @@ class Network:
         """What new links are like."""
         self.crashed: list[Stack] = []
         self.loop: asyncio.AbstractEventLoop
+        self.bound = False
         self._ports: dict[bytes, Port | Gateway] = {}
         self._gateways: dict[str, Gateway] = {}
         self._ways: dict[tuple[str, str], Path] = {}
         self._counters: dict[tuple[str, str], dict[str, int]] = {}
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+        """Live on `loop`, with the hosts that there are and those to come."""
+        if self.bound and self.loop is loop:
+            return
+        self.loop, self.bound = loop, True
+        for host in self.hosts.values():
+            if host.up:
+                host.stack.bind(loop)
 
     # -- building -----------------------------------------------------------------------------
 

@@ -80,7 +80,8 @@ class Host:
     def run(self, program: Coroutine[Any, Any, _T], *, name: str | None = None) -> asyncio.Task[_T]:
         """Run a program on this host; returns its task. What it opens and serves through asyncio
         goes over the host's TCP. It ends with the host, or with the test. If it fails and nobody
-        awaits the task, the test fails.
+        awaits the task, the test fails. In a fixture, where no event loop runs yet, it begins with
+        the test.
 
         Raises RuntimeError if the host is down.
         """
@@ -89,10 +90,14 @@ class Host:
         if not self._host.up:
             program.close()
             raise RuntimeError(f"{self.name} is down: boot() it first")
+        try:
+            loop = self._net.loop
+        except RuntimeError:
+            program.close()
+            raise
         context = contextvars.copy_context()
         context.run(use, self._host.stack)
         context.run(HERE.set, self)
-        loop = asyncio.get_running_loop()
         label = name or named(program)
         task = loop.create_task(program, name=f"{self.name}: {label}", context=context)
         self._running[task] = None
@@ -185,7 +190,8 @@ class Net:
         """samples: note the variables of connections, for the graphs of a report.
         limit: seconds of virtual time after which the test counts as one that never ends."""
         self.seed = seed
-        self.limit = limit
+        self._limit = limit
+        self._loop: HostLoop | None = None
         self.random = random.Random(f"{seed} test")
         """For what the test itself draws: when to crash, how much to send."""
         self.recording = Recording(samples=samples)
@@ -193,6 +199,34 @@ class Net:
         self.hosts: dict[str, Host] = {}
         self.reality = Reality()
         """What of the real world programs may have: see `allow_real`."""
+
+    @property
+    def limit(self) -> float:
+        """Seconds of virtual time after which the test counts as one that never ends. May be set
+        at any time."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, seconds: float) -> None:
+        self._limit = seconds
+        if self._loop is not None:
+            self._loop.limit = seconds
+
+    @property
+    def loop(self) -> HostLoop:
+        """The event loop of the test and of all programs, whether it runs already or not. Raises
+        RuntimeError within another one that runs."""
+        if self._loop is None or self._loop.is_closed():
+            self._loop = HostLoop(self.network)
+            self._loop.limit = self._limit
+        running = asyncio._get_running_loop()
+        if running is not None and running is not self._loop:
+            raise RuntimeError(
+                "`net` has an event loop of its own, and this is another one: programs run by "
+                "`net.host(...).run()`. A fixture that uses `net` is a plain function; what it "
+                "runs begins with the test"
+            )
+        return self._loop
 
     def host(
         self,
@@ -204,6 +238,7 @@ class Net:
     ) -> Host:
         """A new host. Its name resolves to its addresses, 10.0.0.1 and so on unless they are given.
         `options` are those of its TCP. Raises ValueError for a name or address that is taken."""
+        self.network.bind(self.loop)
         made = self.network.host(name, addresses=addresses, options=options, mtu=mtu)
         host = self.hosts[name] = Host(self, made)
         return host
@@ -233,7 +268,8 @@ class Net:
         self.recording.fault("the network heals")
 
     async def sleep(self, seconds: float) -> None:
-        """Let so much virtual time pass."""
+        """Let so much virtual time pass. Raises RuntimeError outside of the test's event loop."""
+        assert self.loop
         await asyncio.sleep(seconds)
 
     @property
@@ -267,6 +303,18 @@ class Net:
             await asyncio.wait(tasks, timeout=GRACE_S)
         await self.network.aclose()  # a server may wait for its connections
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def discard(self) -> None:
+        """There was no `run()`: what should have begun with it never will."""
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return
+        tasks = loop.pending_tasks()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks))
+        loop.close()
 
     def waiting(self) -> list[str]:
         """Each connection there is, and what it waits for: a line each."""
@@ -304,8 +352,9 @@ def run(
     """
     __tracebackhide__ = True  # pytest's
     given, net = net, net or Net(seed)
-    loop = HostLoop(net.network)
-    loop.limit = net.limit
+    loop = net.loop
+    net.network.bind(loop)
+    net.recording.begins(loop)
     failed: list[BaseException] = []
     late: list[BaseException] = []  # of what is done on the way out
     unused: list[Fault] = []
@@ -332,9 +381,6 @@ def run(
         task = asyncio.current_task()
         assert task is not None
         task.set_name("the test")
-        loop.set_exception_handler(on_exception)
-        net.network.bind(loop)
-        net.recording.begins(loop)
         try:
             result = await main(net)
             unused.extend(net.network.faults.never_applied())
@@ -343,6 +389,7 @@ def run(
             await net.close()
         return result
 
+    loop.set_exception_handler(on_exception)
     try:
         with (
             net.reality.forbidden(loop, net.seed),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,26 +70,26 @@ def aiotcp_seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def net(request: pytest.FixtureRequest, aiotcp_seed: int) -> Net:
+def net(request: pytest.FixtureRequest, aiotcp_seed: int) -> Iterator[Net]:
     """The network of this test (`aiotcp.testing.Net`)."""
     from aiotcp.testing.net import Net
 
     reported = request.config.getoption("--aiotcp-report") is not None
     made = request.node.stash[_NET] = Net(aiotcp_seed, samples=reported)
-    return made
+    yield made
+    made.discard()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Coroutine tests that take `net` are ours, before pytest-asyncio's or anyio's."""
-    if "net" not in pyfuncitem._fixtureinfo.argnames:
-        return None
+    """Coroutine tests that take `net`, or a fixture that does, are ours, before pytest-asyncio's
+    or anyio's."""
+    made = pyfuncitem.stash.get(_NET, None)
+    if made is None or pyfuncitem.funcargs.get("net", made) is not made:
+        return None  # none, or somebody else's fixture of that name
     test = inspect.unwrap(pyfuncitem.obj)
     if not inspect.iscoroutinefunction(test):
         return None
-    made = pyfuncitem.stash.get(_NET, None)
-    if made is None or made is not pyfuncitem.funcargs["net"]:
-        return None  # somebody else's fixture of that name
     from aiotcp.testing.net import run
 
     __tracebackhide__ = True

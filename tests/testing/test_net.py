@@ -273,6 +273,13 @@ def test_a_test_that_never_ends() -> None:
     with pytest.raises(TooLong, match="not over after 600 s"):
         run(main, net=Net(limit=600))
 
+    async def limited(net: Net) -> None:
+        net.limit = 300
+        await main(net)
+
+    with pytest.raises(TooLong, match="not over after 300 s"):
+        run(limited)
+
 
 def test_a_program_that_failed_is_why_others_did() -> None:
     """Though it is the others that the test awaits, and the cycle keeps its task alive."""

@@ -84,6 +84,58 @@ def test_of_another_kind(net):
     run(source).assert_outcomes(passed=3)
 
 
+IN_A_FIXTURE = """
+import pytest
+
+@pytest.fixture
+def server(net):
+    net.netem("delay 10ms")
+    host = net.host("server")
+    host.start(serve)
+    return host
+"""
+
+
+@pytest.mark.parametrize("mode", ["none", "auto"])
+def test_a_fixture_prepares_hosts_and_programs(run: object, mode: str) -> None:
+    """They begin with the test, which need not take `net` itself."""
+    assert callable(run)
+    source = """
+async def test_it(net, server):
+    asking = net.host("client").run(ask("server"))
+    server.reboot()
+    await asking
+
+class TestIt:
+    async def test_it(self, server):
+        assert await server.run(ask("server")) == b"hello\\n"
+
+def test_of_another_kind(server):
+    assert server.up
+"""
+    asyncio = (f"--asyncio-mode={mode}", *FUNCTION_SCOPE)
+    plugins: dict[str, object] = {"plugins": PYTEST_ASYNCIO} if mode == "auto" else {}
+    result = run(IN_A_FIXTURE + source, "-Werror", *(asyncio if plugins else ()), **plugins)
+    result.assert_outcomes(passed=3)
+
+
+@pytest.mark.parametrize("what", ["net.host('a')", "server.run(serve())", "await net.sleep(1)"])
+def test_a_fixture_that_is_a_coroutine_is_told(run: object, what: str) -> None:
+    assert callable(run)
+    source = f"""
+@pytest.fixture
+async def more(net, server):
+    {what}
+
+async def test_it(more):
+    pass
+"""
+    chosen = ("--asyncio-mode=auto", *FUNCTION_SCOPE, "-Werror")
+    result = run(IN_A_FIXTURE + source, *chosen, plugins=PYTEST_ASYNCIO)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*A fixture that uses `net` is a plain function;*"])
+
+
 def test_each_seed_is_a_test_and_a_failure_tells_how_to_repeat_it(run: object) -> None:
     assert callable(run)
     result = run(FAILS_AT_3, "--aiotcp-seeds=5")
