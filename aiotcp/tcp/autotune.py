@@ -20,6 +20,10 @@ SEND_INITIAL_BYTES: Final = 256 * 1024
 _LEAST_RTT_S: Final = 0.001
 """Timestamps tell milliseconds."""
 
+_LEISURE_S: Final = 0.05
+"""Until the next look at a program that took little. The first window is ample for so long, and a
+conversation of short messages is one measurement for each of them otherwise."""
+
 _INITIAL_WINDOW_SEGMENTS: Final = 10
 _SLACK_SEGMENTS: Final = 16
 
@@ -27,7 +31,7 @@ _SLACK_SEGMENTS: Final = 16
 class ReceiveTuning:
     """Bytes that the program took, and round trips, in; the size of the receive buffer out.
 
-    `due` is when `measure` has something to do: once in a round trip.
+    `due` is when `measure` has something to do: once in a round trip, or seldom if little comes.
     """
 
     __slots__ = ("_edge", "_edge_at", "_most", "_mss", "_since", "_taken", "due", "rtt")
@@ -76,6 +80,7 @@ class ReceiveTuning:
         if rtt is None:
             return buffer
         elapsed = now - self._since
+        pause = rtt
         if elapsed >= rtt:
             amount = int((taken - self._taken) * rtt / elapsed)
             if amount > self._most:
@@ -85,11 +90,13 @@ class ReceiveTuning:
                 wanted = 2 * amount + _SLACK_SEGMENTS * self._mss
                 buffer = max(buffer, int(wanted * (1 + 2 * growth)))
                 self._most = amount
+            elif pause < _LEISURE_S and 4 * amount < self._most:
+                pause = _LEISURE_S
         elif self._since < math.inf:
             return buffer
         self._since = now
         self._taken = taken
-        self.due = now + rtt
+        self.due = now + pause
         return buffer
 
 

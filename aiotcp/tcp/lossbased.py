@@ -78,16 +78,15 @@ class LossBased(CongestionControl):
             # RFC 5681 3.1: a window grows for an ACK that "cumulatively acknowledges new data"; for
             # those that tell of a hole it MUST NOT change (RFC 3042 2).
             return
-        if self.cwnd < self.ssthresh:
+        if self._is_unused(ack.prior_flight, ack.cwnd_limited):
+            self._unused(ack.now, ack.prior_flight, ack.phase)
+        elif self.cwnd < self.ssthresh:
             step, hystart = ack.acked, self._hystart
             if hystart is not None:
                 step = hystart.grow(step, ack.flight, rtt, ack.delivered, ack.merged)
             if ack.phase is Phase.LOSS:
                 step = min(step, max(ack.prior_flight, self.mss))
-            step = 0 if ack.ece else step
-            self._slow_start(ack.now, step, ack.prior_flight, ack.cwnd_limited, ack.phase)
-        elif not ack.cwnd_limited:
-            self._unused(ack.now, ack.prior_flight, ack.phase)
+            self._slow_start(ack.now, 0 if ack.ece else step)
         else:
             self._full_at = ack.now
             self._used = 0
@@ -99,33 +98,34 @@ class LossBased(CongestionControl):
     ) -> bool:
         srtt = self._srtt
         self._srtt = srtt + (rtt - srtt) / 8 if srtt else rtt
-        if self.cwnd < self.ssthresh:
+        if not limited and (2 * flight < self.cwnd or self.cwnd >= self.ssthresh):  # _is_unused
+            self._unused(now, flight, _OPEN)
+        elif self.cwnd < self.ssthresh:
             step, hystart = acked, self._hystart
             if hystart is not None:
                 step = hystart.grow(step, flight - acked, rtt, total, count)
-            self._slow_start(now, step, flight, limited, _OPEN)
-        elif not limited:
-            self._unused(now, flight, _OPEN)
+            self._slow_start(now, step)
         else:
             self._full_at = now
             self._used = 0
             self._avoid(now, acked)
         return True
 
-    def _slow_start(self, now: float, step: int, flight: int, limited: bool, phase: Phase) -> None:
-        # At most twice what was used: half of a window that doubles is what was there before.
-        if not limited and 2 * flight < self.cwnd:
-            self._unused(now, flight, phase)
-        else:
-            self._full_at = now
-            self._used = 0
-            self.cwnd = min(self.cwnd + step, self.ssthresh)
+    def _slow_start(self, now: float, step: int) -> None:
+        self._full_at = now
+        self._used = 0
+        self.cwnd = min(self.cwnd + step, self.ssthresh)
         hystart = self._hystart
         if hystart is not None and hystart.finished:
             self._hystart = None
             self.ssthresh = max(self.cwnd, 2 * self.mss)
 
     # -- a window that is not used (RFC 2861) -------------------------------------------------
+
+    def _is_unused(self, flight: int, limited: bool) -> bool:
+        """Slow start goes on to at most twice what was used: half of a window that doubles is what
+        was there before. One that is not used builds no queue, so HyStart++ is not asked either."""
+        return not limited and (2 * flight < self.cwnd or self.cwnd >= self.ssthresh)
 
     def _unused(self, now: float, flight: int, phase: Phase) -> None:
         self._pause(now)

@@ -44,12 +44,16 @@ class SendBuffer:
         size = len(data)
         if end + size > self.start + self.whole_bytes:
             return False
-        if self._chunks or not 0 < size < _SMALL_BYTES:
+        chunks = self._chunks
+        if not 0 < size < _SMALL_BYTES:
             self.append(data)
+            return True
+        if chunks and len(chunks[-1]) < _SMALL_BYTES:  # as `append`
+            chunks[-1] = b"".join((chunks[-1], data))
         else:
             self._starts.append(end)
-            self._chunks.append(data)
-            self.end = end + size
+            chunks.append(data)
+        self.end = end + size
         return True
 
     def append(self, data: Buffer) -> None:

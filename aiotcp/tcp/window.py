@@ -27,10 +27,12 @@ def advertise(rcv_nxt: int, edge: int, held: int, buffer: int, mss: int, shift: 
         field = free >> shift if free > 0 else 0
         if field << shift >= offered:
             return field if field < _MAX_FIELD else _MAX_FIELD
-    up = -(-max(offered, 0) >> shift)
+    if offered <= 0:
+        return 0
+    up = -(-offered >> shift)
     if (up << shift) > 2 * buffer - held:
-        up = max(offered, 0) >> shift
-    return min(up, _MAX_FIELD)
+        up = offered >> shift
+    return up if up < _MAX_FIELD else _MAX_FIELD
 
 
 def worth_update(rcv_nxt: int, edge: int, held: int, buffer: int, mss: int) -> bool:

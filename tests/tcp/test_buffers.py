@@ -246,6 +246,22 @@ def test_between_two_round_trips_nothing_is_measured() -> None:
     assert tuned((0.05, 10**7)) == 100_000
 
 
+@pytest.mark.parametrize(
+    ("rtt", "amount", "pause"), [(0.002, 100, 0.05), (0.002, 9000, 0.002), (0.2, 100, 0.2)]
+)
+def test_short_messages_on_a_short_path_are_not_measured_each(
+    rtt: float, amount: int, pause: float
+) -> None:
+    tuning = ReceiveTuning(1000, rtt)
+    for n in range(3):
+        tuning.measure(n * amount, 100_000, n * rtt)
+    assert tuning.due == pytest.approx(2 * rtt + pause)
+
+
+def test_a_transfer_after_short_messages_is_measured_as_any_other() -> None:
+    assert tuned((0.005, 100), *[(0.05, 3_000_000)], *[(0.005, 300_000)] * 3, rtt=0.005) > 600_000
+
+
 @given(
     steps=st.lists(st.tuples(st.floats(0, 10), st.integers(0, 10**7)), max_size=30),
     rtt=st.floats(0.0001, 2),

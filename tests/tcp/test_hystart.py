@@ -160,6 +160,25 @@ def test_a_control_ends_slow_start_before_it_loses(kind: type[LossBased]) -> Non
 
 
 @BOTH
+@pytest.mark.req("9406-2")
+def test_a_window_that_is_not_used_builds_no_queue(kind: type[LossBased]) -> None:
+    """What makes its round trips longer is no reason to end slow start."""
+    control = kind(start(MSS))
+    control.cwnd = 3 * FLIGHT
+    for n in range(400):
+        rtt = 0.05 + n // 20 * 0.02
+        delivered = n * MSS
+        if n % 2:
+            control.on_usual_ack(0.0, MSS, FLIGHT, rtt, False, delivered, 1)
+        else:
+            control.on_ack(
+                ack(MSS, FLIGHT, delivered=delivered, rtt=rtt, flight=FLIGHT, cwnd_limited=False)
+            )
+    assert control.ssthresh == INFINITE
+    assert control.cwnd == 3 * FLIGHT
+
+
+@BOTH
 @pytest.mark.req("9406-3")
 @pytest.mark.parametrize("event", ["loss", "timeout", "mark"])
 def test_only_before_the_first_loss(kind: type[LossBased], event: str) -> None:
