@@ -260,9 +260,7 @@ class PassiveOpens(Engine):
         self._timers.drop(entry)
         self._table[entry.flow] = conn
         self._connections += 1
-        conn.open_passive(
-            entry.offer, entry.irs, now, syn_sent_at=entry.sent_at, lost=entry.repeated
-        )
+        conn.open_passive(entry, now)
         conn.on_state = self.on_state
         conn.touched = True  # with the accepted: it has sent nothing that could be acknowledged
         self._accepted.append((listener, conn))

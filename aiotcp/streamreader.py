@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 _SMALL_BYTES = 4096
 """Less than this is cheaper to copy than to keep apart."""
 
+_NO_PIECES: deque[bytes | memoryview] = deque()
+"""What most readers have, all their life: nothing is ever added to it."""
+
 
 class StreamReader(asyncio.StreamReader):
     """asyncio's own, except that what arrives in large pieces is kept in these pieces: `read(n)`
@@ -29,7 +32,7 @@ class StreamReader(asyncio.StreamReader):
         async def _wait_for_data(self, func_name: str) -> None: ...
 
     def __init__(self, *args: Any, **kwds: Any) -> None:
-        self._pieces: deque[bytes | memoryview] = deque()
+        self._pieces = _NO_PIECES
         self._pieces_bytes = 0
         super().__init__(*args, **kwds)
 
@@ -45,7 +48,8 @@ class StreamReader(asyncio.StreamReader):
     @_buffer.setter
     def _buffer(self, value: bytearray) -> None:
         self._before = value  # comes before the pieces
-        self._pieces.clear()
+        if self._pieces:
+            self._pieces.clear()
         self._pieces_bytes = 0
 
     def feed_data(self, data: bytes | bytearray | memoryview) -> None:  # type: ignore[override]
@@ -53,6 +57,8 @@ class StreamReader(asyncio.StreamReader):
         if not data:
             return
         if type(data) is bytes and len(data) >= _SMALL_BYTES:
+            if self._pieces is _NO_PIECES:
+                self._pieces = deque()
             self._pieces.append(data)
             self._pieces_bytes += len(data)
         else:

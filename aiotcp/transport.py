@@ -34,6 +34,7 @@ _READ_BYTES = 256 * 1024
 
 _HIGH_WATER = 64 * 1024
 """Where writing pauses, as in asyncio, until a program says something else."""
+_NONE_LEFT: deque[memoryview] = deque()  # what most keep, all their life: never added to
 
 
 class _Owner(Protocol):
@@ -115,7 +116,7 @@ class Transport(Described):
         self._context = context
         self._owner = owner
         self._socket = None
-        self._overflow: deque[memoryview] = deque()
+        self._overflow = _NONE_LEFT
         self._overflow_bytes = 0
         self._urgent_bytes = 0  # of the overflow, up to the end of urgent data
         self._in_progress = False  # the stack called, and runs output afterwards
@@ -366,10 +367,10 @@ class Transport(Described):
             self._lost += 1
             return
         idle = not self._overflow
-        for view in views:
-            if view:
-                self._overflow.append(view)
-                self._overflow_bytes += len(view)
+        self._overflow = overflow = self._overflow or deque()
+        for view in filter(None, views):
+            overflow.append(view)
+            self._overflow_bytes += len(view)
         if urgent:
             self._urgent_bytes = self._overflow_bytes
         # Send first: only what is left over counts against the high-water mark.

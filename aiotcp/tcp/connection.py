@@ -38,7 +38,6 @@ from aiotcp.tcp.icmp import IcmpNews, on_icmp
 from aiotcp.tcp.memory import MemoryBudget
 from aiotcp.tcp.pmtucache import PathMtuCache
 from aiotcp.tcp.reassembly import NOTHING_HELD
-from aiotcp.tcp.scoreboard import Scoreboard
 from aiotcp.tcp.sendbuffer import Buffer
 from aiotcp.tcp.tcb import Milestone, Path, State, Tcb
 from aiotcp.tcp.tuning import tune
@@ -46,6 +45,7 @@ from aiotcp.wire.frame import Frame
 from aiotcp.wire.tcp import HeaderTemplate, Segment
 
 if TYPE_CHECKING:
+    from aiotcp.tcp.halfopen import HalfOpen
     from aiotcp.tcp.listener import Listener
     from aiotcp.tcp.opening import Offer
 
@@ -152,7 +152,7 @@ class Connection(Tcb):
         """Why it ended, if not by closing on both sides."""
         self.farewell: Why | None = None
         """A RST to send, and for what."""
-        self.stray_resets: list[int] = []
+        self.stray_resets: tuple[int, ...] = ()
         self.orphan_until = math.inf
         """When an orphan gives up waiting for the peer's FIN (ST-29)."""
         # The owner's marks: where its timer queue stands, and whether this batch touched us.
@@ -260,9 +260,8 @@ class Connection(Tcb):
         self.ended = True
         self.error = error
         self.rexmt_at = self.tlp_at = self.reo_at = self.pace_at = self.orphan_until = math.inf
-        self.sending.discard_to(self.sending.finish())
-        if self.scoreboard:
-            self.scoreboard = Scoreboard()
+        self.sending.end_here()
+        self.scoreboard.clear()
         self.reassembly = NOTHING_HELD
 
     def _enter(self, state: State) -> None:
@@ -279,16 +278,12 @@ class Connection(Tcb):
         self.cc = CongestionControl(Start(mss, mss, mss, self.opened_at, None, self.random))
         self._begin(State.SYN_SENT)
 
-    def open_passive(
-        self, offer: Offer, irs: int, now: float, *, syn_sent_at: float, lost: bool
-    ) -> None:
-        """A half-open entry got the segment that completes its handshake; `arrive` follows.
-        `lost`: its SYN+ACK was sent more than once. `syn_sent_at`: when; minus infinity if nobody
-        knows, because the entry was made of a cookie."""
+    def open_passive(self, entry: HalfOpen, now: float) -> None:
+        """The half-open `entry` got the segment that completes its handshake; `arrive` follows."""
         self.snd_nxt = self.snd_max = self.iss + 1
-        self.syn_sent_at = syn_sent_at
-        self.retransmissions = int(lost)
-        opening.settle(self, offer, irs, now)
+        self.syn_sent_at = entry.sent_at
+        self.retransmissions = int(entry.repeated)
+        opening.settle(self, entry.offer, entry.irs, now, entry.listener.terms)
         self._begin(_SYN_RECEIVED)
 
     def open_fast(self, listener: Listener, offer: Offer, segment: Segment, now: float) -> None:
@@ -346,7 +341,7 @@ class Connection(Tcb):
     def answer_with_reset(self, seq: int) -> None:
         """`<SEQ=SEG.ACK><CTL=RST>`, while this connection goes on."""
         if len(self.stray_resets) < 4:
-            self.stray_resets.append(seq)
+            self.stray_resets += (seq,)
 
     def refuse_data(self) -> None:
         """Data for a user who is gone (SHLD-3)."""

@@ -48,10 +48,6 @@ class Frto:
         """The timer expired while no loss was being repaired."""
         self.step = _REPEATED
 
-    def give_up(self) -> None:
-        """The usual recovery goes on: there is no new data to send, or the timer expired again."""
-        self.step = _OFF
-
     def on_ack(
         self, *, snd_una: int, snd_nxt: int, advanced: bool, reached: int | None, sack: bool
     ) -> bool:
@@ -71,3 +67,9 @@ class Frto:
             # that was not acknowledged earlier".
             return reached is not None and reached <= self._recovery_point
         return False
+
+
+NO_TIMEOUT: Final = Frto()
+"""What most connections have for all their life, and what takes the place of another one when the
+usual recovery goes on: there is no new data to send, or the timer expired again. Nothing but
+`begin` would change it."""

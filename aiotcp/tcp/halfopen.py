@@ -76,6 +76,7 @@ class HalfOpen:
         self.template: HeaderTemplate | None = None
         """What its headers have in common, and the connection's: the owner makes it."""
         self.sent_at = _LONG_AGO
+        """When the SYN+ACK left; so it stays if the entry was made of a cookie."""
         self.deadline = math.inf
         self.retransmissions = 0
         """By the timer, and so counted against the limit."""

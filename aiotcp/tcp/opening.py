@@ -144,7 +144,7 @@ def syn_window(options: Options) -> int:
 
 
 class SynTerms:
-    """What every SYN+ACK of one listener says, as long as its path and options stay the same."""
+    """What our SYNs say, as long as path and options stay the same."""
 
     __slots__ = ("mss", "options", "path", "window", "wscale")
 
@@ -156,18 +156,21 @@ class SynTerms:
         self.window = syn_window(options)
 
 
-def settle(conn: Connection, offer: Offer, irs: int, now: float) -> None:
-    """Both SYNs are known: set all that follows from them."""
+def settle(
+    conn: Connection, offer: Offer, irs: int, now: float, terms: SynTerms | None = None
+) -> None:
+    """Both SYNs are known: set all that follows from them. `terms` are those of our latest SYNs."""
     options = conn.options
+    if terms is None or terms.options is not options or terms.path is not conn.path:
+        terms = SynTerms(conn.path, options)
     conn.irs = irs
-    conn.rcv_nxt = conn.last_ack_sent = irs + 1
-    buffer = syn_window(options)
-    conn.rcv_adv = irs + 1 + buffer
+    conn.rcv_nxt = conn.last_ack_sent = rcv_nxt = irs + 1
+    conn.rcv_buffer = buffer = terms.window
+    conn.rcv_adv = rcv_nxt + buffer
     if offer.wscale is not None:
         conn.snd_wscale = offer.wscale
-        conn.rcv_wscale = scale_for(largest_receive_buffer(options))
-    conn.rcv_buffer = buffer
-    conn.rcv_mss = advertised_mss(conn.path, options)
+        conn.rcv_wscale = terms.wscale
+    conn.rcv_mss = terms.mss
     settle_receive_buffer(conn)
     conn.sack_enabled = offer.sack
     conn.peer_mss = offer.mss

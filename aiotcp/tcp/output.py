@@ -14,6 +14,7 @@ from aiotcp.reasons import Why
 from aiotcp.tcp import transmit
 from aiotcp.tcp.buffers import receive_room
 from aiotcp.tcp.fastopen_setup import sends_early
+from aiotcp.tcp.frto import NO_TIMEOUT
 from aiotcp.tcp.opening import output_syn
 from aiotcp.tcp.segments import acknowledge, send_segment
 from aiotcp.tcp.tcb import State
@@ -70,7 +71,7 @@ def output(conn: Connection, now: float) -> None:
     if conn.cork is not None and conn.unsent <= 0:
         conn.cork.emptied()
     if conn.recovery.frto.sends_nothing(conn.snd_nxt):
-        conn.recovery.frto.give_up()
+        conn.recovery.frto = NO_TIMEOUT
         transmit.retransmit(conn, now)
     if conn.probe_due:
         transmit.probe(conn, now)
@@ -130,7 +131,7 @@ def _send_stray_resets(conn: Connection) -> None:
         conn.transmit(
             conn.template.frame(seq, 0, RST, 0, offload=conn.path.offload, reason=Why.RST_BAD_ACK)
         )
-    conn.stray_resets.clear()
+    conn.stray_resets = ()
 
 
 def _send_farewell(conn: Connection, now: float) -> None:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Final
 from aiotcp.reasons import Event, Why
 from aiotcp.tcp import ecn_setup, mtuprobe, pathmtu, tlp
 from aiotcp.tcp.congestion import Ack, Lost, Phase
-from aiotcp.tcp.frto import Frto
+from aiotcp.tcp.frto import NO_TIMEOUT, Frto
 from aiotcp.tcp.newreno import NewReno, Verdict
 from aiotcp.tcp.prr import ProportionalRateReduction
 from aiotcp.tcp.rack import DUP_THRESH, Rack
-from aiotcp.tcp.repetitions import Repetitions
+from aiotcp.tcp.repetitions import NOTHING_REPEATED, Repetitions
 from aiotcp.tcp.roundtrip import round_trip
 from aiotcp.tcp.scoreboard import Delivered
 from aiotcp.tcp.seq import unwrap
@@ -60,9 +60,9 @@ class Recovery:
         self.recover = iss
         """RecoveryPoint: one above the highest sequence sent when the latest repair began."""
         self.rack = Rack(iss)
-        self.newreno = NewReno(iss)
+        self.newreno: NewReno | None = None  # without SACK, once there is something to tell
         self.prr: ProportionalRateReduction | None = None
-        self.frto = Frto()
+        self.frto = NO_TIMEOUT
         self.cwnd_limited = False
         """The window was what ended the latest output."""
         self.tlp_end: int | None = None
@@ -72,7 +72,7 @@ class Recovery:
         self.tlp_rtt_taken = True
         """There was a round-trip sample since the latest probe."""
 
-        self.repetitions = Repetitions()
+        self.repetitions = NOTHING_REPEATED
         self.undo_ts: int | None = None
         """Our timestamp on the latest repair's first retransmission; None before, and once it was
         taken back."""
@@ -81,13 +81,18 @@ class Recovery:
 
     def transmits_limited(self, sacked_bytes: int) -> bool:
         """New data goes out for duplicates, before they tell of a loss (RFC 3042)."""
-        return self.phase is _OPEN and (sacked_bytes > 0 or 0 < self.newreno.dup_acks < DUP_THRESH)
+        if self.phase is not _OPEN:
+            return False
+        newreno = self.newreno
+        return sacked_bytes > 0 or (newreno is not None and 0 < newreno.dup_acks < DUP_THRESH)
 
     def begins(self, phase: Phase, snd_nxt: int) -> None:
         """A repair begins, by loss or by timeout; or goes on as another one. That is taken back
         only if it was for nothing from the first: a report of what came twice does not tell."""
         if self.phase is _OPEN:
             self.undo_ts = None
+            if self.repetitions is NOTHING_REPEATED:
+                self.repetitions = Repetitions()
             self.repetitions.begin()
         else:
             self.repetitions.settle()
@@ -95,13 +100,22 @@ class Recovery:
         self.recover = snd_nxt
         self.tlp_end = None
 
+    def ends(self) -> None:
+        """It is over, or is taken back."""
+        self.phase = _OPEN
+        self.prr = None
+        self.frto = NO_TIMEOUT
+        if self.newreno is not None:
+            self.newreno.end()
+
 
 def window(conn: Connection) -> int:
     """How many bytes may be in the network now."""
     recovery = conn.recovery
     if recovery.prr is not None:
         return conn.scoreboard.in_flight + recovery.prr.sndcnt
-    return conn.cc.cwnd + recovery.newreno.inflation
+    newreno = recovery.newreno
+    return conn.cc.cwnd if newreno is None else conn.cc.cwnd + newreno.inflation
 
 
 # -- an acknowledgment --------------------------------------------------------------------------
@@ -281,7 +295,7 @@ def detect(conn: Connection, now: float) -> int:
         return 0
     if board.oldest is found[0]:
         # What F-RTO waits for has not arrived, and what left after it has: that loss was real.
-        conn.recovery.frto.give_up()
+        conn.recovery.frto = NO_TIMEOUT
     return note_lost(conn, found, now)
 
 
@@ -312,10 +326,16 @@ def note_lost(conn: Connection, found: Sequence[Sent], now: float) -> int:
 # -- without SACK -------------------------------------------------------------------------------
 
 
+def _newreno(conn: Connection) -> NewReno:
+    if conn.recovery.newreno is None:
+        conn.recovery.newreno = NewReno(conn.iss)
+    return conn.recovery.newreno
+
+
 def _without_sack(conn: Connection, segment: Segment, acked: int, now: float) -> None:
     """RFC 6582, with RFC 3042's limited transmit."""
     recovery, board = conn.recovery, conn.scoreboard
-    newreno = recovery.newreno
+    newreno = _newreno(conn)
     if acked:
         verdict = newreno.on_new_ack(acked, conn.snd_una, conn.mss)
         if verdict is Verdict.RETRANSMIT_NEXT:
@@ -394,13 +414,15 @@ def on_timeout(conn: Connection, now: float) -> None:
         found = board.mark_lost(conn.snd_nxt)
     note_lost(conn, found, now)
     recovery.prr = None
-    recovery.newreno.on_timeout(conn.snd_nxt)
+    if not conn.sack_enabled:
+        _newreno(conn).on_timeout(conn.snd_nxt)
     if fresh or recovery.frto.holds_back:
         # RFC 5682 3.1: "If the retransmission timer expires again during the execution of the [...]
         # algorithm, the TCP sender MUST re-start the algorithm processing from step 1."
+        recovery.frto = Frto()
         recovery.frto.begin()
     else:
-        recovery.frto.give_up()
+        recovery.frto = NO_TIMEOUT
     conn.reo_at = conn.tlp_at = math.inf
     conn.rexmt_why = Why.RTO_RETRANSMIT
     conn.force_retransmit = True
@@ -413,10 +435,7 @@ def _leave(conn: Connection, now: float) -> None:
     if recovery.prr is not None:
         # RFC 9937 6: "cwnd = ssthresh", to which PRR has led without a burst.
         flight = max(flight, recovery.prr.ssthresh)
-    recovery.phase = _OPEN
-    recovery.prr = None
-    recovery.frto.give_up()
-    recovery.newreno.end()
+    recovery.ends()
     recovery.rack.on_recovered()
     conn.cc.on_recovered(flight, now)
 
@@ -473,10 +492,7 @@ def _undo(conn: Connection, now: float, event: Event) -> None:
     if recovery.phase is not _OPEN:
         conn.rates.on_found(conn.scoreboard.forgive())
         conn.force_retransmit = False
-    recovery.phase = _OPEN
-    recovery.prr = None
-    recovery.frto.give_up()
-    recovery.newreno.end()
+    recovery.ends()
     recovery.repetitions.settle()
     recovery.undo_ts = None
     recovery.spurious += 1

@@ -74,3 +74,8 @@ class Repetitions:
         """The latest repair was taken back: that happens once."""
         self._open = 0
         self._spoiled = True
+
+
+NOTHING_REPEATED: Final = Repetitions()
+"""What most connections have for all their life. It is nobody's: none but `begin` and `repeated`
+would change it."""

@@ -26,7 +26,11 @@ class RtoEstimator:
         self._base = initial
         self.backoff = 0
         """How often the timeout has doubled since the last sample."""
-        self.bound(minimum, maximum)
+        self.minimum = minimum
+        self.maximum = maximum
+        rto = initial if initial > minimum else minimum
+        self.rto = rto if rto < maximum else maximum
+        """The timeout now, back-off included."""
 
     def bound(self, minimum: float, maximum: float) -> None:
         """Where `rto` is to lie from now on."""
@@ -38,7 +42,6 @@ class RtoEstimator:
         # RFC 6298 2.4 rounds up what is computed, 5.5 doubles what is in force: the floor first.
         rto = max(self._base, self.minimum) * (1 << self.backoff)
         self.rto = min(rto, self.maximum)
-        """The timeout now, back-off included."""
 
     def sample(self, rtt: float, *, in_order: bool = True) -> None:
         """Take one measurement and end any back-off.

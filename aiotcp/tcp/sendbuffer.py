@@ -82,6 +82,14 @@ class SendBuffer:
         self.whole_bytes = -1
         return self.end
 
+    def end_here(self) -> None:
+        """Nothing is going to be added, and nothing to be sent any more."""
+        self.whole_bytes = -1
+        self.start = self.end
+        self._chunks.clear()
+        self._starts.clear()
+        self._first = 0
+
     def discard_to(self, seq: int) -> None:
         """Let go of everything below `seq`."""
         if seq <= self.start:

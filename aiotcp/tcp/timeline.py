@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Iterable
 from itertools import repeat
+from typing import Final
 
 from aiotcp.tcp.delivery import Stamp
+
+_COMPACT_AT: Final = 64
 
 
 class Sent:
@@ -47,10 +49,11 @@ class Timeline:
     lost is passed over when it comes up.
     """
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "_first")
 
     def __init__(self) -> None:
-        self._entries: deque[tuple[Stamp, Sent]] = deque()
+        self._entries: list[tuple[Stamp, Sent]] = []  # a deque would be half a kilobyte
+        self._first = 0  # entries before this one are over and not yet cut off
 
     def sent(self, record: Sent) -> None:
         """`record` left, for the first time or again."""
@@ -63,35 +66,48 @@ class Timeline:
     def insert(self, record: Sent) -> None:
         """Half of a record that was split: it left when the other half did."""
         entry = (record.stamp, record)
-        self._entries.insert(bisect_right(self._entries, _order(entry), key=_order), entry)
+        at = bisect_right(self._entries, _order(entry), self._first, key=_order)
+        self._entries.insert(at, entry)
 
     def rebuild(self, records: Iterable[Sent]) -> None:
-        self._entries = deque(sorted(((r.stamp, r) for r in records), key=_order))
+        self._entries = sorted(((r.stamp, r) for r in records), key=_order)
+        self._first = 0
 
     def clear(self) -> None:
         """Everything has arrived."""
         self._entries.clear()
+        self._first = 0
 
     def trim(self) -> None:
         """Let go of what has arrived at the old end."""
-        entries = self._entries
-        while entries:
-            stamp, record = entries[0]
+        entries, first = self._entries, self._first
+        while first < len(entries):
+            stamp, record = entries[first]
             if not record.sacked and stamp is record.stamp:
                 break
-            entries.popleft()
+            first += 1
+        self._passed(first)
 
     def before(self, sent_at: float, end: int) -> Sent | None:
         """The record that left first, if it left before the segment that left at `sent_at` and
         ends at `end` (RFC 8985 6.2: RACK_sent_after)."""
-        entries = self._entries
-        while entries:
-            stamp, record = entries[0]
+        entries, first = self._entries, self._first
+        found = None
+        while first < len(entries):
+            stamp, record = entries[first]
             if stamp is record.stamp and not (record.sacked or record.lost):
-                first = stamp.sent_at, record.end
-                return record if first < (sent_at, end) else None
-            entries.popleft()
-        return None
+                found = record if (stamp.sent_at, record.end) < (sent_at, end) else None
+                break
+            first += 1
+        self._passed(first)
+        return found
+
+    def _passed(self, first: int) -> None:
+        """Nothing before the entry `first` is of interest any more."""
+        if first >= _COMPACT_AT or first == len(self._entries):
+            del self._entries[:first]
+            first = 0
+        self._first = first
 
 
 def _order(entry: tuple[Stamp, Sent]) -> tuple[float, int]:
