@@ -97,6 +97,10 @@ class Counters:
 
     def moved(self, old: State, new: State) -> None:
         """A connection, or what was to become one, went from one state to another."""
+        self.on_state(None, old, new)
+
+    def on_state(self, conn: object, old: State, new: State) -> None:
+        """The same, as connections tell it."""
         if new is _ESTABLISHED:
             self.established += 1
         elif old is _ESTABLISHED or old is _CLOSE_WAIT:
@@ -104,7 +108,7 @@ class Counters:
                 self.established_resets += 1
             if new is not _CLOSE_WAIT:
                 self.established -= 1
-        elif old in _OPENING and new in _NOWHERE:
+        elif new in _NOWHERE and old in _OPENING:
             self.attempts_failed += 1
 
     def as_dict(self) -> dict[str, int]:

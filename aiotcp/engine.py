@@ -15,6 +15,7 @@ Timers, and the calls of users in `stack`, go through steps 3 and 4 in the same 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -60,6 +61,7 @@ from aiotcp.wire.frame import Frame
 Entry = Connection | HalfOpen | TimeWait
 _TIME_WAIT: Final = State.TIME_WAIT
 _REORDERING: Final = Event.REORDERING
+_NEVER: Final = math.inf
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -113,7 +115,7 @@ class Engine:
         # One object for all connections: a bound method is made anew whenever it is looked up.
         self._chance = self._random.random
         self._shared_transmit = self._transmit
-        self.on_state = self._on_state
+        self.on_state = self.counters.on_state if observer is None else self._on_state
         self._challenges = SharedLimit(
             self.options.challenge_ack_rate, self._random.random, self._note_challenge_withheld
         )
@@ -240,7 +242,7 @@ class Engine:
     def _retire_connection(self, conn: Connection, now: float) -> None:
         current = self._table.get(conn.flow)
         if current is conn:
-            self._forget(conn)
+            self._forget_connection(conn)
             if conn.state is _TIME_WAIT:
                 if conn.options.time_wait_s > 0 and self.options.max_time_wait > 0:
                     self._keep_time_wait(TimeWait(conn, now))
@@ -290,21 +292,30 @@ class Engine:
             self._touched.append(entry)
 
     def _forget(self, entry: Entry) -> None:
+        if type(entry) is Connection:
+            self._forget_connection(entry)
+            return
         del self._table[entry.flow]
-        if isinstance(entry, TimeWait):
+        if type(entry) is HalfOpen:
+            self._timers.drop(entry)
+        elif type(entry) is TimeWait:
             entry.ended = True
             self._time_waits.ended()
-            return
-        self._timers.drop(entry)
-        if type(entry) is Connection:
-            self._connections -= 1
-            if entry.recovery.rack.reord_seen:
-                self.counters.events[_REORDERING] += entry.recovery.rack.reord_seen
-            self._orphans.pop(entry.flow, None)
-            if entry.accounted:
-                self._account(entry, 0)
-            if self._drained is not None and not self._connections:
-                self._drained.set()
+
+    def _forget_connection(self, conn: Connection) -> None:
+        flow = conn.flow
+        del self._table[flow]
+        if conn.armed_at != _NEVER:
+            self._timers.drop(conn)
+        self._connections -= 1
+        if conn.recovery.rack.reord_seen:
+            self.counters.events[_REORDERING] += conn.recovery.rack.reord_seen
+        if conn.closed_by_user:
+            self._orphans.pop(flow, None)
+        if conn.accounted:
+            self._account(conn, 0)
+        if self._drained is not None and not self._connections:
+            self._drained.set()
 
     def _on_due(self, item: Timed, due: float) -> None:
         if isinstance(item, TimeWaits):
@@ -430,9 +441,8 @@ class Engine:
     # -- observation --------------------------------------------------------------------------
 
     def _on_state(self, conn: Connection, old: State, new: State) -> None:
-        self.counters.moved(old, new)
-        if self._observer is not None:
-            self._note_transition(conn.flow, old, new, conn.error)
+        self.counters.on_state(conn, old, new)
+        self._note_transition(conn.flow, old, new, conn.error)
 
     def _tell(self, flow: bytes, old: State, new: State) -> None:
         self.counters.moved(old, new)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from aiotcp.stack import Connection, PacketStack
 
+_TOLD = frozenset({"peername", "sockname", "socket", "connection", "tcp_info"})
+
 
 class Described(transports._FlowControlMixin):
     """The part of a transport that answers questions. Its attributes are set by `Transport`."""
@@ -49,6 +51,8 @@ class Described(transports._FlowControlMixin):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """As asyncio; "connection", TCP's own side of it; and "tcp_info": how the connection is at
         this moment (`TcpInfo`)."""
+        if name not in _TOLD:
+            return default
         connection = self._connection
         if name == "peername":
             return address_of(connection.remote)
@@ -64,11 +68,9 @@ class Described(transports._FlowControlMixin):
             return self._socket
         if name == "connection":
             return connection
-        if name == "tcp_info":
-            from aiotcp.tcpinfo import tcp_info
+        from aiotcp.tcpinfo import tcp_info
 
-            return tcp_info(connection, self._stack.clock())
-        return default
+        return tcp_info(connection, self._stack.clock())
 
     @property
     def _lingers_zero(self) -> bool:

@@ -16,8 +16,8 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from types import CoroutineType, TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from warnings import warn
 
 from aiotcp import tls
@@ -146,22 +146,46 @@ class Stack(PacketStack):
         port: `writer.get_extra_info("sockname")` is the original destination (see
         `server.create_server`).
         """
-        # Not left to the protocol, which on older Pythons forgets the connection of a failed task.
         tasks: set[asyncio.Task[None]] = set()  # the loop holds them weakly
-
-        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.__class__ = StreamWriter  # the protocol makes asyncio's
-            outcome = client_connected_cb(reader, writer)
-            if asyncio.iscoroutine(outcome):
-                task = self.loop.create_task(outcome)
-                tasks.add(task)
-                task.add_done_callback(partial(_finish, tasks, writer))
 
         def factory() -> asyncio.StreamReaderProtocol:
             reader = StreamReader(limit=limit, loop=self.loop)
-            return asyncio.StreamReaderProtocol(reader, connected, loop=self.loop)
+            protocol = _Accepted(reader, client_connected_cb, loop=self.loop)
+            protocol.tasks = tasks
+            return protocol
 
         return await self.create_server(factory, host, port, **kwds)
+
+
+class _Accepted(asyncio.StreamReaderProtocol):
+    """asyncio's own, but for how a server's connection begins: with a `StreamWriter` of ours, and a
+    task whose failure closes the connection, which older Pythons forget."""
+
+    tasks: set[asyncio.Task[None]]
+
+    if TYPE_CHECKING:  # what the stubs leave out
+        _client_connected_cb: _ClientConnected
+        _loop: asyncio.AbstractEventLoop
+        _over_ssl: bool
+        _stream_reader: StreamReader
+        _stream_writer: asyncio.StreamWriter
+        _strong_reader: StreamReader | None
+        _transport: asyncio.BaseTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        reader, loop = self._stream_reader, self._loop
+        self._transport = transport
+        reader.set_transport(transport)
+        self._over_ssl = transport.get_extra_info("sslcontext") is not None
+        writer = StreamWriter(cast("asyncio.Transport", transport), self, reader, loop)
+        if sys.version_info < (3, 13):
+            self._stream_writer = writer
+        outcome = self._client_connected_cb(reader, writer)
+        if type(outcome) is CoroutineType or asyncio.iscoroutine(outcome):
+            task = loop.create_task(outcome)
+            self.tasks.add(task)
+            task.add_done_callback(partial(_finish, self.tasks, writer))
+        self._strong_reader = None  # whoever wants to read has it now
 
 
 def _finish(

@@ -45,9 +45,10 @@ class TimeWaits:
 
     def _append(self, record: TimeWait) -> None:
         wait = record.options.time_wait_s
-        if wait not in self._queues:
-            self._queues[wait] = deque()
-        self._queues[wait].append(record)
+        queue = self._queues.get(wait)
+        if queue is None:
+            queue = self._queues[wait] = deque()
+        queue.append(record)
         self._places += 1
         if self._places > 2 * self._count + _MANY:
             self._clean()

@@ -230,7 +230,8 @@ class Transport(Described):
         finally:  # the loop reports what it raises, and goes on
             self._started = True
             self._tell_news()
-            self._read_and_push()
+            self._read()
+            self._push()
 
     def _read_and_push(self) -> None:
         if self._wants_input():
@@ -476,8 +477,7 @@ class Transport(Described):
             self._loop.call_soon(self._enter, self._connection_lost, exc, context=self._context)
 
     def _connection_lost(self, exc: BaseException | None) -> None:
-        connection = self._connection
-        owner = self._owner
+        connection, owner = self._connection, self._owner
         try:
             self._protocol.connection_lost(exc)
         finally:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -108,6 +109,8 @@ async def _stopped() -> None:
 
 
 def _ready(host: str, port: int) -> None:
+    gc.collect()
+    gc.freeze()  # as aiotcp-serve does: no collection has to look at what stays as it is
     print("READY", host, port, flush=True)
 
 

@@ -38,6 +38,7 @@ from aiotcp.tcp.icmp import IcmpNews, on_icmp
 from aiotcp.tcp.memory import MemoryBudget
 from aiotcp.tcp.pmtucache import PathMtuCache
 from aiotcp.tcp.reassembly import NOTHING_HELD
+from aiotcp.tcp.scoreboard import NOTHING_IN_FLIGHT
 from aiotcp.tcp.sendbuffer import Buffer
 from aiotcp.tcp.tcb import Milestone, Path, State, Tcb
 from aiotcp.tcp.tuning import tune
@@ -261,7 +262,7 @@ class Connection(Tcb):
         self.error = error
         self.rexmt_at = self.tlp_at = self.reo_at = self.pace_at = self.orphan_until = math.inf
         self.sending.end_here()
-        self.scoreboard.clear()
+        self.scoreboard = NOTHING_IN_FLIGHT
         self.reassembly = NOTHING_HELD
 
     def _enter(self, state: State) -> None:

@@ -43,14 +43,6 @@ class Flight:
     def __bool__(self) -> bool:
         return self._first < len(self._records)
 
-    def clear(self) -> None:
-        """Nobody waits for any of them any more."""
-        self._records.clear()
-        self._timeline.clear()
-        self._losses.clear()
-        self._first = self.in_flight = self.lost_bytes = self.sacked_bytes = 0
-        self.repeated_end = -1
-
     def __iter__(self) -> Iterator[Sent]:
         return iter(self._records[self._first :])
 

@@ -257,3 +257,7 @@ class Scoreboard(Flight):
         if record.end > self.repeated_end:
             self.repeated_end = record.end
         self._timeline.sent(record)
+
+
+NOTHING_IN_FLIGHT: Final = Scoreboard()
+"""What a connection has that has ended: nothing is ever sent by it."""

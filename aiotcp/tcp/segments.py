@@ -240,13 +240,13 @@ def _offer_window(conn: Connection, now: float) -> int:
 def acknowledge(conn: Connection, now: float) -> None:
     """A pure ACK; out-of-order segments of one batch are answered one by one (RFC 5681 4.2), and
     so are duplicates: each is reported once, by one D-SACK block (RFC 2883 4)."""
-    why = conn.acks.due
+    acks = conn.acks
+    why, count, dsacks = acks.due, acks.duplicates or 1, conn.dsacks
     assert why is not None
-    dsacks, conn.dsacks = conn.dsacks, ()
-    count = max(1, conn.acks.duplicates)
-    if count == 1 and not (dsacks or conn.reassembly.cost) and sends_plain(conn):
+    if count == 1 and not dsacks and not conn.reassembly.cost and sends_plain(conn):
         send_plain(conn, now, conn.snd_nxt, ACK, why)
         return
+    conn.dsacks = ()
     for duplicate in dsacks:
         options = header_options(conn, now, duplicate)
         send_segment(conn, now, conn.snd_nxt, ACK, why, options=options)
