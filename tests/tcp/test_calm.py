@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import pytest
 import pytest_asyncio
 
 from aiotcp.options import Options
 from aiotcp.reasons import Why
 from aiotcp.tcp.congestion import Ack, CongestionControl
+from aiotcp.tcp.usual import is_calm
 from aiotcp.wire.tcp import ACK, PSH, URG
 from tests.support.conversation import App, Peer
 
@@ -90,3 +92,17 @@ async def test_a_control_that_begins_to_pace() -> None:
             seen = await peer.sees(ACK | PSH if number == 4 else ACK, length=1448, within=0.004)
             assert seen.why == Why.NEW_DATA
         peer.sends(ACK)
+
+
+@pytest.mark.parametrize("ts", [False, True])
+@pytest.mark.parametrize("sack", [False, True])
+@pytest.mark.parametrize(
+    "changes", [{}, {"keepalive": True}, {"uto": True}, {"pacing": True}, {"cc": "bbr"}]
+)
+async def test_what_a_handshake_leaves(ts: bool, sack: bool, changes: dict[str, Any]) -> None:
+    """Whether it is calm is known, and not asked."""
+    async with Peer() as peer:
+        app = await peer.connects(ts=ts, sack=sack, options=Options(**changes))
+        assert app.conn is not None
+        usual = ts and sack and changes.get("cc") is None and not {"uto", "pacing"} & set(changes)
+        assert app.conn.calm == usual == is_calm(app.conn)
