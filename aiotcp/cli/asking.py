@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,21 +40,24 @@ def which_stack(command: _Command) -> _Command:
 
 def choose(pid: int | None, sockets: tuple[Path, ...]) -> Running:
     """The stack that is meant. Raises NoAnswer, and UsageError if it could be any of several."""
-    found = running(sockets or None)
-    if sockets and not found:
-        raise NoAnswer(f"nobody answers at {', '.join(map(str, sockets))}")
+    silent: list[str] = []
+    found = running(sockets or None, silent)
+    if sockets and silent:
+        raise NoAnswer("\n".join(silent))
     if sockets and len(found) > 1:
         raise click.UsageError(f"the sockets are those of different stacks:\n{_list(found)}")
     if pid is not None:
-        for each in found:
-            alone = [member for member in each.members if member[1].get("pid") == pid]
-            if each.pid == pid:
-                return each
-            if alone:
-                return Running(pid, alone)
-        raise NoAnswer(
-            f"no stack of process {pid} answers" + (f"; these do:\n{_list(found)}" if found else "")
-        )
+        meant = list(_of_process(found, pid))
+        if len(meant) > 1:
+            raise click.UsageError(
+                f"process {pid} has {len(meant)} stacks; say which with --socket:\n{_list(meant)}"
+            )
+        if meant:
+            return meant[0]
+        silent.append(f"no stack of process {pid} answers")
+        raise NoAnswer("\n".join(silent) + (f"; these do:\n{_list(found)}" if found else ""))
+    if silent and not found:
+        raise NoAnswer("\n".join(silent))
     if not found:
         looked = ", ".join(map(str, places.own_directories()))
         raise NoAnswer(
@@ -69,5 +72,20 @@ def choose(pid: int | None, sockets: tuple[Path, ...]) -> Running:
     return found[0]
 
 
+def _of_process(found: list[Running], pid: int) -> Iterator[Running]:
+    """Those stacks that are this process's; of workers, that of their supervisor, or of one."""
+    for each in found:
+        alone = [member for member in each.members if member[1].get("pid") == pid]
+        if each.pid == pid:
+            yield each
+        elif alone:
+            yield Running(pid, alone)
+
+
 def _list(found: list[Running]) -> str:
-    return "\n".join(f"  {each}" for each in found)
+    """One in a line; with the socket of those that their process does not tell apart."""
+    pids = [each.pid for each in found]
+    return "\n".join(
+        f"  {each}" + (f"  --socket {each.paths[0]}" if pids.count(each.pid) > 1 else "")
+        for each in found
+    )

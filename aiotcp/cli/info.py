@@ -24,7 +24,8 @@ from aiotcp.control.client import running
 )
 def command(json: bool, sockets: tuple[Path, ...]) -> None:
     """Show the stacks that are running, and that this user may ask."""
-    found = running(sockets or None)
+    silent: list[str] = []
+    found = running(sockets or None, silent)
     if json:
         output.as_json(
             [
@@ -36,7 +37,7 @@ def command(json: bool, sockets: tuple[Path, ...]) -> None:
             ]
         )
     if not found:
-        raise NoAnswer("no stack is running that this user may ask")
+        raise NoAnswer("\n".join(silent) or "no stack is running that this user may ask")
     if json:
         return
     rows = [("PID", "Up", "Conns", "Device", "Addresses", "Program")]

@@ -4,16 +4,22 @@ needs something else, and `--help` none of it."""
 from __future__ import annotations
 
 import errno
+import io
+import os
+import signal
 import sys
 from importlib import import_module
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
+from aiotcp.serve.standard import open_standard_files
 from aiotcp.tcp import COMPILED
 
-EXIT_CODES = "Exit codes: 0 done; 1 failed; 2 options that make no sense."
+EXIT_CODES = "Exit codes: 0 done; 1 failed; 2 options that make no sense; 130 Ctrl-C; 141 nobody \
+reads the output any more."
+_INTERRUPTED, _NO_READER = 128 + signal.SIGINT, 128 + signal.SIGPIPE
 
 
 class _Command(NamedTuple):
@@ -48,6 +54,15 @@ class _Lazily(click.Group):
         assert isinstance(found, click.Command)
         return found
 
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            sys.exit(_INTERRUPTED)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(_NO_READER)
+
     def format_commands(
         self, context: click.Context, formatter: click.formatting.HelpFormatter
     ) -> None:
@@ -75,6 +90,10 @@ def cli() -> None:
 
 def main() -> None:
     """The console script."""
+    open_standard_files()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # for terminals without the signs of a ladder
     try:
         cli(prog_name="aiotcp")
     except OSError as exc:  # subcommands tell of their own; a closed pipe is click's

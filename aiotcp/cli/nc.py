@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import queue
+import signal
 import socket
 import sys
 import threading
@@ -19,12 +21,14 @@ from aiotcp import control
 from aiotcp.link.base import Link
 from aiotcp.serve.problems import Problem
 from aiotcp.serve.settings import Settings, checked_addresses
+from aiotcp.serve.standard import Seconds
 from aiotcp.serve.tunables import read_options
 from aiotcp.streams import Stack
 
 _CHUNK_BYTES = 1 << 16
 _GRACE_S = 2.0
-_INTERRUPTED = 130
+_BY_SIGNAL = 128
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 class _Failed(click.ClickException):
@@ -34,10 +38,24 @@ class _Failed(click.ClickException):
         click.echo(f"aiotcp nc: {self.format_message()}", file=file, err=file is None)
 
 
+class _NoOutput(_Failed):
+    """Stdout takes no more. Exit code 1."""
+
+
+class _NoReader(_NoOutput):
+    """Because its reader has gone: nobody is told so."""
+
+    exit_code = _BY_SIGNAL + signal.SIGPIPE
+
+    def show(self, file: Any = None) -> None:
+        pass
+
+
 @click.command(
     epilog="Exit codes: 0 the connection was opened, and closed by both sides; 1 it was not, or "
     "was reset; 2 options; 3 no /dev/net/tun; 4 no permission; 5 addresses in use elsewhere; "
-    "6 device in use; 130 interrupted by Ctrl-C."
+    "6 device in use; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP: the connection is "
+    "closed first; 141 nobody reads stdout any more."
 )
 @click.option("-l", "--listen", is_flag=True, help="Wait for a connection.")
 @click.option("-k", "--keep-open", is_flag=True, help="With -l: and then for the next one.")
@@ -52,7 +70,7 @@ class _Failed(click.ClickException):
 @click.option(
     "-w",
     "--wait",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     metavar="SECONDS",
     help="How long connecting may take. [default: as long as TCP tries]",
 )
@@ -121,7 +139,7 @@ def command(host: str | None, port: str | None, **options: Any) -> None:
         _Failed(problem.format_message()).show()  # in our name, not in that of aiotcp-serve
         raise SystemExit(problem.exit_code) from None
     except KeyboardInterrupt:
-        raise SystemExit(_INTERRUPTED) from None
+        raise SystemExit(_BY_SIGNAL + signal.SIGINT) from None
 
 
 def _number(port: str) -> int:
@@ -167,6 +185,8 @@ class _Netcat:
         self._family = family
         self._options = options
         self._stdin: _Stdin | None = None
+        self._stdout: _Stdout | None = None
+        self._ended_by = 0
 
     def run(self) -> None:
         from aiotcp.serve.device import open_device
@@ -191,6 +211,8 @@ class _Netcat:
             self._say(f"{device.tun.name}: {has}; the stack is {', '.join(device.addresses)}")
             with asyncio.Runner(loop_factory=new_event_loop) as runner:
                 runner.run(self._on_stack(link, device.tun.name, device.addresses))
+        except asyncio.CancelledError:
+            raise SystemExit(_BY_SIGNAL + self._ended_by) from None
         finally:
             device.close()
 
@@ -198,7 +220,22 @@ class _Netcat:
         if self._options["verbose"]:
             click.echo(text, err=True)
 
+    def _end_by_signals(self) -> None:
+        """As Ctrl-C does: the other side is told. A second one is not waited for."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def end(number: int) -> None:
+            self._ended_by = number
+            task.cancel()
+            loop.remove_signal_handler(number)
+
+        for number in _ENDING:
+            if signal.getsignal(number) == signal.SIG_DFL:  # and not ignored, as by nohup
+                loop.add_signal_handler(number, end, number)
+
     async def _on_stack(self, link: Link, device: str, addresses: tuple[str, ...]) -> None:
+        self._end_by_signals()
         async with AsyncExitStack() as closing:
             stack = Stack(link, addresses=addresses, options=self._settings.options)
             closing.push_async_callback(stack.aclose, _GRACE_S)
@@ -259,7 +296,7 @@ class _Netcat:
             try:
                 await self._talk(reader, writer)
             except _Failed as exc:
-                if not self._options["keep_open"]:
+                if not self._options["keep_open"] or isinstance(exc, _NoOutput):
                     raise
                 exc.show()
             if not self._options["keep_open"]:
@@ -267,14 +304,17 @@ class _Netcat:
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Until both sides have ended; at a terminal, until the other one has."""
+        loop = asyncio.get_running_loop()
         if self._stdin is None:
-            self._stdin = _Stdin(asyncio.get_running_loop())
+            self._stdin = _Stdin(loop)
+        if self._stdout is None:
+            self._stdout = _Stdout(loop)
         counts = {"sent": 0, "received": 0}
         sending = asyncio.create_task(self._send(self._stdin, writer, counts))
         try:
             while data := await reader.read(_CHUNK_BYTES):
                 counts["received"] += len(data)
-                await asyncio.to_thread(_write_all, data)
+                await self._stdout.write(data)
             if sys.stdin is not None and sys.stdin.isatty():
                 sending.cancel()
             await asyncio.wait({sending})
@@ -282,8 +322,6 @@ class _Netcat:
                 sending.result()
             writer.close()
             await writer.wait_closed()
-        except BrokenPipeError:
-            raise _Failed("nobody reads what comes") from None
         except OSError as exc:
             raise _Failed(f"the connection is lost: {_words(exc)}") from None
         finally:
@@ -336,6 +374,43 @@ class _Stdin:
                 return
 
 
+class _Stdout:
+    """Written by a thread, which ends with the program, though nobody may read what it writes."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._pieces: queue.SimpleQueue[tuple[bytes, asyncio.Future[None]]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    async def write(self, data: bytes) -> None:
+        """Returns once it has left. Raises _NoOutput."""
+        written = self._loop.create_future()
+        self._pieces.put((data, written))
+        await written
+
+    def _run(self) -> None:
+        while True:
+            data, written = self._pieces.get()
+            failure: _NoOutput | None = None
+            try:
+                _write_all(data)
+            except BrokenPipeError:
+                failure = _NoReader("nobody reads what comes")
+            except OSError as exc:
+                failure = _NoOutput(f"stdout: {exc.strerror}")
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(_settle, written, failure)
+
+
+def _settle(future: asyncio.Future[None], failure: Exception | None) -> None:
+    if future.done():
+        return  # nobody waits any more
+    if failure is None:
+        future.set_result(None)
+    else:
+        future.set_exception(failure)
+
+
 def _write_all(data: bytes) -> None:
     left = memoryview(data)
     while left:
@@ -343,8 +418,8 @@ def _write_all(data: bytes) -> None:
 
 
 def _words(exc: OSError) -> str:
-    """The system's, without asyncio's."""
-    return os.strerror(exc.errno) if exc.errno and exc.errno > 0 else str(exc)
+    """The system's, without asyncio's and without the number."""
+    return os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror or str(exc)
 
 
 def _of_family(addresses: list[str], family: int) -> list[str]:

@@ -24,9 +24,14 @@ STATES = {
 ENDING = "yellow"
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # `aiotcp.cli.main` knows the exit code
+
+
 def console() -> Console:
     """To stdout, as it is at the moment. Never wraps, never guesses at what is a number."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True, emoji=False, markup=False)
+    return _Console(file=sys.stdout, highlight=False, soft_wrap=True, emoji=False, markup=False)
 
 
 def line(out: Console, *parts: tuple[str, str]) -> None:
@@ -53,4 +58,5 @@ def inks(out: Console, styles: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 def as_json(value: Any, *, lines: bool = False) -> None:
     """For programs. lines: in one line, for what comes repeatedly."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=None if lines else 2))
+    ascii_only = not sys.stdout.encoding.lower().startswith("utf")
+    click.echo(json.dumps(value, ensure_ascii=ascii_only, indent=None if lines else 2))

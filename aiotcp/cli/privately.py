@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import NoReturn
 
 import click
 
@@ -18,9 +19,9 @@ def inside() -> bool:
     return _INSIDE in os.environ
 
 
-def again() -> int:
-    """Run this command there; returns its exit code. Raises ClickException where no namespace is
-    to be had."""
+def again() -> NoReturn:
+    """Go on as this command there, in the same process: signals for it find it. Raises
+    ClickException where no namespace is to be had."""
     reasons = []
     for way in (["unshare", "-n"], ["unshare", "-Urn"]):
         try:
@@ -29,8 +30,7 @@ def again() -> int:
             raise click.ClickException(f"unshare (util-linux): {exc.strerror}") from None
         if tried.returncode == 0:
             command = [*way, *_LOOPBACK_UP, sys.executable, "-m", "aiotcp.cli", *sys.argv[1:]]
-            environment = os.environ | {_INSIDE: "1"}
-            return subprocess.run(command, env=environment, check=False).returncode
+            os.execvpe(command[0], command, os.environ | {_INSIDE: "1"})
         reasons.append(f"{' '.join(way)}: {tried.stderr.strip()}")
     raise click.ClickException(
         "no network namespace of its own is to be had here; as root there is: " + "; ".join(reasons)

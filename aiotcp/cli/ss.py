@@ -14,9 +14,11 @@ from aiotcp.cli import output, sstext
 from aiotcp.cli.asking import EXIT_CODES, NoAnswer, choose, which_stack
 from aiotcp.cli.ssfilter import ALL, USUAL, Filter, FilterError, parse
 from aiotcp.control.client import Client, ControlError, Running
+from aiotcp.serve.standard import Seconds
 
 Row = dict[str, Any]
 
+_LONGEST_S = 86400.0
 _HEAD = ("State", "Recv-Q", "Send-Q", "Local Address", "Port", "Peer Address", "Port", "Process")
 
 
@@ -39,7 +41,7 @@ _HEAD = ("State", "Recv-Q", "Send-Q", "Local Address", "Port", "Peer Address", "
 @click.option(
     "-w",
     "--watch",
-    type=click.FloatRange(min=0.05),
+    type=Seconds(min=0.05, max=_LONGEST_S),
     metavar="SECONDS",
     help="Again and again, until Ctrl-C; with --json, a line each time.",
 )
@@ -91,7 +93,8 @@ def command(
                     return
                 time.sleep(watch)
         except KeyboardInterrupt:
-            return
+            if watch is None:
+                raise
         except ControlError as exc:
             raise NoAnswer(str(exc)) from None
 

@@ -138,20 +138,32 @@ class Running:
         return f"{self.pid}  {name} at {', '.join(info.get('addresses', []))}{workers}"
 
 
-def running(paths: Iterable[Path] | None = None) -> list[Running]:
+def running(paths: Iterable[Path] | None = None, silent: list[str] | None = None) -> list[Running]:
     """Who answers at `paths`; None: at those that this user may ask. Workers are put together.
-    Nobody behind a socket is no error."""
+    Nobody behind a socket is no error; to `silent` is added why one was of no use."""
     found: dict[int, Running] = {}
     for path in places.sockets() if paths is None else paths:
         if paths is None and not places.is_answered(path):
             with suppress(OSError):
                 path.unlink()  # left by one that has ended
             continue
-        with suppress(ControlError), Client(path) as client:
-            info = client.ask("info")
-            group = info.get("group") or info.get("pid", 0)
-            key = group if info.get("group") else hash(path)
-            found.setdefault(key, Running(group)).members.append((path, info))
+        try:
+            with Client(path) as client:
+                info = client.ask("info")
+        except ControlError as exc:
+            if silent is not None:
+                text = str(exc)
+                silent.append(text if text.startswith(f"{path}: ") else f"{path}: {text}")
+            continue
+        group = info.get("group") or info.get("pid", 0)
+        key = group if info.get("group") else hash(path)
+        found.setdefault(key, Running(group)).members.append((path, info))
     for each in found.values():
         each.members.sort(key=lambda member: (member[1].get("worker") or 0, str(member[0])))
-    return sorted(found.values(), key=lambda each: each.pid)
+    return sorted(found.values(), key=_in_order)
+
+
+def _in_order(stack: Running) -> tuple[int, int, str]:
+    """4711.sock before 4711-2.sock."""
+    first = str(stack.paths[0])
+    return stack.pid, len(first), first

@@ -7,6 +7,7 @@ them, and one that belongs to somebody else is not used.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -16,6 +17,8 @@ from pathlib import Path
 
 RUN = Path("/run/aiotcp")
 _NAME = "aiotcp"
+PATH_BYTES = 107  # sun_path of unix(7), without the zero at its end
+_LONGEST_NAME = "4194304-99.sock"  # the greatest PID, and one of many stacks
 
 
 def _user() -> int:
@@ -41,6 +44,8 @@ def usable_directory() -> Path:
         try:
             if place.name == _NAME and place.parent != RUN.parent and not _is_ours(place.parent):
                 continue  # another user's $XDG_RUNTIME_DIR, kept by su or sudo
+            if len(os.fsencode(place / _LONGEST_NAME)) > PATH_BYTES:
+                raise OSError(errno.ENAMETOOLONG, f"{place}: too long for a socket")
             with suppress(FileExistsError):
                 place.mkdir(mode=0o700)
             if not _is_ours(place):
@@ -76,7 +81,7 @@ def sockets() -> list[Path]:
     found: dict[Path, None] = {}
     for place in places:
         with suppress(OSError):
-            if _user() == 0 or _is_ours(place):
+            if _is_ours(place) or (_user() == 0 and not place.is_symlink()):
                 found.update(dict.fromkeys(_in(place)))
     return list(found)
 

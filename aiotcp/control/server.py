@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import secrets
 import socket
 import stat
 import struct
@@ -396,28 +397,20 @@ def listen(path: Path) -> socket.socket:
         if places.is_answered(path):
             raise os_error(errno.EADDRINUSE, f"another process answers at {path}")
     # Under another name first: who finds it under its own may connect, and nobody else may.
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{secrets.token_hex(4)}")
+    if max(len(os.fsencode(path)), len(os.fsencode(beside))) > places.PATH_BYTES:
+        raise os_error(errno.ENAMETOOLONG, f"{path}: too long for a socket")
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with suppress(FileNotFoundError):
-            beside.unlink()
-        try:
-            made.bind(os.fspath(beside))
-            beside.chmod(0o600)
-            made.listen(MAX_CLIENTS)
-            made.setblocking(False)
-            beside.rename(path)
-        except BaseException:
-            with suppress(OSError):
-                beside.unlink()
-            raise
-    except OSError as exc:
-        made.close()
-        if exc.strerror and "too long" in str(exc):
-            raise os_error(errno.ENAMETOOLONG, f"{path}: too long for a socket") from None
-        raise
+        made.bind(os.fspath(beside))
+        beside.chmod(0o600)
+        made.listen(MAX_CLIENTS)
+        made.setblocking(False)
+        beside.rename(path)
     except BaseException:
         made.close()
+        with suppress(OSError):
+            beside.unlink()
         raise
     return made
 

@@ -11,6 +11,7 @@ import click
 
 from aiotcp.serve.problems import BadOptions, NoPermission
 from aiotcp.serve.settings import Settings, checked_addresses
+from aiotcp.serve.standard import Seconds, open_standard_files
 from aiotcp.serve.tunables import read_options, table
 from aiotcp.tcp import COMPILED
 
@@ -19,6 +20,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 def main() -> None:
     """The console script."""
+    open_standard_files()
     cli(prog_name="aiotcp-serve")
 
 
@@ -200,7 +202,7 @@ _OPTIONS = (
     ),
     click.option(
         "--grace",
-        type=click.FloatRange(min=0),
+        type=Seconds(min=0),
         default=5.0,
         show_default=True,
         metavar="SECONDS",

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -17,7 +18,7 @@ import pytest_asyncio
 
 from aiotcp import control
 from aiotcp.cli import main, sstext
-from aiotcp.control import places
+from aiotcp.control import client, places
 from aiotcp.link import memory
 from aiotcp.streams import Stack
 from tests.cli.support import aiotcp, invoke
@@ -225,6 +226,13 @@ async def test_the_only_stack_is_meant_of_several_one_must_be_chosen() -> None:
             assert several.exit_code == 2
             assert "2 stacks are running" in several.output
             assert f"{os.getpid()}  other at {SERVER}" in several.output
+            assert f"other at {SERVER}  --socket {one.path.with_name(f'{os.getpid()}-2.sock')}" in (
+                several.output
+            )
+            either = await asyncio.to_thread(invoke, "ss", "--pid", str(os.getpid()))
+            assert either.exit_code == 2
+            assert f"process {os.getpid()} has 2 stacks; say which with --socket" in either.output
+            assert [line.split()[1] for line in either.output.splitlines()[-2:]] == ["one", "other"]
             await aiotcp("ss", "--socket", str(one.path))
             assert len(json.loads(await aiotcp("info", "--json"))) == 2
         wrong = await asyncio.to_thread(invoke, "ss", "--pid", "1")
@@ -232,6 +240,36 @@ async def test_the_only_stack_is_meant_of_several_one_must_be_chosen() -> None:
         assert f"these do:\n  {os.getpid()}  one at {SERVER}" in wrong.output
     for each in stacks:
         await each.aclose()
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("command", ["ss", "stat", "capture", "info"])
+async def test_one_that_is_named_and_does_not_answer_is_told_with_the_reason(
+    command: str, tmp_path: Path
+) -> None:
+    async with watched(tmp_path / "c.sock") as world:
+        here, nobody = str(world.control.path), str(tmp_path / "nobody")
+        too_long = "/tmp/" + 200 * "x"
+        for path, why in ((nobody, "No such file or directory"), (too_long, "path too long")):
+            failed = await asyncio.to_thread(invoke, command, "--socket", path)
+            assert failed.exit_code == 1
+            assert re.search(rf"{path}: .*{why}", failed.output)
+        if command != "info":
+            both = await asyncio.to_thread(invoke, command, "--socket", here, "--socket", nobody)
+            assert (both.exit_code, nobody in both.output) == (1, True)
+
+
+@pytest.mark.usefixtures("alone")
+async def test_one_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "TIMEOUT_S", 0.05)
+    with socket.socket(socket.AF_UNIX) as hangs:
+        path = tmp_path / "aiotcp" / "4711.sock"
+        hangs.bind(os.fspath(path))
+        hangs.listen()
+        for command in (("ss",), ("info",), ("ss", "--pid", "4711")):
+            failed = await asyncio.to_thread(invoke, *command)
+            assert failed.exit_code == 1
+            assert f"{path}: it does not answer" in failed.output
 
 
 @pytest.mark.usefixtures("alone")

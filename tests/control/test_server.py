@@ -390,3 +390,25 @@ async def test_a_directory_that_others_may_write_to_is_not_used(
     (tmp_path / f"aiotcp-{os.geteuid()}").symlink_to(tmp_path / "run")
     with pytest.raises(PermissionError, match="belongs to somebody else, or is open to others"):
         places.usable_directory()
+
+
+async def test_a_place_whose_name_is_too_long_for_a_socket_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = tmp_path / (60 * "x")
+    runtime.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    monkeypatch.setattr(places, "RUN", tmp_path / "no" / "such" / "place")
+    (Path("/tmp") / (name := f"a{os.getpid()}")).mkdir(mode=0o700)
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: f"/tmp/{name}")
+    stack = Stack(memory.pair()[0], addresses=[SERVER])
+    async with control.serve(stack) as one:
+        assert one.path == Path(f"/tmp/{name}/aiotcp-{os.geteuid()}/{os.getpid()}.sock")
+    long = tmp_path / (100 * "x")
+    with pytest.raises(OSError, match="too long for a socket") as failed:
+        async with control.serve(stack, long):
+            pass
+    assert failed.value.errno == errno.ENAMETOOLONG
+    await stack.aclose()
+    (Path("/tmp") / name / f"aiotcp-{os.geteuid()}").rmdir()
+    (Path("/tmp") / name).rmdir()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,14 @@ def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def nc(*arguments: str, stdin: int = subprocess.PIPE) -> Iterator[subprocess.Popen[bytes]]:
+def nc(
+    *arguments: str, stdin: int = subprocess.PIPE, stdout: int = subprocess.PIPE
+) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "aiotcp.cli", "nc", *arguments],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdin=stdin,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
     )
     try:
@@ -131,6 +134,56 @@ def test_exit_codes_tell_what_went_wrong() -> None:
     with listener() as server, nc("-zv", HOST, str(server.getsockname()[1])) as process:
         until(process, "connected")
         assert process.wait(TIMEOUT_S) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_it_and_the_connection_though_nobody_reads_what_came(
+    number: signal.Signals,
+) -> None:
+    with listener() as server, nc("-v", HOST, str(server.getsockname()[1])) as process:
+        until(process, "connected")
+        peer, _ = server.accept()
+        peer.settimeout(TIMEOUT_S)
+        with peer:
+            peer.sendall(bytes(500_000))  # more than a pipe holds
+            process.send_signal(number)
+            assert process.wait(TIMEOUT_S) == 128 + number
+            with suppress(ConnectionResetError):
+                assert peer.recv(1) == b""
+
+
+def test_who_does_not_read_stdout_any_more_is_the_end_of_it() -> None:
+    with listener() as server, nc("-v", HOST, str(server.getsockname()[1])) as process:
+        until(process, "connected")
+        peer, _ = server.accept()
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdout = None
+        with peer:
+            peer.sendall(b"who is there")
+            assert process.wait(TIMEOUT_S) == 141
+        assert process.stderr is not None
+        assert process.stderr.read() == b"sent 0 bytes, received 12 bytes\n"
+
+
+def test_a_full_disk_is_not_the_connections_fault() -> None:
+    with open("/dev/full", "wb") as full:
+        full_disk = full.fileno()
+        with nc("-lkv", "8000", stdin=subprocess.DEVNULL, stdout=full_disk) as process:
+            until(process, "listening")
+            with socket.create_connection((STACK, 8000), timeout=TIMEOUT_S) as peer:
+                peer.sendall(b"keep this")
+                until(process, "aiotcp nc: stdout: No space left on device\n")
+                assert process.wait(TIMEOUT_S) == 1
+
+
+def test_names_that_do_not_exist_are_told_in_words() -> None:
+    with nc("-4", "fd61:696f:7463:70::1", "9", stdin=subprocess.DEVNULL) as process:
+        _, said = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 1
+    assert said == (
+        b"aiotcp nc: fd61:696f:7463:70::1 9: Address family for hostname not supported\n"
+    )
 
 
 def test_a_reset_is_a_failure() -> None:

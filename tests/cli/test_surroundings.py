@@ -1,0 +1,104 @@
+"""What the commands make of signals, closed descriptors, readers who go and odd terminals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import invoke
+
+AIOTCP = (sys.executable, "-m", "aiotcp.cli")
+
+
+def test_ctrl_c_ends_a_command_with_130_and_without_a_traceback() -> None:
+    running = subprocess.Popen(
+        (*AIOTCP, "run", "--all"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert running.stdout is not None
+    running.stdout.read(1)  # it is at work
+    running.send_signal(signal.SIGINT)
+    _, told = running.communicate()
+    assert (running.returncode, told) == (130, b"")
+
+
+def test_a_signal_ends_a_run_on_a_device_with_all_that_belongs_to_it(tmp_path: Path) -> None:
+    """What runs in the namespace of its own is the process that was started, and no other."""
+    script = tmp_path / "unshare"
+    script.write_text('#!/bin/sh\n[ "$2" = true ] || echo $$\n[ "$2" = true ] || sleep 1000\n')
+    script.chmod(0o755)
+    running = subprocess.Popen(
+        (*AIOTCP, "run", "--all", "--on", "tun"),
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )
+    assert running.stdout is not None
+    try:
+        assert int(running.stdout.readline()) == running.pid
+    finally:
+        running.kill()
+        running.communicate()
+
+
+@pytest.mark.parametrize("command", [("run", "--list"), ("doctor", "--json")])
+def test_a_reader_who_goes_is_told_by_the_exit_code(command: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run((*AIOTCP, *command), stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_without_stdout_there_is_nothing_to_see_and_nothing_breaks() -> None:
+    done = subprocess.run(
+        ("sh", "-c", 'exec "$@" <&- >&-', "sh", *AIOTCP, "run", "close-active"),
+        stderr=subprocess.PIPE,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_what_is_opened_is_never_taken_for_stdin_or_stdout() -> None:
+    program = (
+        "import os, sys\n"
+        "from aiotcp.serve.standard import open_standard_files\n"
+        "open_standard_files()\n"
+        "assert os.open('/', os.O_RDONLY) > 2\n"
+        "assert sys.stdin.read() == ''\n"
+        "print('into the void')\n"
+        "sys.stdout.flush()\n"
+    )
+    done = subprocess.run(
+        ("sh", "-c", 'exec "$@" <&- >&-', "sh", sys.executable, "-c", program),
+        stderr=subprocess.PIPE,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_terminal_without_the_signs_of_a_ladder_shows_others() -> None:
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run((*AIOTCP, "run", "close-active"), capture_output=True, env=ascii_only)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.isascii()
+    assert b"FIN,ACK seq=1 ack=1" in done.stdout
+    whole = (*AIOTCP, "run", "--list", "--json")
+    for_programs = subprocess.run(whole, capture_output=True, env=ascii_only)
+    assert json.loads(for_programs.stdout) == json.loads(
+        subprocess.run(whole, capture_output=True).stdout
+    )
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "0", "-1", "1e400"])
+@pytest.mark.parametrize(
+    "command", [("ss", "-w"), ("nc", "192.0.2.1", "7", "-w"), ("serve", "echo", "--grace")]
+)
+def test_seconds_are_a_number_of_them(command: tuple[str, ...], seconds: str) -> None:
+    if command[0] == "serve" and seconds == "0":
+        return  # to wait for nobody is a way to end
+    done = invoke(*command, seconds)
+    assert done.exit_code == 2
+    assert seconds in done.output or "inf" in done.output or "0.0" in done.output
