@@ -115,5 +115,5 @@ def _coloured(pieces: list[ladder.Piece], length: int, inked: dict[str, tuple[st
 def _print(lines: list[str]) -> None:
     if lines:
         lines.append("")
-        click.echo("\n".join(lines), nl=False, color=True)  # of ours only
+        click.echo("\n".join(lines), nl=False, color=True, file=sys.stdout)  # our colours
         lines.clear()

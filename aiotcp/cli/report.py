@@ -48,7 +48,7 @@ def command(what: str, output: Path, seed: str, flow: int | None, show: bool) ->
         trace = trace.of_flow(among(trace, flow))
     text = page(trace)
     if str(output) == "-":
-        click.echo(text)
+        click.echo(text.encode())  # as it says of itself
         return
     try:
         output.write_text(text, encoding="utf-8")
