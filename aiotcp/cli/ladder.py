@@ -45,7 +45,7 @@ def command(file: Path, flow: int | None, flows: bool, width: int | None, json: 
     """Draw the segments of FILE, a pcapng or pcap file of ours, tcpdump's or Wireshark's: a lane
     for each host, a line for each segment, and in captures of ours, why it was sent."""
     try:
-        trace = read(file)
+        trace = read(file, flow=None if flow is None else flow - 1)
     except OSError as exc:
         raise click.ClickException(f"{file}: {exc.strerror}") from None
     except NoCapture as exc:

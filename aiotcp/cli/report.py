@@ -41,7 +41,7 @@ def command(what: str, output: Path, seed: str, flow: int | None, show: bool) ->
 
     if show and str(output) == "-":
         raise click.UsageError("--open shows a file, not what goes to stdout")
-    trace = _trace(what, seed)
+    trace = _trace(what, seed, flow)
     if flow is not None:
         from aiotcp.cli.ladder import among
 
@@ -54,30 +54,24 @@ def command(what: str, output: Path, seed: str, flow: int | None, show: bool) ->
         output.write_text(text, encoding="utf-8")
     except OSError as exc:
         raise click.ClickException(f"{output}: {exc.strerror}") from None
-    click.echo(f"{output}: {_what_is_in_it(len(trace.segments))}", err=True)
+    segments = len(trace.segments)
+    click.echo(f"{output}: {segments} segment{'' if segments == 1 else 's'}", err=True)
     for note in trace.notes:
         click.echo(note, err=True)
     if show and not webbrowser.open(output.resolve().as_uri()):
         raise click.ClickException(f"no browser was found; open {output} in one")
 
 
-def _what_is_in_it(segments: int) -> str:
-    from aiotcp.report.page import MAX_SEGMENTS
-
-    if segments > MAX_SEGMENTS:
-        return f"the first {MAX_SEGMENTS} of {segments} segments; --flow has one connection's only"
-    return f"{segments} segment{'' if segments == 1 else 's'}"
-
-
-def _trace(what: str, seed: str) -> Trace:
+def _trace(what: str, seed: str, flow: int | None) -> Trace:
     from aiotcp.scenario.model import BadScenario, find
 
     path = Path(what)
     if path.suffix != ".toml" and (path.exists() or "/" in what or path.suffix):
+        from aiotcp.report.page import MAX_SEGMENTS
         from aiotcp.trace.capturefile import NoCapture, read
 
         try:
-            return read(path)
+            return read(path, max_events=MAX_SEGMENTS, flow=None if flow is None else flow - 1)
         except NoCapture as exc:
             raise click.ClickException(str(exc)) from None
         except OSError as exc:

@@ -237,9 +237,13 @@ def _behind_header(linktype: int, data: bytes) -> bytes:
     return data[at + 2 :] if int.from_bytes(data[at : at + 2], "big") in _IP else b""
 
 
-def read(path: str | os.PathLike[str], *, max_events: int = 200_000) -> Trace:
+def read(
+    path: str | os.PathLike[str], *, max_events: int = 200_000, flow: int | None = None
+) -> Trace:
     """The trace that a capture shows. Hosts are named by their addresses.
 
+    max_events: of segments; what comes behind so many is only counted.
+    flow: of these, those of that connection only (an index into `flows`).
     What a reader should know is in its `notes`: what was left out, that the windows of a connection
     whose handshake is missing are as in the headers, that the file was not in order of time.
     Raises OSError, and NoCapture, with the file's name in front.
@@ -253,6 +257,9 @@ def read(path: str | os.PathLike[str], *, max_events: int = 200_000) -> Trace:
     with open(path, "rb") as file:
         try:
             for packet in _by_time(packets(file)):
+                if len(trace.events) >= max_events:
+                    left_out += 1
+                    continue
                 if began_ns is None:
                     began_ns = latest_ns = packet.time_ns
                 jumps |= packet.time_ns < latest_ns
@@ -263,9 +270,7 @@ def read(path: str | os.PathLike[str], *, max_events: int = 200_000) -> Trace:
                 if segment is None:
                     passed_over += 1
                     cut += packet.missing > 0
-                elif len(trace.events) >= max_events:
-                    left_out += 1
-                else:
+                elif flow is None or segment.flow == flow:
                     segment.arrived.append(at)
                     trace.events.append(segment)
         except NoCapture as exc:
@@ -285,7 +290,8 @@ def read(path: str | os.PathLike[str], *, max_events: int = 200_000) -> Trace:
         short = f", {cut} of them captured in part" if cut else ""
         trace.notes.append(f"{passed_over} {are}, or could not be read{short}")
     if left_out:
-        trace.notes.append(f"only the first {max_events} segments: {left_out} more were left out")
+        behind = "packet behind them was" if left_out == 1 else "packets behind them were"
+        trace.notes.append(f"only the first {max_events} segments: {left_out} {behind} left out")
     return trace
 
 

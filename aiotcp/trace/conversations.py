@@ -82,6 +82,8 @@ class Conversations:
         """Those of `flows` with windows of which nobody knows the scale: they stand in the segments
         as in the headers."""
         self._open: dict[frozenset[End], _Conversation] = {}
+        # Who they are, by addresses and ports as they stand in packets.
+        self._ways: dict[bytes, tuple[End, End, frozenset[End]]] = {}
 
     def segment(
         self, at: float, packet: memoryview, why: str = "", missing: int = 0
@@ -102,10 +104,14 @@ class Conversations:
             read = tcp.parse(packet, offset, end)
         except (Malformed, IndexError):
             return None
-        own_port = int.from_bytes(packet[offset : offset + 2], "big")
-        other_port = int.from_bytes(packet[offset + 2 : offset + 4], "big")
-        mine, theirs = (bytes(source), own_port), (bytes(target), other_port)
-        conversation = self._find(mine, theirs, read.flags, read.seq)
+        way = b"".join((source, target, packet[offset : offset + 4]))
+        known = self._ways.get(way)
+        if known is None:
+            mine = bytes(source), int.from_bytes(way[-4:-2], "big")
+            theirs = bytes(target), int.from_bytes(way[-2:], "big")
+            known = self._ways[way] = mine, theirs, frozenset((mine, theirs))
+        mine, theirs, both = known
+        conversation = self._find(mine, theirs, both, read.flags, read.seq)
         own = conversation.sides[mine]
         other = conversation.sides[theirs]
         if read.flags & SYN:
@@ -179,9 +185,10 @@ class Conversations:
         found = self._open.get(frozenset((local, remote)))
         return found.index if found is not None else None
 
-    def _find(self, mine: End, theirs: End, flags: int, seq: int) -> _Conversation:
-        key = frozenset((mine, theirs))
-        found = self._open.get(key)
+    def _find(
+        self, mine: End, theirs: End, both: frozenset[End], flags: int, seq: int
+    ) -> _Conversation:
+        found = self._open.get(both)
         if found is not None:
             side = found.sides[mine]
             if flags & (SYN | ACK) != SYN or side.base == seq or side.highest <= 1:

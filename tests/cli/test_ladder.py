@@ -123,7 +123,8 @@ def test_what_the_reader_should_know_is_said(tmp_path: Path) -> None:
     assert "window scale unknown" in reported.output
     path = many(tmp_path / "many", MAX_SEGMENTS + 1)
     reported = invoke("report", str(path), "-o", str(tmp_path / "r.html"))
-    assert f"the first {MAX_SEGMENTS} of {MAX_SEGMENTS + 1} segments" in reported.output
+    assert f": {MAX_SEGMENTS} segments\n" in reported.output
+    assert f"only the first {MAX_SEGMENTS} segments: 1 packet behind them" in reported.output
 
 
 def test_what_is_no_capture_is_refused(tmp_path: Path) -> None:

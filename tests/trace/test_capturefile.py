@@ -282,7 +282,21 @@ def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     file.write_bytes(captured([0, 1, 2], HANDSHAKE))
     trace = read(file, max_events=2)
     assert len(trace.segments) == 2
-    assert trace.notes == ["only the first 2 segments: 1 more were left out"]
+    assert trace.notes == ["only the first 2 segments: 1 packet behind them was left out"]
+
+
+def test_one_connection_of_many(tmp_path: Path) -> None:
+    made = []
+    for number in range(6):
+        packet = tcp(True, "S", 1)
+        packet[TCP].sport = 50000 + number % 3
+        made.append(packet)
+    file = tmp_path / "f"
+    wrpcap(str(file), made)
+    trace = read(file, flow=1, max_events=2)
+    assert [segment.flow for segment in trace.segments] == [1, 1]
+    assert trace.flows[1].client_port == 50001
+    assert trace.notes == ["only the first 2 segments: 1 packet behind them was left out"]
 
 
 def test_what_was_captured_in_part_is_as_long_as_it_was(tmp_path: Path) -> None:
