@@ -39,6 +39,7 @@ from aiotcp.mypyc import mypyc_attr
 from aiotcp.options import Options
 from aiotcp.ports import EphemeralPorts
 from aiotcp.reasons import Event, Why
+from aiotcp.tcp.buffers import wants_more
 from aiotcp.tcp.challenge import SharedLimit
 from aiotcp.tcp.connection import Connection, Path, State
 from aiotcp.tcp.fastopen import CookieCache
@@ -160,6 +161,7 @@ class Engine:
     def _finish(self, entry: Entry, now: float) -> None:
         """Output, then the deadline; what has ended leaves the table."""
         if type(entry) is Connection:
+            begin = entry.snd_nxt
             output(entry, now)
             if entry.ended:
                 self._retire_connection(entry, now)
@@ -176,6 +178,8 @@ class Engine:
                 deadline = next_deadline(entry)
                 if deadline < entry.armed_at:
                     self._timers.enter(entry, deadline)
+                if entry.more and entry.snd_nxt != begin and wants_more(entry):
+                    self.push_soon(entry)
         elif type(entry) is HalfOpen:
             if entry.due is not None or entry.resets:
                 template = entry.template
@@ -199,7 +203,8 @@ class Engine:
 
     def push_soon(self, conn: Connection) -> None:
         """After calls on `conn`: output at the end of this turn of the loop, so that the small
-        things which programs write in one turn leave as one."""
+        things which programs write in one turn leave as one. Where all has left already, and the
+        program has more, that is asked for first."""
         if not self._soon:
             self.loop.call_soon(self._push_all)
         self._soon[conn] = None
@@ -223,6 +228,8 @@ class Engine:
     def _push_all(self) -> None:
         soon, self._soon = self._soon, {}
         for conn in soon:
+            if conn.more and conn.user is not None and wants_more(conn):
+                self._call_user(conn.user.progress)
             try:
                 self._finish(conn, self.clock())
             except BaseException as exc:  # of a congestion control of the user's own

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiotcp.options import Options
 from aiotcp.tcp.autotune import (
+    FRESH_UNSENT_BYTES,
     RECEIVE_INITIAL_BYTES,
     SEND_INITIAL_BYTES,
     ReceiveTuning,
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
 
 _MAX_FIELD: Final = 0xFFFF
+_LITTLE_UNSENT_BYTES: Final = 64 * 1024
+"""The end of what was written may wait for the rest of its frame (see `transmit`)."""
 
 
 def initial_receive_buffer(options: Options) -> int:
@@ -101,6 +104,21 @@ def initial_send_buffer(options: Options) -> int:
 def least_send_limit(options: Options) -> int:
     """What `send` accepts whatever windows and memory say."""
     return min(initial_send_buffer(options), LEAST_SEND_BYTES)
+
+
+def send_room(conn: Connection) -> int:
+    """What `send` accepts now, bytes."""
+    sending = conn.sending
+    room = conn.memory.send_buffer(send_limit(conn)) - (sending.end - sending.start)
+    if conn.fresh and conn.options.send_buffer is None:
+        room = min(room, FRESH_UNSENT_BYTES - conn.unsent)
+    return max(room, 0)
+
+
+def wants_more(conn: Connection) -> bool:
+    """Whether nearly all that the user gave is on its way, and there is room for more: of a user
+    who has more (`Tcb.more`), and whom no acknowledgment may tell for a while."""
+    return conn.unsent < _LITTLE_UNSENT_BYTES and send_room(conn) > 0
 
 
 def send_limit(conn: Connection) -> int:

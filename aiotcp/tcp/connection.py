@@ -29,7 +29,7 @@ from aiotcp.errors import aborted, broken_pipe, reset
 from aiotcp.options import Options
 from aiotcp.reasons import Drop, Event, Why
 from aiotcp.tcp import arrival, fastopen_setup, opening, output, timeouts
-from aiotcp.tcp.buffers import send_limit
+from aiotcp.tcp.buffers import send_room
 from aiotcp.tcp.challenge import SharedLimit
 from aiotcp.tcp.congestion import CongestionControl, Start
 from aiotcp.tcp.cork import Cork
@@ -373,8 +373,7 @@ class Connection(Tcb):
         """Bytes that `send` would accept."""
         if self.ended or self.fin_seq is not None:
             return 0
-        limit = self.memory.send_buffer(send_limit(self))
-        return max(limit - len(self.sending), 0)
+        return send_room(self)
 
     @property
     def unacked(self) -> int:

@@ -133,6 +133,7 @@ class Tcb:
         "fin_seq",
         "flow",
         "force_retransmit",
+        "fresh",
         "heard_at",
         "irs",
         "iss",
@@ -237,6 +238,8 @@ class Tcb:
         every arrival that is not predicted, timer, call, and transition."""
         self.more = False
         """The user has more to send than `sending` has room for."""
+        self.fresh = False
+        """The user makes all that he sends when there is room for it: as TLS does."""
         self.nodelay = options.nodelay
 
         # -- sending: snd_una <= snd_nxt <= snd_max --------------------------------------
