@@ -25,7 +25,10 @@ _LATE_S: Final = 0.01
 _GRACE_S: Final = 0.001
 """How long it then has for its descriptors. Not 0, which could mean: before it looks at them."""
 _LOOKS: Final = 8
-"""Batches that are taken in before timers are believed: what a device holds by default (500)."""
+"""Batches that are taken in before timers are believed, or put off for a turn of the loop if there
+are more: what a device holds by default (500 packets)."""
+_TURNS: Final = 8
+"""So often, which is the queue that `open_tun` makes. More is a flood, and no reason to wait."""
 _MANY: Final = 8
 """Stale entries below this number are not worth cleaning up. Not many, since each may keep alive
 what has ended: a connection is dozens of objects."""
@@ -65,6 +68,7 @@ class TimerQueue:
         self._handle_at = math.inf
         self._late_at = math.inf  # when the handle would be late
         self._grace_given = False
+        self._put_off = 0  # so many times in a row
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -134,9 +138,13 @@ class TimerQueue:
         try:
             if look is not None:
                 looks = 1
-                while look() and looks < _LOOKS:
+                while (more := look()) and looks < _LOOKS:
                     looks += 1
                 now = self._clock()
+                if more and self._put_off < _TURNS:
+                    self._put_off += 1
+                    return
+                self._put_off = 0
             while self._heap and self._heap[0][0] <= now + _SLACK_S:
                 when, _, item = heappop(self._heap)
                 if when != item.armed_at:
