@@ -27,7 +27,9 @@ from aiotcp.trace.capturefile import INBOUND, packets
 from aiotcp.trace.conversations import Conversations
 
 _SECTION, _INTERFACE, _STATISTICS, _PACKET = 0x0A0D0D0A, 1, 5, 6
-_ENDING_S = 10.0
+_LOOK_MS = 1000
+_ENDING_S = 5.0
+"""How long a stack that was told to end the capture may say nothing."""
 
 
 @click.command(epilog=f"{EXIT_CODES} A reader who closes the pipe, and Ctrl-C, are no failure.")
@@ -97,10 +99,15 @@ def command(
                     merged.add(client.stream("capture", **asked))
             except ControlError as exc:
                 raise NoAnswer(str(exc)) from None
-            if out is None:
-                _tell(merged)
-            else:
-                _write(merged, closing.enter_context(out))
+            try:
+                if out is None:
+                    _tell(merged)
+                else:
+                    _write(merged, closing.enter_context(out))
+            except BrokenPipeError:
+                if out is None:
+                    output.to_nowhere()
+                merged.abandon()
         click.echo(merged.summary(), err=True)
 
 
@@ -124,15 +131,19 @@ def _opened(name: str, *, private: bool) -> io.FileIO:
 
 def _write(merged: _Merged, file: io.FileIO) -> None:
     merged.watch(file.fileno())
+    size = captured = 0
     try:
         for blocks in merged.blocks():
             left = memoryview(blocks)
             while left:
                 left = left[file.write(left) :]
-    except BrokenPipeError:
-        pass
+            size, captured = size + len(blocks), merged.captured
+    except ConnectionError:
+        raise BrokenPipeError from None  # a socket may say so in other words
     except OSError as exc:
-        raise NoAnswer(f"-w: {exc.strerror}") from None
+        with suppress(OSError):
+            file.truncate(size)  # to whole packets
+        raise NoAnswer(f"-w: {exc.strerror}, after {_packets(captured)}") from None
 
 
 def _tell(merged: _Merged) -> None:
@@ -192,7 +203,7 @@ class _Merged:
         self._limit = count
         self._poll = select.poll()
         self._reader = -1
-        self._ended = False
+        self._ended_at: float | None = None
 
     def add(self, stream: socket.socket) -> None:
         """One more."""
@@ -200,7 +211,7 @@ class _Merged:
         self._streams[descriptor] = stream
         self._pending[descriptor] = b""
         self._poll.register(descriptor, select.POLLIN)
-        if self._ended:
+        if self._ended_at is not None:
             self.end()
 
     def watch(self, descriptor: int) -> None:
@@ -212,15 +223,17 @@ class _Merged:
 
     @contextmanager
     def ended_by_signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM let it end in order; a second one ends the program."""
+        """SIGINT, SIGTERM, and SIGHUP unless it is ignored, let it end in order; a second one ends
+        the program."""
         before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
 
         def end(number: int, frame: FrameType | None) -> None:
             signal.signal(number, before[signal.Signals(number)])
             self.end()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, end)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # by nohup
+                before[number] = signal.signal(number, end)
         try:
             yield
         finally:
@@ -229,21 +242,34 @@ class _Merged:
 
     def end(self) -> None:
         """Say that there is to be no more; what is under way still comes."""
-        self._ended = True
+        self._ended_at = time.monotonic()
         for stream in self._streams.values():
             with suppress(OSError):
                 stream.shutdown(socket.SHUT_WR)
 
+    def abandon(self) -> None:
+        """Nobody takes the packets any more. How many were dropped is told all the same."""
+        captured = self.captured
+        if self._reader != -1:
+            self._poll.unregister(self._reader)
+            self._reader = -1
+        self.end()
+        for _ in self.blocks():
+            pass
+        self.captured = captured
+
     def summary(self) -> str:
-        one = "1 packet" if self.captured == 1 else f"{self.captured} packets"
         missing = f", {self.dropped} dropped: they came faster than they were read"
-        return f"{one} captured{missing if self.dropped else ''}"
+        return f"{_packets(self.captured)} captured{missing if self.dropped else ''}"
 
     def blocks(self) -> Iterator[bytes]:
         """Whole blocks, some at a time, to the end. Raises BrokenPipeError as `watch` says."""
         while self._pending:
             found = []
-            for descriptor, _ in self._poll.poll():
+            ready = self._poll.poll(_LOOK_MS)
+            if not ready and self._ended_at and time.monotonic() > self._ended_at + _ENDING_S:
+                return
+            for descriptor, _ in ready:
                 if descriptor == self._reader:
                     raise BrokenPipeError
                 found += self._read(descriptor)
@@ -293,6 +319,10 @@ class _Merged:
             number = struct.pack("=I", self._interface.get(descriptor, 0))
             return b"".join((block[:8], number, block[12:]))
         return block
+
+
+def _packets(count: int) -> str:
+    return "1 packet" if count == 1 else f"{count} packets"
 
 
 def _dropped(block: bytes) -> int:

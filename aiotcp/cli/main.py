@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import io
-import os
 import signal
 import sys
 from importlib import import_module
@@ -60,7 +59,9 @@ class _Lazily(click.Group):
         except KeyboardInterrupt:
             sys.exit(_INTERRUPTED)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            from aiotcp.cli import output
+
+            output.to_nowhere()
             sys.exit(_NO_READER)
 
     def format_commands(

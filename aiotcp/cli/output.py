@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -54,6 +55,13 @@ def inks(out: Console, styles: Iterable[str]) -> dict[str, tuple[str, str]]:
         before, _, after = shown.get().partition("x")
         found[style] = before, after
     return found
+
+
+def to_nowhere() -> None:
+    """What is printed from now on, and what is still in stdout's buffer: nobody reads it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def as_json(value: Any, *, lines: bool = False) -> None:

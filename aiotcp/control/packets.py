@@ -131,7 +131,8 @@ class _Parser:
             if protocol and not direction and not kind:
                 return _PROTOCOLS[protocol]
             where = "at the end" if value is None else f"before {value!r}"
-            raise FilterError(f"{kind or direction or 'an address'} of what? It is missing {where}")
+            what = f"{kind or direction} of what? It" if kind or direction else "something"
+            raise FilterError(f"{what} is missing {where}")
         if protocol or direction or kind:
             self._latest = _Qualifiers(protocol, direction, kind)
         elif word is not None and not self._latest.kind and not _is_address(value):

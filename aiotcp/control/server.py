@@ -109,11 +109,12 @@ class Control:
             if (found.st_dev, found.st_ino) == self._identity:  # not another one's by now
                 self.path.unlink()
         server.close()
-        clients = list(self._clients)
-        for client in clients:
-            client.cancel()
-        if clients:
-            await asyncio.wait(clients, timeout=_CLOSING_S)
+        clients = set(self._clients)
+        for _ in range(2):  # for all that is to be read yet; then at once
+            for client in clients:
+                client.cancel()
+            if clients:
+                _, clients = await asyncio.wait(clients, timeout=_CLOSING_S)
 
     # -- those who ask ------------------------------------------------------------------------
 
@@ -129,8 +130,10 @@ class Control:
         except TimeoutError:
             self.counters["cut_off"] += 1
             writer.transport.abort()
-        except (OSError, asyncio.CancelledError):
-            pass  # he has gone, or we are closing
+        except OSError:
+            pass  # he has gone
+        except asyncio.CancelledError:  # we are closing
+            await _flushed(writer)
         finally:
             self._clients.discard(task)
             writer.close()
@@ -345,6 +348,18 @@ class _Patience:
         self._timeout.reschedule(asyncio.get_running_loop().time() + STALLED_S)
         await writer.drain()
         self._timeout.reschedule(None)
+
+
+async def _flushed(writer: asyncio.StreamWriter) -> None:
+    """All is read that was written, or nobody reads it any more."""
+    try:
+        if not writer.transport.is_closing():
+            writer.transport.set_write_buffer_limits(0)
+            await writer.drain()
+    except OSError:
+        pass
+    except asyncio.CancelledError:
+        writer.transport.abort()
 
 
 async def _until_the_end(reader: asyncio.StreamReader) -> None:

@@ -6,16 +6,18 @@ import asyncio
 import io
 import os
 import re
+import resource
 import signal
 import struct
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from aiotcp.control import stream
 from aiotcp.trace import capturefile
 from tests.cli.support import invoke
 from tests.support.controlled import Watched, watched
@@ -26,7 +28,7 @@ pytestmark = pytest.mark.real_loop
 
 @asynccontextmanager
 async def capturing(
-    *worlds: Watched, arguments: tuple[str, ...]
+    *worlds: Watched, arguments: tuple[str, ...], preexec_fn: Callable[[], None] | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """`aiotcp capture` once it has begun."""
     begun = [world.control.counters["captures"] + 1 for world in worlds]
@@ -36,6 +38,7 @@ async def capturing(
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=preexec_fn,
     )
     for world, count in zip(worlds, begun, strict=True):
         while world.control.counters["captures"] < count:
@@ -103,6 +106,62 @@ async def test_a_reader_who_goes_is_noticed_though_nothing_passes(tmp_path: Path
         assert await process.stdout.readexactly(4) == b"\n\r\r\n"
         process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
         assert await process.wait() == 0
+
+
+async def test_what_was_dropped_is_told_though_the_reader_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "WAITING_BYTES", 100_000)
+    async with (
+        watched(tmp_path / "c.sock") as world,
+        capturing(world, arguments=("-w", "-")) as process,
+    ):
+        echoed, connection = await world.connected()
+        for _ in range(40):
+            connection.write(bytes(50_000))
+            await echoed.readexactly(50_000)
+        process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
+        assert process.stderr is not None
+        said = await process.stderr.read()
+        assert re.fullmatch(rb"\d+ packets captured, \d+ dropped: .*\n", said)
+        assert await process.wait() == 0
+
+
+async def test_who_has_read_enough_lines_is_no_failure(tmp_path: Path) -> None:
+    async with (
+        watched(tmp_path / "c.sock") as world,
+        capturing(world, arguments=()) as process,
+    ):
+        _, connection = await world.connected()
+        assert process.stdout is not None
+        assert b"SYN" in await process.stdout.readline()
+        process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
+        connection.write(b"one more, for who finds out when he prints it")
+        assert process.stderr is not None
+        said = await process.stderr.read()
+        assert re.fullmatch(rb"\d+ packets captured\n", said)
+        assert await process.wait() == 0
+
+
+async def test_a_full_disk_leaves_a_file_of_whole_packets(tmp_path: Path) -> None:
+    def little() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    file = tmp_path / "all.pcapng"
+    async with (
+        watched(tmp_path / "c.sock") as world,
+        capturing(world, arguments=("-w", str(file)), preexec_fn=little) as process,
+    ):
+        echoed, connection = await world.connected()
+        for _ in range(20):
+            connection.write(bytes(5_000))
+            await echoed.readexactly(5_000)
+        _, said = await process.communicate()
+        count = len(read(file.read_bytes()))
+        assert process.returncode == 1
+        assert said.decode() == f"Error: -w: File too large, after {count} packets\n"
+        assert count > 5
 
 
 async def test_lines_for_people_up_to_a_number_of_packets(tmp_path: Path) -> None:

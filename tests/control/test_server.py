@@ -253,6 +253,42 @@ async def test_a_capture_ends_in_order_when_the_program_does(path: Path) -> None
         writer.close()
 
 
+async def test_a_capture_is_whole_though_its_reader_is_behind_when_the_program_ends(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "WAITING_BYTES", 1_000_000)
+    async with watched(path) as world:
+        reader, writer = await captured(world)
+        echoed, connection = await world.connected()
+        for _ in range(30):
+            connection.write(bytes(50_000))
+            await echoed.readexactly(50_000)
+        closing = asyncio.create_task(world.control.close())
+        file = await reader.read()
+        writer.close()
+        await closing
+        received, dropped = statistics(file)
+        assert dropped > 0
+        assert len(read(file)) == received - dropped
+
+
+async def test_the_end_does_not_wait_for_one_who_does_not_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_CLOSING_S", 0.01)
+    async with watched(path) as world:
+        reader, writer = await captured(world)
+        echoed, connection = await world.connected()
+        for _ in range(30):
+            connection.write(bytes(50_000))
+            await echoed.readexactly(50_000)
+        await world.control.close()
+        file = await reader.read()
+        writer.close()
+        with pytest.raises(AssertionError):
+            statistics(file)
+
+
 async def test_secrets_that_the_program_does_not_keep_are_refused(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
