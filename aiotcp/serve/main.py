@@ -173,9 +173,9 @@ _OPTIONS = (
         flag_value="127.0.0.1:0",
         callback=_web_address,
         metavar="[HOST:PORT]",
-        help="Show the connections, and one of them as it happens, on a page of this machine's own "
-        "network; its address, which nobody else knows, is printed. [default: off; without "
-        "HOST:PORT, 127.0.0.1 and a free port]",
+        help="Show the connections, with --workers those of all, and one of them as it happens, on "
+        "a page of this machine's own network; its address, which nobody else knows, is printed. "
+        "[default: off; without HOST:PORT, 127.0.0.1 and a free port]",
     ),
     click.option(
         "--log",

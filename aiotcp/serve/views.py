@@ -209,9 +209,11 @@ class _Worker:
             raise _Gone from exc
         try:
             info = await made.ask("info")
-        except ValueError as exc:
+        except BaseException as exc:
             made.close()
-            raise _Gone from exc
+            if isinstance(exc, ValueError):
+                raise _Gone from exc
+            raise
         made.number, made.group = info.get("worker", 0), info.get("group", 0)
         return made
 
