@@ -27,11 +27,15 @@ class Described(transports._FlowControlMixin):
         _stack: PacketStack
         _socket: StackSocket | None
         """None until somebody asks for it."""
+        _started: bool
         _closing: bool
+        _paused: bool
+        _eof_received: bool
         _overflow: deque[memoryview]
         _overflow_bytes: int
 
-        def _wants_input(self) -> bool: ...
+    def _wants_input(self) -> bool:
+        return self._started and not (self._closing or self._paused or self._eof_received)
 
     def __repr__(self) -> str:
         info = [type(self).__name__]

@@ -238,9 +238,6 @@ class Transport(Described):
             self._read()
             self._push()
 
-    def _wants_input(self) -> bool:
-        return self._started and not (self._closing or self._paused or self._eof_received)
-
     def _read(self) -> None:
         """Deliver what has arrived: bytes first, then the end of the stream or of the connection.
 
@@ -285,21 +282,24 @@ class Transport(Described):
             self._fatal_error(exc, "Fatal error: protocol.data_received() call failed.")
 
     def _deliver_into_buffer(self) -> None:
-        buffer = self._call("get_buffer", -1)
-        if self._lost:
-            return
         filled = 0
         try:
+            buffer = self._protocol.get_buffer(-1)
+            if self._lost:
+                return
             if not len(buffer):
                 raise RuntimeError("get_buffer() returned an empty buffer")
-            with memoryview(buffer).cast("B") as room:
+            view = memoryview(buffer)
+            with view if type(buffer) is bytearray else view.cast("B") as room:
                 if room.readonly:
                     raise TypeError("get_buffer() returned a read-only buffer")
                 for chunk in self._connection.take(len(room)):
                     end = filled + len(chunk)
                     room[filled:end] = chunk
                     filled = end
-        except Exception as exc:
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
             self._fatal_error(exc, "Fatal error: protocol.get_buffer() call failed.")
             return
         self._call("buffer_updated", filled)

@@ -66,6 +66,8 @@ _SLOT_BYTES: Final = 65536 + 192
 """A frame, and a stride that does not map all slots to one cache set."""
 _GSO_MAX_BYTES: Final = 65535  # what IPv4's total length field can say
 _IOV_MAX: Final = 1024  # buffers in one writev
+_SMALL_BYTES: Final = 1024
+"""Packets below this size are joined: 0.65 µs for the copy and one buffer, 0.8 for two buffers."""
 
 # linux/if_tun.h, linux/sockios.h
 _TUNSETIFF: Final = 0x400454CA
@@ -285,6 +287,8 @@ class Tun:
         try:
             if not payload:  # an ACK
                 os.write(self._fd, header)
+            elif frame.length < _SMALL_BYTES and len(payload) == 1:
+                os.write(self._fd, header + payload[0])
             elif len(payload) < _IOV_MAX:
                 os.writev(self._fd, [header, *payload])
             else:

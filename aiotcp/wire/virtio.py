@@ -35,6 +35,8 @@ _NOTHING_TO_DO: Final = bytes(HEADER_LENGTH)
 _header: Final = struct.Struct("=BBHHHH")
 """flags, gso_type, hdr_len, gso_size, csum_start, csum_offset"""
 _pack: Final = _header.pack
+_AFTER_IPV4: Final = _pack(NEEDS_CSUM, GSO_NONE, 0, 0, 20, tcp.CHECKSUM_OFFSET)
+"""What `pack` gives for most packets, since IPv4 has no options here."""
 unpack: Final = struct.Struct("=BBxxHxxxx").unpack_from
 """(flags, gso_type, gso_size): what `parse` looks at, of as many bytes as a header has."""
 
@@ -50,6 +52,8 @@ def pack(frame: Frame) -> bytes:
     header = frame.header
     gso_size = frame.gso_size
     if not gso_size:
+        if start == 20:
+            return _AFTER_IPV4
         return _pack(NEEDS_CSUM, GSO_NONE, 0, 0, start, tcp.CHECKSUM_OFFSET)
     kind = GSO_TCPV4 if header[0] >> 4 == 4 else GSO_TCPV6
     if header[start + 13] & tcp.CWR:
