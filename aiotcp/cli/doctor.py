@@ -9,10 +9,12 @@ import json as json_format
 import os
 import platform
 import shlex
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ import click
 
 from aiotcp.cli import output
 from aiotcp.control import places
+from aiotcp.serve import privileges
 from aiotcp.stack import DEFAULT_ADDRESSES
 from aiotcp.tcp import COMPILED
 
@@ -52,6 +55,8 @@ def command(json: bool) -> None:
     A device is made for trial, in a network namespace of its own; nothing is changed.
     """
     findings = list(examine())
+    if os.geteuid() == 0:  # and maybe there is no sudo
+        findings = [replace(each, mend=each.mend.replace("sudo ", "")) for each in findings]
     if json:
         output.as_json([asdict(finding) for finding in findings])
     else:
@@ -77,11 +82,14 @@ def _show(findings: list[Finding]) -> None:
 
 def examine() -> Iterator[Finding]:
     """All of it, one after the other."""
-    for look in (_python, _uvloop, _core, _kernel, _device_node):
+    for look in (_python, _uvloop, _core, _kernel):
         yield look()
+    node = _device_node()
+    yield node
     trial = _trial()
-    yield _privilege(trial)
-    yield from _device(trial)
+    privilege = _privilege(trial)
+    yield privilege
+    yield from _device(trial, blamed=FAIL in (node.status, privilege.status))
     for each in (_addresses, _ipv6, _rp_filter, _proxies, _sockets):
         yield each()
 
@@ -119,12 +127,15 @@ def _device_node() -> Finding:
     name = str(DEVICE)
     if not DEVICE.exists():
         module = "the kernel's module is loaded" if _has_module() else "its module is not loaded"
-        mend = "modprobe tun"
+        mend = "sudo modprobe tun"
         if _in_container():
             mend = f"run the container with --device {name} (and --cap-add NET_ADMIN)"
         elif _has_module():
-            mend = f"mkdir -p {DEVICE.parent} && mknod {name} c 10 200 && chmod 666 {name}"
+            mend = f"sudo sh -c 'mkdir -p {DEVICE.parent} && {_make_node(name)}'"
         return Finding("device node", FAIL, f"there is no {name}, and {module}", mend)
+    if not _is_node(DEVICE):
+        mend = f"sudo sh -c 'rm -f {name} && {_make_node(name)}'"
+        return Finding("device node", FAIL, f"{name} is not the device 10, 200", mend)
     try:
         os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
     except PermissionError:
@@ -132,9 +143,18 @@ def _device_node() -> Finding:
             "device node", FAIL, f"{name} may not be opened by this user", f"sudo chmod 666 {name}"
         )
     except OSError as exc:
-        mend = "modprobe tun" if exc.errno in (errno.ENODEV, errno.ENXIO) else ""
+        mend = "sudo modprobe tun" if exc.errno in (errno.ENODEV, errno.ENXIO) else ""
         return Finding("device node", FAIL, f"{name}: {exc.strerror}", mend)
     return Finding("device node", OK, f"{name} can be opened")
+
+
+def _make_node(name: str) -> str:
+    return f"mknod {name} c 10 200 && chmod 666 {name}"
+
+
+def _is_node(path: Path) -> bool:
+    found = path.stat()
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev == os.makedev(10, 200)
 
 
 def _has_module() -> bool:
@@ -165,20 +185,33 @@ def _trial() -> dict[str, Any]:
 
 
 def _privilege(trial: dict[str, Any]) -> Finding:
-    user = os.environ.get("USER") or str(os.getuid())
     if _capable():
         return Finding("privilege", OK, "CAP_NET_ADMIN: this user may make and set up devices")
-    by_root = f"sudo aiotcp-serve … --user {shlex.quote(user)}"
-    own = f"sudo ip tuntap add dev aiotcp0 mode tun user {shlex.quote(user)}   (once)"
     if trial.get("namespace") == "user":
         return Finding("privilege", OK, "none here, but in a user namespace: unshare -Urn bash")
-    why = trial.get("user") or "unknown"
-    return Finding(
-        "privilege",
-        FAIL,
-        f"no CAP_NET_ADMIN, and no user namespaces ({why})",
-        "\n".join((by_root, own, *_namespaces())),
+    what = "no CAP_NET_ADMIN" + (
+        f", and no user namespaces ({trial['user']})" if "user" in trial else ""
     )
+    if os.geteuid() == 0:
+        return Finding("privilege", FAIL, what, "run the container with --cap-add NET_ADMIN")
+    user = shlex.quote(privileges.own_name())
+    mends = (
+        f"sudo {shlex.quote(_serve())} … --user {user}",
+        f"or once: sudo sh -c 'ip tuntap add dev aiotcp0 mode tun user {user} && "
+        "ip address add 192.0.2.1/24 dev aiotcp0 && ip link set aiotcp0 up'",
+        "    then: aiotcp-serve … --device aiotcp0 --no-configure --address 192.0.2.2",
+        *_namespaces(),
+    )
+    return Finding("privilege", FAIL, what, "\n".join(mends))
+
+
+def _serve() -> str:
+    """The program, as sudo finds it: not by this user's PATH."""
+    places = (Path(sys.argv[0]).absolute().parent, Path(sys.executable).parent)
+    for place in (*places, Path(__file__).parents[2] / "bin"):
+        if (place / "aiotcp-serve").is_file():
+            return str(place / "aiotcp-serve")
+    return "aiotcp-serve"
 
 
 def _capable() -> bool:
@@ -189,6 +222,14 @@ def _capable() -> bool:
     except (OSError, ValueError):
         pass
     return False
+
+
+def _in_user_namespace() -> bool:
+    """Whether this user's ids are not all of the machine's."""
+    try:
+        return (PROC / "self" / "uid_map").read_text().split() != ["0", "0", "4294967295"]
+    except OSError:
+        return False
 
 
 def _namespaces() -> list[str]:
@@ -215,11 +256,15 @@ def _sysctl(name: str) -> str | None:
         return None
 
 
-def _device(trial: dict[str, Any]) -> Iterator[Finding]:
+def _device(trial: dict[str, Any], *, blamed: bool) -> Iterator[Finding]:
+    """blamed: something else has failed already."""
     if "tun" not in trial:
         if "namespace" in trial or "error" in trial:
             yield Finding(
-                "trial", FAIL, f"no device could be made: {trial.get('error', 'unknown')}", ""
+                "trial",
+                FAIL,
+                f"no device could be made: {trial.get('error', 'unknown')}",
+                "what failed above comes first" if blamed else "",
             )
         return
     yield Finding("trial", OK, "a device was made, in a namespace of its own")
@@ -240,7 +285,7 @@ def _device(trial: dict[str, Any]) -> Iterator[Finding]:
         WARN,
         f"{trial['steering']}: with --workers, connections that the stack opens mostly fail",
         "as root, and not in a user namespace"
-        if trial.get("namespace") == "user"
+        if trial.get("namespace") == "user" or _in_user_namespace()
         else "a kernel with CONFIG_BPF_SYSCALL, and CAP_BPF",
     )
 
@@ -254,15 +299,21 @@ def _addresses() -> Finding:
     try:
         network.check_free(network.HOST_ADDRESSES, name="aiotcp0")
     except network.PrefixInUse as exc:
-        return Finding(
-            "addresses",
-            WARN,
-            exc.strerror or str(exc),
-            "aiotcp-serve … --host-address 198.51.100.1/24 --address 198.51.100.2",
-        )
+        return Finding("addresses", WARN, exc.strerror or str(exc), _other_addresses())
     except (OSError, ImportError) as exc:
         return Finding("addresses", WARN, f"routes can't be read: {exc}", "pip install pyroute2")
     return Finding("addresses", OK, f"{' and '.join(network.HOST_ADDRESSES)} are free")
+
+
+def _other_addresses() -> str:
+    """Free ones, of those that are for documentation, benchmarks and private networks."""
+    from aiotcp.link import network
+
+    for prefix in ("198.51.100", "203.0.113", "198.18.7", "10.213.7", "172.29.213"):
+        with suppress(OSError):
+            network.check_free((f"{prefix}.1/24",), name="aiotcp0")
+            return f"aiotcp-serve … --host-address {prefix}.1/24 --address {prefix}.2"
+    return "aiotcp-serve … --host-address ADDRESS/PREFIX --address ADDRESS"
 
 
 def _ipv6() -> Finding:

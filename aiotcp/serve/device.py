@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import ipaddress
-import os
 import socket
 import struct
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 from aiotcp.link.queues import Queues, open_queues
 from aiotcp.link.tun import Tun
+from aiotcp.serve import privileges
 from aiotcp.serve.problems import AddressClash, BadOptions, DeviceBusy, NoPermission, NoTun, Problem
 from aiotcp.serve.settings import Settings
 
@@ -158,7 +158,7 @@ def _explained(exc: OSError) -> Problem:
 
 
 def _ways_out() -> str:
-    user = os.environ.get("USER") or str(os.getuid())
+    user = privileges.own_name()
     device = "aiotcp0"
     return f"""\
 There are three ways out:

@@ -30,6 +30,14 @@ def account(name: str) -> Account:
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, groups)
 
 
+def own_name() -> str:
+    """Of the user that runs this, as `account` takes it. $USER may be missing, or another's."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return "nobody"
+
+
 def become(user: Account) -> None:
     """Give up what this process may do beyond what `user` may; there is no way back.
 

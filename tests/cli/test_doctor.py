@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aiotcp.cli import doctor
+from aiotcp.control import places
 from aiotcp.link import network
 from tests.cli.support import invoke
 from tests.support.netns import netns as netns
@@ -26,6 +29,7 @@ class Machine:
         self.device.touch()
         self.trial: dict[str, Any] = dict(WELL)
         self.write("self/status", "Name:\tx\nCapEff:\t000001ffffffffff\n")
+        self.write("self/uid_map", "         0          0 4294967295\n")
         self.write("misc", "200 tun\n")
         self.write("sys/net/ipv6/conf/all/disable_ipv6", "0\n")
         for name in ("all", "default"):
@@ -42,7 +46,10 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine(tmp_path)
     monkeypatch.setattr(doctor, "PROC", tmp_path / "proc")
     monkeypatch.setattr(doctor, "DEVICE", made.device)
+    monkeypatch.setattr(doctor, "_is_node", lambda path: path.read_text() == "")
     monkeypatch.setattr(doctor, "_trial", lambda: made.trial)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(places, "usable_directory", lambda: tmp_path)
     monkeypatch.setattr(doctor, "_in_container", lambda: False)
     monkeypatch.setattr(network, "check_free", lambda addresses, name: None)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
@@ -107,17 +114,48 @@ def test_without_privilege_there_are_user_namespaces_or_commands_that_mend_it(
     machine.write("sys/kernel/unprivileged_userns_clone", "0\n")
     machine.write("sys/kernel/apparmor_restrict_unprivileged_userns", "1\n")
     mends = found(1)["privilege"]["mend"].splitlines()
-    assert any(line.startswith("sudo aiotcp-serve") for line in mends)
-    assert any(line.startswith("sudo ip tuntap add") for line in mends)
+    user = pwd.getpwuid(os.getuid()).pw_name
+    assert re.fullmatch(rf"sudo /.*/aiotcp-serve … --user {user}", mends[0]), "found by sudo, too"
+    made = f"or once: sudo sh -c 'ip tuntap add dev aiotcp0 mode tun user {user} && "
+    assert mends[1].startswith(made)
+    assert "ip address add 192.0.2.1/24" in mends[1]
     assert "sudo sysctl -w kernel.unprivileged_userns_clone=1" in mends
     assert "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0" in mends
+
+
+def test_root_without_privilege_is_in_a_container(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    machine.write("self/status", "CapEff:\t0000000000000000\n")
+    machine.trial = {"namespace": "root", "error": "not permitted"}
+    seen = found(1)
+    assert seen["privilege"]["what"] == "no CAP_NET_ADMIN"
+    assert seen["privilege"]["mend"] == "run the container with --cap-add NET_ADMIN"
+    assert seen["trial"]["mend"] == "what failed above comes first"
+
+
+def test_a_node_that_is_something_else(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.device.write_text("something")
+    mend = found(1)["device node"]["mend"]
+    assert mend.startswith(f"sudo sh -c 'rm -f {machine.device} && mknod {machine.device} c 10 200")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert found(1)["device node"]["mend"].startswith("sh -c 'rm -f ")
+
+
+def test_ebpf_is_for_root_outside_of_user_namespaces(machine: Machine) -> None:
+    machine.trial["steering"] = "eBPF is not allowed"
+    assert "CONFIG_BPF_SYSCALL" in found(0)["eBPF"]["mend"]
+    machine.write("self/uid_map", "0 1000 1\n")
+    assert found(0)["eBPF"]["mend"] == "as root, and not in a user namespace"
 
 
 def test_what_is_there_but_not_as_it_could_be_is_a_warning(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def clash(addresses: object, name: str) -> None:
-        raise network.PrefixInUse("192.0.2.0/24", "eth7", "routed through")
+    def clash(addresses: tuple[str, ...], name: str) -> None:
+        if addresses[0].startswith(("192.", "198.51.")):
+            raise network.PrefixInUse("192.0.2.0/24", "eth7", "routed through")
 
     monkeypatch.setattr(network, "check_free", clash)
     monkeypatch.setenv("https_proxy", "http://proxy:3128")
@@ -130,7 +168,8 @@ def test_what_is_there_but_not_as_it_could_be_is_a_warning(
         *("addresses", "offload", "IPv6", "rp_filter", "proxies"),
     }
     assert "eth7" in seen["addresses"]["what"]
-    assert "--host-address 198.51.100.1/24" in seen["addresses"]["mend"]
+    free = "--host-address 203.0.113.1/24 --address 203.0.113.2"
+    assert free in seen["addresses"]["mend"], "and not the next best, which are taken as well"
     assert "export no_proxy=localhost,192.0.2.2," in seen["proxies"]["mend"]
     assert "rp_filter=2" in seen["rp_filter"]["mend"]
     monkeypatch.setenv("no_proxy", "localhost,192.0.2.0/24")
