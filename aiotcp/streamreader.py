@@ -27,8 +27,9 @@ class StreamReader(asyncio.StreamReader):
         _limit: int
         _paused: bool
         _transport: Any
+        _loop: asyncio.AbstractEventLoop
+        _waiter: asyncio.Future[None] | None
 
-        def _wakeup_waiter(self) -> None: ...
         async def _wait_for_data(self, func_name: str) -> None: ...
 
     def __init__(self, *args: Any, **kwds: Any) -> None:
@@ -61,13 +62,19 @@ class StreamReader(asyncio.StreamReader):
                 self._pieces = deque()
             self._pieces.append(data)
             self._pieces_bytes += len(data)
-        else:
+        elif self._pieces:
             self._buffer.extend(data)
-        self._wakeup_waiter()
+        else:
+            self._before.extend(data)
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.cancelled():
+                waiter.set_result(None)
         if (
-            self._transport is not None
+            len(self._before) + self._pieces_bytes > 2 * self._limit
+            and self._transport is not None
             and not self._paused
-            and len(self._before) + self._pieces_bytes > 2 * self._limit
         ):
             try:
                 self._transport.pause_reading()
@@ -85,14 +92,30 @@ class StreamReader(asyncio.StreamReader):
         if n <= 0 or self._exception is not None:
             return await super().read(n)
         if not (self._before or self._pieces or self._eof):
-            await self._wait_for_data("read")
-        if self._pieces and not self._before:
+            if self._paused or self._waiter is not None:
+                await self._wait_for_data("read")
+            else:  # it would do the same, as one coroutine more
+                self._waiter = self._loop.create_future()
+                try:
+                    await self._waiter
+                finally:
+                    self._waiter = None
+        if not self._pieces:
+            buffer = self._before
+        elif not self._before:
             data = self._take(n)
+            self._maybe_resume_transport()
+            return data
         else:
             buffer = self._buffer
-            data = bytes(buffer) if len(buffer) <= n else bytes(memoryview(buffer)[:n])
+        if len(buffer) <= n:
+            data = bytes(buffer)
+            buffer.clear()
+        else:
+            data = bytes(memoryview(buffer)[:n])
             del buffer[:n]
-        self._maybe_resume_transport()
+        if self._paused:
+            self._maybe_resume_transport()
         return data
 
     def _take(self, n: int) -> bytes:

@@ -45,6 +45,7 @@ class StreamWriter(asyncio.StreamWriter):
     if TYPE_CHECKING:  # what the stubs leave out
         _transport: asyncio.Transport
         _protocol: Any
+        _reader: Any
         _loop: asyncio.AbstractEventLoop
 
     def __del__(self, warn: Callable[..., None] = warn) -> None:
@@ -56,6 +57,16 @@ class StreamWriter(asyncio.StreamWriter):
         else:
             self.close()
             warn(f"unclosed {self!r}", ResourceWarning, source=self)
+
+    async def drain(self) -> None:
+        protocol, reader = self._protocol, self._reader
+        if (
+            protocol._paused
+            or protocol._connection_lost
+            or self._transport.is_closing()
+            or (reader is not None and reader._exception is not None)
+        ):
+            await super().drain()
 
     async def start_tls(
         self,
