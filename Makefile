@@ -55,7 +55,8 @@ test-python:
 
 test-compiled: compiled
 	cd $(COMPILED) && $(abspath $(BIN))/python -m pytest tests/wire tests/tcp tests/model tests/scenarios tests/scenario/test_shipped.py \
-		tests/test_chosen_options.py tests/test_congestion_doc.py tests/test_streams.py tests/test_taps.py tests/test_tcp_info.py $(PYTEST_ARGS)
+		tests/test_chosen_options.py tests/test_congestion_doc.py tests/test_streams.py tests/test_taps.py tests/test_tcp_info.py \
+		tests/link/test_tun.py tests/link/test_tun_open.py $(PYTEST_ARGS)
 
 # What a user's installation is, and beside it what runs on it.
 compiled: $(COMPILED)/.made

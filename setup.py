@@ -18,6 +18,7 @@ COMPILED = (
     "aiotcp/tcp/*.py",
     "aiotcp/wire/*.py",
     "aiotcp/link/memory.py",
+    "aiotcp/link/tun.py",
     *(
         f"aiotcp/{name}.py"
         for name in (
@@ -26,8 +27,8 @@ COMPILED = (
         )
     ),
 )
-"""The sans-IO core, the stack around it, and the in-memory link. Transports and the
-like derive from asyncio's classes, which mypyc can't."""
+"""The sans-IO core, the stack around it, and the links between it and kernel or another stack.
+Transports and the like derive from asyncio's classes, which mypyc can't."""
 
 
 def translated(folder: str = "build") -> list[Extension]:

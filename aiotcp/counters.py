@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Final
+from typing import Final
 
 from aiotcp.reasons import Drop, Event
+from aiotcp.tally import Tally
 from aiotcp.tcp.tcb import State
 
 _ESTABLISHED: Final = State.ESTABLISHED
@@ -13,14 +14,6 @@ _CLOSE_WAIT: Final = State.CLOSE_WAIT
 _CLOSED: Final = State.CLOSED
 _OPENING: Final = frozenset({State.SYN_SENT, State.SYN_RECEIVED})
 _NOWHERE: Final = frozenset({State.CLOSED, State.LISTEN})
-
-
-class Tally(Counter[Any]):
-    """A Counter in which counting is quick: `Counter` has a method of its own for `del`, and for
-    its sake each assignment takes the long way. (To delete what is not there is an error here.)"""
-
-    __setitem__ = dict.__setitem__
-    __delitem__ = dict.__delitem__
 
 
 _TOTALS: Final = (

@@ -11,7 +11,6 @@ values change, and what the interpreter has learned about the stack stays true.
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import MethodType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -48,10 +47,7 @@ class Taps:
         self._taps: tuple[Tap, ...] = ()
         self._link: _TappedLink | None = None
         self._stands = False
-        self._untapped: _Receiving = (
-            MethodType(type(engine).receive, engine),
-            MethodType(type(engine).flush, engine),
-        )
+        self._untapped: _Receiving = engine.receive, engine.flush
         self._tapped: _Receiving
         # What of the taps is called, in lists that stay the same: see `_stand_between`.
         self._sent: list[Callable[[Frame], None]] = []

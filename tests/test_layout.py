@@ -16,7 +16,7 @@ LEAVES = {"errors", "mypyc", "options", "ranges", "reasons"}
 STACK = {
     *("stack", "engine", "inbound", "clock", "addresses", "counters", "icmp", "info", "limits"),
     *("listeners", "loopback", "passive", "ports", "nstat", "tcpinfo", "timers", "timewaits"),
-    *("transition", "taps", "waiting"),
+    *("transition", "taps", "tally", "waiting"),
 }
 TRANSPORTS = {
     *("transport", "server", "sockets", "sockopts", "client", "opened", "anywhere", "readiness"),

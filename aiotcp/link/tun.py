@@ -42,6 +42,7 @@ from typing import Final
 
 from aiotcp.errors import os_error
 from aiotcp.link.base import Receiver
+from aiotcp.mypyc import mypyc_attr
 from aiotcp.wire import virtio
 from aiotcp.wire.frame import Frame
 
@@ -101,6 +102,7 @@ _DROP_NAMES: Final = {
 }
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Tun:
     """A TUN device, opened.
 
@@ -139,6 +141,7 @@ class Tun:
     ) -> None:
         self._file: io.FileIO | None = None
         self._fd = -1
+        self._warn: Callable[..., object] = warnings.warn  # there still at the interpreter's end
         self.owns = owns
         if fd is None:
             encoded = _encoded(name)
@@ -183,6 +186,7 @@ class Tun:
         self._batch_bytes = BATCH_BYTES
         self._receiver: Receiver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop_watching: Callable[[int], object]  # uvloop's returns None, not a bool
         self._lost = False
         self._one_slot = self._slots[:1]
         self._alone = 0  # how many batches in a row were one packet
@@ -217,6 +221,7 @@ class Tun:
         if self._receiver is not None:
             raise RuntimeError("the link already has a receiver")
         loop.add_reader(self._fd, self.receive_waiting)
+        self._stop_watching = loop.remove_reader
         self._receiver = receiver
         self._loop = loop
 
@@ -310,7 +315,7 @@ class Tun:
         self._lost = True
         assert self._loop is not None
         assert self._receiver is not None
-        self._loop.remove_reader(self._fd)
+        self._stop_watching(self._fd)
         if _DROP_NAMES.get(exc.errno or 0) == "send_device_gone":
             # The system says EBADFD, "File descriptor in bad state", which tells users nothing.
             exc = os_error(errno.ENODEV, f"{self.name} is gone")
@@ -322,15 +327,15 @@ class Tun:
         if file is None:
             return
         if self._loop is not None and not self._lost and not self._loop.is_closed():
-            self._loop.remove_reader(self._fd)
+            self._stop_watching(self._fd)
         self._fd = -1
         self._receiver = None
         file.close()
 
-    def __del__(self, warn: Callable[..., object] = warnings.warn) -> None:
+    def __del__(self) -> None:
         if self._file is not None:
             # A file of Python's would warn as well, but of a number that nobody knows.
-            warn(f"unclosed device {self!r}", ResourceWarning, source=self)
+            self._warn(f"unclosed device {self!r}", ResourceWarning, source=self)
             self._file.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from aiotcp.mypyc import mypyc_attr
 from aiotcp.reasons import Why
 
 _SECOND_SEGMENT: Final = Why.ACK_SECOND_SEGMENT
@@ -13,6 +14,7 @@ _LEAST_FULL_BYTES: Final = 536
 """A peer that sends less than this does so because it has no more, not because its MSS is small."""
 
 
+@mypyc_attr(acyclic=True)
 class AckPolicy:
     """Text in; `due` (acknowledge now, and why) or `deadline` (acknowledge by then) out.
 

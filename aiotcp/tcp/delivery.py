@@ -9,9 +9,11 @@ Sizes are bytes of payload, times seconds; a packet's id is its ending sequence 
 
 from __future__ import annotations
 
+from aiotcp.mypyc import mypyc_attr
 from aiotcp.tcp.congestion import RateSample
 
 
+@mypyc_attr(acyclic=True)
 class Stamp:
     """What was known when a frame was sent (4.1.2.1.2). A retransmission gets a new one; the
     pieces of a frame that is split share theirs, and so do frames that leave together."""
@@ -49,6 +51,7 @@ class Stamp:
         """`DeliveryRate.lost` then: the draft's P.lost."""
 
 
+@mypyc_attr(acyclic=True)
 class DeliveryRate:
     """One connection's counts of what was delivered and lost, and its samples.
 

@@ -6,10 +6,12 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from heapq import heappush
 
+from aiotcp.mypyc import mypyc_attr
 from aiotcp.tcp.delivery import Stamp
 from aiotcp.tcp.timeline import Sent, Timeline
 
 
+@mypyc_attr(acyclic=True)
 class Flight:
     """The records, and how many bytes there are of each kind; what becomes of them: `Scoreboard`.
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
+from aiotcp.mypyc import mypyc_attr
+
 
 class Step(Enum):
     """Where the algorithm stands, in RFC 5682 2.1's and 3.1's numbering."""
@@ -26,6 +28,7 @@ _REPEATED: Final = Step.REPEATED
 _SENDING_NEW: Final = Step.SENDING_NEW
 
 
+@mypyc_attr(acyclic=True)
 class Frto:
     """One timeout. `step` tells what may be sent."""
 

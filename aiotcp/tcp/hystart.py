@@ -25,6 +25,8 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
+from aiotcp.mypyc import mypyc_attr
+
 _MIN_RTT_THRESH_S: Final = 0.004
 _MAX_RTT_THRESH_S: Final = 0.016
 _MIN_RTT_DIVISOR: Final = 8
@@ -33,6 +35,7 @@ _CSS_GROWTH_DIVISOR: Final = 4
 _CSS_ROUNDS: Final = 5
 
 
+@mypyc_attr(acyclic=True)
 class HyStart:
     """One initial slow start: acknowledgments in, growth out, until `finished`."""
 

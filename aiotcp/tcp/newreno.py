@@ -10,6 +10,8 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
+from aiotcp.mypyc import mypyc_attr
+
 DUP_THRESH: Final = 3
 
 
@@ -25,6 +27,7 @@ class Verdict(Enum):
     """Everything up to `recover` arrived."""
 
 
+@mypyc_attr(acyclic=True)
 class NewReno:
     """The state between two acknowledgments."""
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from aiotcp.mypyc import mypyc_attr
+
 DUP_THRESH: Final = 3
 _PERSIST_RECOVERIES: Final = 16
 
 
+@mypyc_attr(acyclic=True)
 class Rack:
     """What is known of the latest segment that arrived, and of reordering on the path."""
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from aiotcp.mypyc import mypyc_attr
+
 _REMEMBERED: Final = 256
 """Repetitions: with more than so many in one repair, it is not taken back."""
 
 
+@mypyc_attr(acyclic=True)
 class Repetitions:
     """The latest repetitions, by the repair (one recovery, or one timeout) that they belong to."""
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from aiotcp.mypyc import mypyc_attr
+
 _ALPHA: Final = 1 / 8
 _BETA: Final = 1 / 4
 _GRANULARITY_S: Final = 0.001
 
 
+@mypyc_attr(acyclic=True)
 class RtoEstimator:
     """Round-trip samples in, `rto` out; seconds throughout.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
+from aiotcp.mypyc import mypyc_attr
 from aiotcp.tcp.delivery import Stamp
 from aiotcp.tcp.flight import Flight
 from aiotcp.tcp.timeline import Sent
@@ -26,6 +27,7 @@ class Delivered(NamedTuple):
     size: int
 
 
+@mypyc_attr(acyclic=True)
 class Scoreboard(Flight):
     """RFC 6675's scoreboard. `in_flight` is its pipe: the bytes believed to be in the network,
     which are neither lost nor selectively acknowledged."""

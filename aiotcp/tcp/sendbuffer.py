@@ -9,6 +9,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Final, TypeAlias
 
+from aiotcp.mypyc import mypyc_attr
+
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 _COMPACT_AT: Final = 64
@@ -16,6 +18,7 @@ _SMALL_BYTES: Final = 1024
 """Writes below this size are joined: the copy is cheaper than a chunk of their own."""
 
 
+@mypyc_attr(acyclic=True)
 class SendBuffer:
     """A queue of views, addressed by sequence number.
 

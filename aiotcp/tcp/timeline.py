@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from itertools import repeat
 from typing import Final
 
+from aiotcp.mypyc import mypyc_attr
 from aiotcp.tcp.delivery import Stamp
 
 _COMPACT_AT: Final = 64
 
 
+@mypyc_attr(acyclic=True)
 class Sent:
     """The bytes [start, end) as they were last sent."""
 
@@ -42,6 +44,7 @@ class Sent:
         return f"<Sent {self.start}..{self.end} x{self.transmissions}{mark}>"
 
 
+@mypyc_attr(acyclic=True)
 class Timeline:
     """Records that are in flight, by the time of their latest transmission.
 

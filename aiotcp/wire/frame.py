@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from aiotcp.mypyc import mypyc_attr
+
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
+@mypyc_attr(acyclic=True)
 class Frame:
     """An outbound IP packet, or a TCP packet of up to 64 KiB that the link is asked to cut (TSO).
 

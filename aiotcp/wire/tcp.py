@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from aiotcp.mypyc import mypyc_attr
 from aiotcp.reasons import Drop
 from aiotcp.wire import checksum
 from aiotcp.wire.frame import Buffer, Frame
@@ -117,6 +118,7 @@ def flags_text(flags: int) -> str:
     return ",".join(n for bit, n in enumerate(_FLAG_NAMES) if flags >> bit & 1) or "none"
 
 
+@mypyc_attr(acyclic=True)
 class Segment:
     """One TCP segment, or one inbound super-packet of many (`gso_size` > 0).
 
@@ -267,6 +269,7 @@ def verify_checksum(packet: Buffer, offset: int, end: int) -> bool:
     return (number + PROTOCOL + length) % 0xFFFF == 0
 
 
+@mypyc_attr(acyclic=True)
 class HeaderTemplate:
     """The headers of one direction of one connection, all but what changes packed in advance."""
 

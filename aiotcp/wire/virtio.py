@@ -7,12 +7,15 @@ the host's byte order. It says what of the checksum and of the segmentation is s
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Drop
 from aiotcp.wire import tcp
 from aiotcp.wire.frame import Buffer, Frame
 from aiotcp.wire.malformed import Malformed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HEADER_LENGTH: Final = 10
 
@@ -34,10 +37,10 @@ _NOTHING_TO_DO: Final = bytes(HEADER_LENGTH)
 
 _header: Final = struct.Struct("=BBHHHH")
 """flags, gso_type, hdr_len, gso_size, csum_start, csum_offset"""
-_pack: Final = _header.pack
+_pack: Final[Callable[[int, int, int, int, int, int], bytes]] = _header.pack
 _AFTER_IPV4: Final = _pack(NEEDS_CSUM, GSO_NONE, 0, 0, 20, tcp.CHECKSUM_OFFSET)
 """What `pack` gives for most packets, since IPv4 has no options here."""
-unpack: Final = struct.Struct("=BBxxHxxxx").unpack_from
+unpack: Final[Callable[[Buffer], tuple[int, int, int]]] = struct.Struct("=BBxxHxxxx").unpack_from
 """(flags, gso_type, gso_size): what `parse` looks at, of as many bytes as a header has."""
 
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from aiotcp.link import memory
+from aiotcp.link import Wrapper, memory
 from aiotcp.link.base import receive_queue_packets
 from aiotcp.link.impair import Impair
 from aiotcp.options import Options
@@ -122,8 +122,13 @@ async def test_reading_later_opens_no_more_than_the_share() -> None:
         await peer.sees_nothing()  # it was open as far as it goes
 
 
+class Short(Wrapper):
+    @property
+    def receive_queue_packets(self) -> int:
+        return 7
+
+
 def test_links_tell_it() -> None:
     left, _ = memory.pair()
     assert receive_queue_packets(left) is None
-    left.receive_queue_packets = 7  # type: ignore[attr-defined]
-    assert receive_queue_packets(Impair(left)) == 7
+    assert receive_queue_packets(Impair(Short(left))) == 7
