@@ -116,6 +116,7 @@ class Engine:
         # One object for all connections: a bound method is made anew whenever it is looked up.
         self._chance = self._random.random
         self._shared_transmit = self._transmit
+        self._shared_transmit_run = self._transmit_run
         self.on_state = self.counters.on_state if observer is None else self._on_state
         self._challenges = SharedLimit(
             self.options.challenge_ack_rate, self._random.random, self._note_challenge_withheld
@@ -369,6 +370,18 @@ class Engine:
         counters.sent[frame.reason] += 1
         self.link.send(frame)
 
+    def _transmit_run(self, frames: Sequence[Frame]) -> None:
+        """The same for several of one reason."""
+        counters = self.counters
+        send = self.link.send
+        octets = 0
+        for frame in frames:
+            octets += frame.length
+            send(frame)
+        counters.packets_sent += len(frames)
+        counters.bytes_sent += octets
+        counters.sent[frame.reason] += len(frames)
+
     def _way(self, key: bytes) -> Callable[[Frame], None]:
         """Who carries what is sent on this 4-tuple."""
         return self._loopback.send if is_looped(key) else self._shared_transmit
@@ -433,8 +446,10 @@ class Engine:
             events=self.counters.events,
             challenges=self._challenges,
         )
-        if self._receive_queue is not None and not is_looped(key):
-            conn.queue_share = QueueShare(self._receive_queue)
+        if not is_looped(key):
+            conn.transmit_run = self._shared_transmit_run
+            if self._receive_queue is not None:
+                conn.queue_share = QueueShare(self._receive_queue)
         return conn
 
     @property

@@ -151,9 +151,12 @@ class TimerQueue:
                     self._stale -= 1
                     continue
                 item.armed_at = math.inf
-                if item.next_deadline() <= now + _SLACK_S:
+                deadline = item.next_deadline()
+                if deadline <= now + _SLACK_S:
                     self._on_due(item, max(now, when))
-                self.arm(item)
+                    deadline = item.next_deadline()
+                if deadline < item.armed_at:
+                    self.enter(item, deadline)
             self._trim()
         finally:  # whatever one of them raised, the others have their time
             if self._heap and self._heap[0][0] < self._handle_at:

@@ -100,9 +100,11 @@ class Link(Protocol):
     """Whether `send()` takes frames whose transport checksum is partial (`checksum_start > 0`).
     Always true where `gso_max_bytes` is not 0."""
 
-    counters: dict[str, int]
-    """Running totals by name, for people and tests. Every link has the names it uses from the
-    start, at 0; names of discarded packets say why (`send_queue_full`, `outbound_loss`)."""
+    @property
+    def counters(self) -> dict[str, int]:
+        """Running totals by name, for people and tests. Every link has the names it uses from the
+        start, at 0; names of discarded packets say why (`send_queue_full`, `outbound_loss`)."""
+        ...
 
     def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to deliver packets to `receiver`, from callbacks of `loop` only.

@@ -15,11 +15,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final
 
 from aiotcp.link.base import Receiver
 from aiotcp.mypyc import mypyc_attr
 from aiotcp.wire.frame import Frame
+
+_length: Final = attrgetter("length")
 
 OFFLOAD_MAX_BYTES: Final = 65535
 """Largest packet with segmentation offload: what IPv4's total length field can say."""
@@ -39,7 +42,7 @@ class MemoryLink:
         self.mtu = mtu
         self.gso_max_bytes = OFFLOAD_MAX_BYTES if offload else 0
         self.checksum_offload = offload or not checksums
-        self.counters = dict.fromkeys(
+        self._counters = dict.fromkeys(
             (
                 "sent_packets",
                 "sent_bytes",
@@ -56,9 +59,28 @@ class MemoryLink:
         self._peer: MemoryLink | None = None
         self._receiver: Receiver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._arrived: list[Frame] = []
-        self._called = False  # whether `_deliver` will be, on the next turn
+        self._arrived: list[Frame] = []  # if not empty, `_deliver` is called on the next turn
+        self._counted = 0  # how many of these the other end has counted as sent
         self._closed = False
+        self._open: MemoryLink | None = None
+        """The other end, while both are attached and a packet can only be too large for it."""
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """As the class says."""
+        if self._peer is not None:
+            self._peer._count_waiting()
+        return self._counters
+
+    def _count_waiting(self) -> None:
+        """What waits here has been sent by the other end, which counts it when it is delivered, or
+        when somebody asks."""
+        waiting = self._arrived[self._counted :]
+        if waiting and self._peer is not None:
+            self._counted = len(self._arrived)
+            counters = self._peer._counters
+            counters["sent_packets"] += len(waiting)
+            counters["sent_bytes"] += sum(map(_length, waiting))
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "attached" if self._receiver else "free"
@@ -77,13 +99,32 @@ class MemoryLink:
             raise RuntimeError("the two ends of an in-memory link must be attached to one loop")
         self._receiver = receiver
         self._loop = loop
+        peer = self._peer
+        if peer is not None and peer._receiver is not None and self.checksum_offload:
+            self._open, peer._open = peer, self
 
     def send(self, frame: Frame) -> None:
         """Queue one frame for the other end, as `Link.send` says.
 
         Raises ValueError for a frame that asks for an offload which this link does not offer.
         """
-        peer, counters = self._peer, self.counters
+        peer = self._open
+        if peer is None or frame.gso_size or frame.length > self.mtu:
+            self._send_unusual(frame)
+            return
+        waiting = peer._arrived
+        if waiting:
+            if len(waiting) < peer._limit:
+                waiting.append(frame)
+            else:
+                self._counters["send_queue_full"] += 1
+            return
+        waiting.append(frame)
+        assert peer._loop is not None
+        peer._loop.call_soon(peer._deliver)
+
+    def _send_unusual(self, frame: Frame) -> None:
+        peer, counters = self._peer, self._counters
         gso_size = frame.gso_size
         if frame.checksum_start and not self.checksum_offload:
             raise ValueError("frame with a partial checksum on a link without checksum offload")
@@ -98,11 +139,8 @@ class MemoryLink:
         elif len(peer._arrived) >= peer._limit:
             counters["send_queue_full"] += 1
         else:
-            counters["sent_packets"] += 1
-            counters["sent_bytes"] += frame.length
             peer._arrived.append(frame)
-            if not peer._called:
-                peer._called = True
+            if len(peer._arrived) == 1:
                 peer._loop.call_soon(peer._deliver)
 
     def hand_over(self, frames: Sequence[Frame]) -> None:
@@ -117,7 +155,7 @@ class MemoryLink:
         packets = octets = 0
         for frame in frames:
             if (
-                peer._called
+                peer._arrived
                 or peer._closed
                 or self._closed
                 or frame.length > self.mtu
@@ -130,31 +168,41 @@ class MemoryLink:
             octets += frame.length
             packet = b"".join((frame.header, *frame.payload))
             receiver.receive(memoryview(packet), frame.checksum_start > 0)
-        counters = self.counters
+        counters = self._counters
         counters["sent_packets"] += packets
         counters["sent_bytes"] += octets
-        counters = peer.counters
+        counters = peer._counters
         counters["received_packets"] += packets
         counters["received_bytes"] += octets
         if packets and not peer._closed:
             receiver.flush()
 
     def _deliver(self) -> None:
-        batch, self._arrived, self._called = self._arrived, [], False
-        receiver = self._receiver
+        receiver, peer = self._receiver, self._peer
+        if self._counted:
+            self._count_waiting()
+            peer = None
+        batch, self._arrived, self._counted = self._arrived, [], 0
         if receiver is None:
             return
+        octets = sum(map(_length, batch))
+        if peer is not None:
+            counters = peer._counters
+            counters["sent_packets"] += len(batch)
+            counters["sent_bytes"] += octets
         receive = receiver.receive
-        packets = octets = 0
         for frame in batch:
-            packets += 1
-            octets += frame.length
-            packet = b"".join((frame.header, *frame.payload))
-            receive(memoryview(packet), frame.checksum_start > 0, frame.gso_size)
+            receive(
+                memoryview(b"".join((frame.header, *frame.payload))),
+                frame.checksum_start > 0,
+                frame.gso_size,
+            )
             if self._closed:
+                batch = batch[: batch.index(frame) + 1]
+                octets = sum(map(_length, batch))
                 break
-        counters = self.counters
-        counters["received_packets"] += packets
+        counters = self._counters
+        counters["received_packets"] += len(batch)
         counters["received_bytes"] += octets
         if not self._closed:
             receiver.flush()
@@ -163,7 +211,12 @@ class MemoryLink:
         """Stop delivering; what waits is lost. The other end is not told: its packets are drops."""
         self._closed = True
         self._receiver = None
+        self._count_waiting()
         self._arrived = []
+        self._counted = 0
+        if self._open is not None:
+            self._open._open = None
+            self._open = None
 
 
 def pair(

@@ -129,6 +129,10 @@ class _TimerHandle(asyncio.TimerHandle):
         self._when = when
         self._scheduled = False
 
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._callback = self._args = None  # type: ignore[assignment]
+
 
 _Handle.__name__, _TimerHandle.__name__ = "Handle", "TimerHandle"  # as representations say
 
@@ -183,6 +187,23 @@ class VirtualLoop(StackLoop, _NoKernel):
         self._ready.append(handle)
         return handle
 
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        if self._debug or self._closed or delay is None:
+            handle = super().call_later(delay, callback, *args, context=context)
+            _made_by_caller(handle)
+            return handle
+        when = self._now + delay
+        handle = _TimerHandle(when, callback, args, self, context)
+        heappush(self._timers, (when, self._timers_set, handle))
+        self._timers_set += 1
+        return handle
+
     def call_at(
         self,
         when: float,
@@ -190,7 +211,7 @@ class VirtualLoop(StackLoop, _NoKernel):
         *args: *_Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        if self.is_closed():
+        if self._closed:
             raise RuntimeError("Event loop is closed")
         kind = asyncio.TimerHandle if self._debug else _TimerHandle
         handle = kind(when, callback, args, self, context)
@@ -206,6 +227,7 @@ class VirtualLoop(StackLoop, _NoKernel):
         the clock, since no callback takes any time.
         """
         ready, timers = self._ready, self._timers
+        take = ready.popleft
         handle: Any
         while True:
             if not ready and not self._stopping:
@@ -222,11 +244,12 @@ class VirtualLoop(StackLoop, _NoKernel):
                 ready.append(handle)
             while timers and timers[0][0] <= self._now:
                 ready.append(heappop(timers)[2])
+            debug = self._debug
             for _ in range(len(ready)):
-                handle = ready.popleft()
+                handle = take()
                 if handle._cancelled:
                     continue
-                if self._debug:
+                if debug:
                     self._current_handle = handle  # for those who report an exception
                     try:
                         handle._run()

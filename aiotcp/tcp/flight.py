@@ -71,8 +71,9 @@ class Flight:
         self.in_flight += end - start
 
     def sent_alike(self, start: int, end: int, size: int, stamp: Stamp) -> None:
-        """New bytes left in frames of `size` bytes each, all at once."""
+        """New bytes left in frames of `size` bytes each, all at once; the last may be smaller."""
         records = [Sent(seq, seq + size, stamp) for seq in range(start, end, size)]
+        records[-1].end = end
         self._records += records
         self._timeline.sent_alike(records, stamp)
         self.in_flight += end - start

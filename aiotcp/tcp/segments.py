@@ -13,6 +13,7 @@ from aiotcp.wire.tcp import (
     ACK,
     FIN,
     MAX_OPTIONS_LENGTH,
+    PSH,
     RST,
     URG,
     pack_accecn,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiotcp.tcp.connection import Connection
-    from aiotcp.wire.frame import Buffer
+    from aiotcp.wire.frame import Buffer, Frame
 
 _MAX_SACK_BLOCKS: Final = 4
 
@@ -179,46 +180,75 @@ def send_plain(
     )
 
 
-def send_alike(
-    conn: Connection,
-    now: float,
-    seq: int,
-    length: int,
-    count: int,
-    why: str,
-    *,
-    options: bytes,
-    gso_size: int,
+def send_run(
+    conn: Connection, now: float, seq: int, length: int, frame: int, size: int, why: str
 ) -> None:
-    """New data in `count` frames of `length` bytes each, as `send_segment` would send them one by
-    one, where nothing is urgent and no congestion mark is told or asked for."""
+    """The same for `length` bytes of new data: in segments of `size`, as many to a frame as `frame`
+    bytes are, and the rest in a last one."""
     rcv_nxt = conn.rcv_nxt
-    made = frames(
-        conn.template,
-        seq,
-        rcv_nxt,
-        ACK,
-        _offer_window(conn, now),
-        conn.sending.pieces(seq, length, count),
-        length,
-        options=options,
-        gso_size=gso_size,
-        offload=conn.path.offload,
-        reason=why,
-    )
-    segments = -(-length // gso_size) * count if gso_size else count
+    window = _offer_window(conn, now)
+    template, sending, offload = conn.template, conn.sending, conn.path.offload
+    tsval = int(now * 1000) + conn.ts_offset  # `Tcb.clock`
+    end = seq + length
+    flags = ACK
+    last = length % frame
+    if end == sending.end:
+        flags = ACK | PSH  # MUST-61
+        last = last or frame
+    elif last == 0 and length == frame:
+        last = frame
+    count = (length - last) // frame
+    made: list[Frame] = []
+    if count:
+        gso_size = size if frame > size else 0
+        made = frames(
+            template,
+            seq,
+            rcv_nxt,
+            ACK,
+            window,
+            sending.pieces(seq, frame, count),
+            frame,
+            options=pack_timestamps(tsval, conn.ts_recent),
+            gso_size=gso_size,
+            offload=offload,
+            reason=why,
+        )
+        segments = count * (frame // size)
+    else:
+        segments = 0
+    if last:
+        payload = sending.slices(end - last, last)
+        rest = template.plain(
+            end - last,
+            rcv_nxt,
+            flags,
+            window,
+            tsval,
+            conn.ts_recent,
+            payload,
+            last,
+            offload,
+            why,
+        )
+        if last > size:
+            rest.gso_size = size
+            segments += -(-last // size)
+        else:
+            segments += 1
+        made.append(rest)
     conn.segs_out += segments
     conn.data_segs_out += segments
     conn.last_ack_sent = rcv_nxt
     conn.acks.sent()
-    end = seq + length * count
     if end > conn.snd_max:
         conn.snd_max = end
-    transmit = conn.transmit
-    for frame in made:
-        transmit(frame)
-    if conn.uto is not None:
-        conn.uto.due = False
+    run = conn.transmit_run
+    if run is not None:
+        run(made)
+    else:
+        for each in made:
+            conn.transmit(each)
 
 
 def _offer_window(conn: Connection, now: float) -> int:

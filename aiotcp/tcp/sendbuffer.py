@@ -143,6 +143,9 @@ class SendBuffer:
         chunk = chunks[index]
         offset = seq - starts[index]
         left = len(chunk) - offset
+        if left >= length * count:  # all of them in one write
+            ends = range(offset + length, offset + length * count + 1, length)
+            return [[chunk[end - length : end]] for end in ends]
         found: list[list[Buffer]] = []
         while len(found) < count:
             if left >= length:

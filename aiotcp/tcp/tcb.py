@@ -31,6 +31,8 @@ from aiotcp.tcp.tuning import asks_for_pacing, keepalive_of
 from aiotcp.tcp.usertimeout import UserTimeout
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from aiotcp.tcp.accecn import AccurateEcn
     from aiotcp.tcp.congestion import CongestionControl
     from aiotcp.tcp.cork import Cork
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from aiotcp.tcp.fastopen_setup import Accepted, Asking
     from aiotcp.tcp.opening import Offer
     from aiotcp.tcp.pmtucache import PathMtuCache
+    from aiotcp.wire.frame import Frame
     from aiotcp.wire.tcp import HeaderTemplate
 
 
@@ -203,6 +206,7 @@ class Tcb:
         "total_retrans",
         "total_retransmitted",
         "total_rto",
+        "transmit_run",
         "ts_enabled",
         "ts_offset",
         "ts_recent",
@@ -231,6 +235,8 @@ class Tcb:
         """The stack's key: addresses and ports as inbound packets carry them."""
         self.path = path
         self.template = template
+        self.transmit_run: Callable[[Sequence[Frame]], None] | None = None
+        """Sends several frames that are alike but for their size, if there is such a way."""
         self.options = options
         self.state = _CLOSED
         self.calm = False

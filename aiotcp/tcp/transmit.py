@@ -12,7 +12,6 @@ from aiotcp.tcp.congestion import Phase
 from aiotcp.tcp.opening import TIMESTAMP_OPTION_BYTES
 from aiotcp.tcp.segments import (
     header_options,
-    send_alike,
     send_plain,
     send_segment,
     sends_plain,
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 _MAX_FRAME_BYTES: Final = 65535
 _NEW_DATA: Final = Why.NEW_DATA
-_LIMITED_TRANSMIT: Final = Why.LIMITED_TRANSMIT
 _CLOSE: Final = Why.CLOSE
 _OPEN: Final = Phase.OPEN
 
@@ -37,14 +35,14 @@ def _segment_size(conn: Connection, options: bytes) -> int:
     return conn.mss + usual - len(options)
 
 
-def _frame_size(conn: Connection, size: int, options: bytes) -> int:
+def frame_size(conn: Connection, size: int, option_bytes: int) -> int:
     """Payload bytes of the largest frame: whole segments of `size`, cut by the link."""
     path = conn.path
     if not path.gso_max_bytes or conn.snd_up is not None:
         return size
     if conn.ecn is not None and conn.ecn.one_by_one:
         return size
-    most = min(path.gso_max_bytes, _MAX_FRAME_BYTES) - path.ip_header - 20 - len(options)
+    most = min(path.gso_max_bytes, _MAX_FRAME_BYTES) - path.ip_header - 20 - option_bytes
     return max(most - most % size, size)
 
 
@@ -83,7 +81,7 @@ def retransmit(conn: Connection, now: float) -> None:
     """
     options = timestamps_only(conn, now)
     size = _segment_size(conn, options)
-    frame = _frame_size(conn, size, options)
+    frame = frame_size(conn, size, len(options))
     board = conn.scoreboard
     if conn.recovery.frto.holds_back and not conn.force_retransmit:
         return
@@ -161,7 +159,7 @@ def send_new(conn: Connection, now: float) -> bool:
     begin = conn.snd_nxt
     options = header_options(conn, now)
     size = _segment_size(conn, options)
-    frame = _frame_size(conn, size, options)
+    frame = frame_size(conn, size, len(options))
     board = conn.scoreboard
     if not board:
         if conn.snd_nxt > conn.iss + 1:
@@ -173,11 +171,9 @@ def send_new(conn: Connection, now: float) -> bool:
     if now >= conn.mtu_at and conn.unsent > conn.mss and not _probe_path(conn, now, options):
         conn.recovery.cwnd_limited = True
         return False
-    if rate is None:
-        _send_alike(conn, now, options, size, frame)
     limited = False
     while (left := conn.unsent) > 0:
-        if conn.more and _waits_for_more(left, board.in_flight, frame):
+        if conn.more and waits_for_more(left, board.in_flight, frame):
             break
         fin = conn.fin_seq is not None
         text = left - fin
@@ -219,42 +215,12 @@ def send_new(conn: Connection, now: float) -> bool:
     return False
 
 
-def _waits_for_more(left: int, in_flight: int, frame: int) -> bool:
+def waits_for_more(left: int, in_flight: int, frame: int) -> bool:
     """Whether what is left stays until acknowledgments let the user fill up a whole frame: small
     ones cost as much, and once sent come back in every round trip. As Linux defers a segment for
     TSO: only a small part of what is in flight, and only where full frames are, since what
     acknowledges those is not delayed (RFC 9293, SHLD-19)."""
     return left < frame and 2 * frame <= in_flight >= 8 * left
-
-
-def _send_alike(conn: Connection, now: float, options: bytes, size: int, frame: int) -> None:
-    """The beginning of a long output: whole frames that differ in nothing but their number and what
-    they carry, so that most is computed once for all of them. What the loop in `send_new` would
-    send first; the rest of the queue and all that is special is its business."""
-    repair, board = conn.recovery, conn.scoreboard
-    if repair.prr is not None or conn.ecn is not None or conn.snd_up is not None:
-        return
-    start = conn.snd_nxt
-    room = min(
-        conn.sending.end - start - 1,  # the last of the text has PSH
-        conn.snd_una + conn.snd_wnd - start,
-        recovery.window(conn) - board.in_flight,
-    )
-    count = room // frame
-    if count < 2:
-        return
-    why = _NEW_DATA
-    if repair.transmits_limited(board.sacked_bytes):
-        why = _LIMITED_TRANSMIT
-    if not board:
-        _first_in_flight(conn, now)
-    length = count * frame
-    conn.snd_nxt = end = start + length
-    gso_size = size if frame > size else 0
-    send_alike(conn, now, start, frame, count, why, options=options, gso_size=gso_size)
-    board.sent_alike(start, end, frame, conn.rates.on_sent(now, board.in_flight, length))
-    conn.last_sent_at = now
-    conn.probe_due = False
 
 
 def _send_only_one(conn: Connection, now: float) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from aiotcp.reasons import Why
 from aiotcp.tcp import tlp, usualacks
 from aiotcp.tcp.buffers import receive_room
+from aiotcp.tcp.bulk import output_bulk
 from aiotcp.tcp.congestion import Phase
 from aiotcp.tcp.segments import send_plain
 from aiotcp.tcp.tcb import State
@@ -40,7 +41,7 @@ def output_usual(conn: Connection, now: float) -> bool:
     if cc.pacing_rate is not None:  # before all else: `output` may leave some of it to a timer
         conn.calm = False
         return False
-    if conn.more or conn.memory.pressure:
+    if conn.memory.pressure:
         return False
     flight = board.in_flight
     start = conn.snd_nxt
@@ -56,8 +57,10 @@ def output_usual(conn: Connection, now: float) -> bool:
             why = _WINDOW_UPDATE
         send_plain(conn, now, start, ACK, why)
         return True
+    if length >= conn.mss:
+        return output_bulk(conn, now, length, flight)
     if (
-        length >= conn.mss
+        conn.more
         or length > conn.snd_una + conn.snd_wnd - start
         or length > cc.cwnd - flight
         or (flight and not conn.nodelay)

@@ -12,6 +12,7 @@ from aiotcp.link.impair import Impair, Netem
 from aiotcp.options import Options
 from aiotcp.stack import Connection, Endpoint, PacketStack
 from aiotcp.tcp import output, usual
+from aiotcp.tcp.bulk import output_bulk
 from tests.support.exchange import HOSTS, PORT, run_until_quiet
 from tests.support.tap import Tap
 
@@ -59,9 +60,10 @@ class Chatterer:
 
     def _write(self) -> None:
         if self.connection.fin_seq is None and not self.connection.ended:
-            most = self.draw.choice((1, 64, 64, 500, 500, 1400, 1448, 3000))
+            most = self.draw.choice((1, 64, 64, 500, 500, 1400, 1448, 3000, 20_000, 100_000))
             data = self.draw.randbytes(self.draw.randint(1, most))
-            self.connection.send(data, urgent=self.draw.random() < 0.02)
+            taken = self.connection.send(data, urgent=self.draw.random() < 0.02)
+            self.connection.more = taken < len(data)  # a transport would keep the rest
 
 
 def options_of(seed: int) -> Options:
@@ -127,6 +129,14 @@ def test_the_short_way_sends_what_the_long_one_does(
     taken = {True: 0, False: 0}
     calm = {True: 0, False: 0}
 
+    bulk = 0
+
+    def counted_bulk(conn: Connection, now: float, length: int, flight: int) -> bool:
+        nonlocal bulk
+        answer = output_bulk(conn, now, length, flight)
+        bulk += answer
+        return answer
+
     def counted(conn: Connection, now: float) -> bool:
         assert not conn.calm or usual.is_calm(conn)
         calm[conn.calm] += 1
@@ -134,10 +144,11 @@ def test_the_short_way_sends_what_the_long_one_does(
         taken[answer] += 1
         return answer
 
+    monkeypatch.setattr(usual, "output_bulk", counted_bulk)
     monkeypatch.setattr(output, "output_usual", counted)
     by_the_short = sent(seed)
     monkeypatch.setattr(output, "output_usual", lambda conn, now: False)
     assert sent(seed) == by_the_short
     assert taken[False] > 10
     usually = not (options_of(seed).pacing or options_of(seed).uto)
-    assert (taken[True] and calm[True]) or not usually
+    assert (taken[True] and calm[True] and bulk) or not usually
