@@ -10,6 +10,7 @@ take the complete way, step by step, with the same results.
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from aiotcp.addresses import LOOPED
 from aiotcp.clock import clock_of
@@ -29,6 +30,16 @@ from aiotcp.timers import TimerQueue
 from aiotcp.wire import ipv4, ipv6, tcp, usual
 from aiotcp.wire.icmp import IcmpError
 from aiotcp.wire.malformed import Malformed
+
+# For each packet: a name of this module, not of another one.
+_IPV4_BYTES: Final = usual.IPV4_BYTES
+_IPV4_KIND: Final = usual.IPV4_KIND
+_IPV6_BYTES: Final = usual.IPV6_BYTES
+_PROTOCOL: Final = usual.PROTOCOL
+_PSH: Final = usual.PSH
+_TIMESTAMPS_FIRST: Final = usual.TIMESTAMPS_FIRST
+_read_ipv4: Final = usual.ipv4
+_read_ipv6: Final = usual.ipv6
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -58,34 +69,33 @@ class Inbound(PassiveOpens):
         packet holds: what can't be used counts under its `Drop`."""
         size = len(packet)
         start = 0  # of the text, in a packet of the usual form
-        if size >= usual.IPV4_BYTES:
+        if size >= _IPV4_BYTES:
             first = packet[0]
             if first == 0x45:
-                octets, fragment, protocol, key, seq, words, layout, stamps = usual.ipv4(packet)
-                if octets == size and not fragment & usual.NO_FRAGMENT:
-                    start = usual.IPV4_BYTES
-            elif first >> 4 == 6 and size >= usual.IPV6_BYTES:
-                octets, protocol, key, seq, words, layout, stamps = usual.ipv6(packet)
-                if octets + 40 == size:
-                    start = usual.IPV6_BYTES
+                octets, protocol, key, seq, words, layout, stamps = _read_ipv4(packet)
+                if octets == size and protocol & _IPV4_KIND == _PROTOCOL:
+                    start = _IPV4_BYTES
+            elif first >> 4 == 6 and size >= _IPV6_BYTES:
+                octets, protocol, key, seq, words, layout, stamps = _read_ipv6(packet)
+                if octets + 40 == size and protocol == _PROTOCOL:
+                    start = _IPV6_BYTES
         train = self._train
-        if start and layout == usual.TIMESTAMPS_FIRST and protocol == usual.PROTOCOL:
+        if start and layout == _TIMESTAMPS_FIRST:
             if not vouched:
                 vouched = usual.right_checksums(packet, key)
             length = size - start
             if (
-                key == train.key
-                and seq == train.seq
-                and words | usual.PSH == train.words
+                seq == train.seq
+                and key == train.key
                 and stamps == train.stamps
-                and (gso_size or length) <= train.size
-                and 0 < length <= train.room
+                and words | _PSH == train.words
+                and gso_size == train.gso_size
+                and 0 < length <= train.longest
+                and len(train.pieces) < train.most
                 and vouched
             ):
                 train.pieces.append(packet[start:])
                 train.seq = (seq + length) & MASK
-                train.room -= length
-                train.segments += -(-length // gso_size) if gso_size else 1
                 return
             if vouched and words & usual.FLAGS == usual.ONLY_ACK:
                 conn = self._table.get(key)
@@ -105,7 +115,7 @@ class Inbound(PassiveOpens):
                             conn.touched = True
                             self._touched.append(conn)
                         if length:
-                            train.begin(conn, seq + length, words, stamps, gso_size or length, now)
+                            train.begin(conn, seq + length, words, stamps, gso_size, length, now)
                         return
             if vouched and not length and (words & usual.FLAGS | usual.FIN) == usual.FIN_ACK:
                 if train.key:
@@ -141,7 +151,6 @@ class Inbound(PassiveOpens):
             and words & usual.HEADER == usual.SYN
             and stamps >> 32 == usual.SACK_AND_TIMESTAMPS
             and layout >> 16 == usual.MSS_OPTION
-            and protocol == usual.PROTOCOL
             and size == start + usual.SYN_BYTES
             and (vouched or usual.right_checksums(packet, key))
         ):

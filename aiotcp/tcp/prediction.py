@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from aiotcp.wire.frame import Buffer
 
 _OLDER: Final = 1 << 31
+_LONGEST: Final = 0xFFFF
+"""Bytes of a frame of many, at most."""
 _ESTABLISHED: Final = State.ESTABLISHED
 _FIN_WAIT_1: Final = State.FIN_WAIT_1
 _LAST_ACK: Final = State.LAST_ACK
@@ -201,10 +203,10 @@ class Train:
     """Segments of one batch that follow directly upon one that was taken, and differ from it in
     sequence number, text and PSH only (what Linux's generic receive offload merges).
 
-    The owner collects them in `pieces`, and keeps `room`, `segments` and `seq` up to date.
+    The owner collects them in `pieces`, no more than `most`, and keeps `seq` up to date.
     """
 
-    __slots__ = ("conn", "key", "pieces", "room", "segments", "seq", "size", "stamps", "words")
+    __slots__ = ("conn", "gso_size", "key", "longest", "most", "pieces", "seq", "stamps", "words")
 
     def __init__(self) -> None:
         self.conn: Connection | None = None
@@ -216,27 +218,36 @@ class Train:
         """Theirs, PSH set."""
         self.stamps = 0
         """Theirs."""
-        self.size = 0
-        """Bytes of text: no segment is larger, be it one of a frame of many."""
-        self.room = 0
-        """Bytes of the window that are left."""
-        self.segments = 0
+        self.gso_size = 0
+        """Of the frame of many that each is; 0 for segments."""
+        self.longest = 0
+        """Bytes of text: none has more."""
+        self.most = 0
+        """There is room for so many of that length."""
         self.pieces: list[Buffer] = []
         """Text."""
 
     def begin(
-        self, conn: Connection, seq: int, words: int, stamps: int, size: int, now: float
+        self,
+        conn: Connection,
+        seq: int,
+        words: int,
+        stamps: int,
+        gso_size: int,
+        length: int,
+        now: float,
     ) -> None:
-        """`conn` has taken a segment of `size` bytes, or a frame of segments of that size: others
-        may follow at `seq`. Not while a measurement is due that each of them has a part in."""
+        """`conn` has taken a segment of `length` bytes, or a frame of segments of `gso_size`, and
+        others may follow at `seq`. Not while a measurement is due in which each has a part."""
         if now < conn.rcv_tune_at:
             self.conn = conn
             self.key = conn.flow
             self.seq = seq & MASK
             self.words = words | PSH
             self.stamps = stamps
-            self.size = size
-            self.room = conn.rcv_adv - conn.rcv_nxt
+            self.gso_size = gso_size
+            self.longest = longest = _LONGEST if gso_size else length
+            self.most = (conn.rcv_adv - conn.rcv_nxt) // longest
 
     def end(self, now: float) -> int:
         """What was collected goes to the connection, as if each had been taken by itself: so many
@@ -248,15 +259,19 @@ class Train:
         conn = self.conn
         assert conn is not None
         self.pieces = []
-        length = conn.rcv_adv - conn.rcv_nxt - self.room
-        conn.segs_in += self.segments
-        conn.data_segs_in += self.segments
-        self.segments = 0
+        count = len(pieces)
+        length = self.seq - conn.rcv_nxt & MASK
+        size = self.gso_size
+        segments = count
+        if size:
+            segments = sum([-(-len(piece) // size) for piece in pieces])
+        conn.segs_in += segments
+        conn.data_segs_in += segments
         conn.received += pieces
-        conn.unsettled += len(pieces)
+        conn.unsettled += count
         conn.rcv_nxt += length
         conn.snd_wl1 = conn.rcv_nxt - len(pieces[-1])
         conn.received_bytes += length
         conn.total_received += length
-        conn.acks.on_text(length, self.size, now)
+        conn.acks.on_text(length, size or self.longest, now)
         return length

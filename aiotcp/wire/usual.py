@@ -5,8 +5,8 @@ the timestamps option in its usual place (RFC 7323 appendix A), and nothing else
 unpack the fields of such a packet whatever the packet is, if it has so many bytes:
 
     octets    IPv4: of the whole packet; IPv6: of all behind the fixed header
-    protocol  to be PROTOCOL
-    fragment  IPv4 only: flags and offset, of which NO_FRAGMENT's bits are to be 0
+    protocol  to be PROTOCOL; IPv4: the lowest byte of a number that has fragment flags and offset
+              as well, so that of it the bits of IPV4_KIND are to be PROTOCOL
     key       addresses and ports as they stand, the stack's key
     seq
     words     the next 8 bytes as one number: acknowledgment number, data offset and flags, window
@@ -39,10 +39,10 @@ __all__ = [
     "FLAGS",
     "HEADER",
     "IPV4_BYTES",
+    "IPV4_KIND",
     "IPV6_BYTES",
     "LAYOUT",
     "MSS_OPTION",
-    "NO_FRAGMENT",
     "ONLY_ACK",
     "PLAIN",
     "PROTOCOL",
@@ -61,10 +61,10 @@ __all__ = [
 IPV4_BYTES: Final = 20 + 32
 IPV6_BYTES: Final = 40 + 32
 
-ipv4: Final[Callable[[Buffer], tuple[int, int, int, bytes, int, int, int, int]]] = struct.Struct(
-    "!2xH2xHxB2x12sIQ4xIQ"
+ipv4: Final[Callable[[Buffer], tuple[int, int, bytes, int, int, int, int]]] = struct.Struct(
+    "!2xH2xI2x12sIQ4xIQ"
 ).unpack_from
-"""(octets, fragment, protocol, key, seq, words, layout, stamps)"""
+"""(octets, protocol, key, seq, words, layout, stamps)"""
 ipv6: Final[Callable[[Buffer], tuple[int, int, bytes, int, int, int, int]]] = struct.Struct(
     "!4xHBx36sIQ4xIQ"
 ).unpack_from
@@ -74,7 +74,8 @@ syn_end: Final = struct.Struct("!4xI").unpack_from
 """(the window scale option with a NOP before it, and its value in the low byte,)"""
 
 PROTOCOL: Final = 6
-NO_FRAGMENT: Final = 0x3FFF
+IPV4_KIND: Final = 0x3FFF_00FF
+"""No fragment, and the protocol."""
 
 # In `words`.
 FLAGS: Final = 0xFFF7 << 16

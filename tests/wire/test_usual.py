@@ -37,9 +37,10 @@ def test_the_fields(
 ) -> None:
     packet = packet_of(width, seq, ack, stamps, flags, payload)
     if width == 4:
-        octets, fragment, protocol, found, number, words, layout, both = usual.ipv4(packet)
+        octets, protocol, found, number, words, layout, both = usual.ipv4(packet)
         assert octets == len(packet) == usual.IPV4_BYTES + len(payload)
-        assert not fragment & usual.NO_FRAGMENT
+        assert protocol == 0x4000_4006  # DF, a hop limit of 64, TCP
+        protocol &= usual.IPV4_KIND
         key = packet[12:24]
     else:
         octets, protocol, found, number, words, layout, both = usual.ipv6(packet)
