@@ -32,7 +32,7 @@ from aiotcp.counters import Counters
 from aiotcp.errors import timed_out
 from aiotcp.icmp import IcmpHost
 from aiotcp.limits import TokenBucket
-from aiotcp.link.base import Link, require_link
+from aiotcp.link.base import Link, require_link, send_run
 from aiotcp.listeners import Listeners
 from aiotcp.loopback import Loopback
 from aiotcp.mypyc import mypyc_attr
@@ -57,7 +57,7 @@ from aiotcp.timers import Timed, TimerQueue
 from aiotcp.timewaits import TimeWaits
 from aiotcp.transition import Transition
 from aiotcp.wire import tcp
-from aiotcp.wire.frame import Frame
+from aiotcp.wire.frame import Frame, length_of
 
 Entry = Connection | HalfOpen | TimeWait
 _TIME_WAIT: Final = State.TIME_WAIT
@@ -117,6 +117,8 @@ class Engine:
         self._chance = self._random.random
         self._shared_transmit = self._transmit
         self._shared_transmit_run = self._transmit_run
+        self._run_link: Link | None = None
+        self._send_run: Callable[[Sequence[Frame]], None] | None = None  # of that link
         self.on_state = self.counters.on_state if observer is None else self._on_state
         self._challenges = SharedLimit(
             self.options.challenge_ack_rate, self._random.random, self._note_challenge_withheld
@@ -372,15 +374,18 @@ class Engine:
 
     def _transmit_run(self, frames: Sequence[Frame]) -> None:
         """The same for several of one reason."""
-        counters = self.counters
-        send = self.link.send
-        octets = 0
-        for frame in frames:
-            octets += frame.length
-            send(frame)
+        link, counters = self.link, self.counters
+        if link is not self._run_link:
+            self._run_link, self._send_run = link, send_run(link)
+        if self._send_run is not None:
+            self._send_run(frames)
+        else:
+            send = link.send
+            for frame in frames:
+                send(frame)
         counters.packets_sent += len(frames)
-        counters.bytes_sent += octets
-        counters.sent[frame.reason] += len(frames)
+        counters.bytes_sent += sum(map(length_of, frames))
+        counters.sent[frames[0].reason] += len(frames)
 
     def _way(self, key: bytes) -> Callable[[Frame], None]:
         """Who carries what is sent on this 4-tuple."""

@@ -85,8 +85,8 @@ class Link(Protocol):
     """A place where frames come from and go to.
 
     The three properties of a link are fixed once it exists; a stack reads them when it attaches.
-    A link may have four more, `receive_queue_packets`, `receive_waiting`, `owns` and `hand_over`:
-    see the functions of those names.
+    A link may have five more, `receive_queue_packets`, `receive_waiting`, `owns`, `hand_over` and
+    `send_run`: see the functions of those names.
     """
 
     mtu: int
@@ -159,6 +159,16 @@ def hand_over(link: Link) -> Callable[[Sequence[Frame]], None] | None:
     such as a timer of a link that wraps this one; so it may deliver them before it returns: its
     attribute `hand_over`. None, or no such attribute: there is `send`."""
     found: Callable[[Sequence[Frame]], None] | None = getattr(link, "hand_over", None)
+    return found
+
+
+def send_run(link: Link) -> Callable[[Sequence[Frame]], None] | None:
+    """Takes several frames, as `send` does one after the other: its method `send_run`. None,
+    or not a method of the very class of `link`, so that whoever overrides `send` need not know of
+    it: there is `send`."""
+    if "send_run" not in vars(type(link)) or "send" in getattr(link, "__dict__", ()):
+        return None
+    found: Callable[[Sequence[Frame]], None] = link.send_run  # type: ignore[attr-defined]
     return found
 
 

@@ -99,6 +99,7 @@ class ReceiveTuning:
             elif pause < _LEISURE_S and 4 * amount < self._most:
                 pause = _LEISURE_S
         elif self._since < math.inf:
+            self.due = self._since + rtt  # which has become longer since it was set
             return buffer
         self._since = now
         self._taken = taken

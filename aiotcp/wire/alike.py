@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import count
 
 from aiotcp.wire import checksum
 from aiotcp.wire.frame import Buffer, Frame
@@ -37,13 +38,19 @@ def frames(
     )
     header, length, start = first.header, first.length, first.checksum_start
     before, after = header[: start + 4], header[start + 8 :]
-    found: list[Frame] = []
     if offload:
-        for payload in payloads:
-            header = before + (seq & 0xFFFFFFFF).to_bytes(4, "big") + after
-            found.append(Frame(header, payload, length, gso_size, start, reason))
-            seq += payload_length
-        return found
+        return [
+            Frame(
+                before + (number & 0xFFFFFFFF).to_bytes(4, "big") + after,
+                payload,
+                length,
+                gso_size,
+                start,
+                reason,
+            )
+            for number, payload in zip(count(seq, payload_length), payloads, strict=False)
+        ]
+    found: list[Frame] = []
     middle, after = header[start + 8 : start + 16], header[start + 18 :]
     # The field holds the pseudo-header's sum; the rest is that of the words.
     rest = checksum.sum_buffers((header[start:],))

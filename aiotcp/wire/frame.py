@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from operator import attrgetter
+from typing import Final, TypeAlias
 
 from aiotcp.mypyc import mypyc_attr
 
@@ -52,3 +53,7 @@ class Frame:
         if self.checksum_start:
             offload += f" checksum_start={self.checksum_start}"
         return f"<Frame {self.length} bytes{offload} {self.reason or 'unlabelled'}>"
+
+
+length_of: Final = attrgetter("length")
+"""Of a frame, for `sum` and the like of many."""
