@@ -85,10 +85,10 @@ class ReceiveTuning:
         rtt = self.rtt
         if rtt is None:
             return buffer
-        elapsed = now - self._since
+        due = self._since + rtt
         pause = rtt
-        if elapsed >= rtt:
-            amount = int((taken - self._taken) * rtt / elapsed)
+        if now >= due:
+            amount = int((taken - self._taken) * rtt / max(now - self._since, rtt))
             if amount > self._most:
                 # Twice of it; more while it grows, since this round trip's segments are already
                 # answers to the last one's window (tcp_rcv_space_adjust).
@@ -99,7 +99,7 @@ class ReceiveTuning:
             elif pause < _LEISURE_S and 4 * amount < self._most:
                 pause = _LEISURE_S
         elif self._since < math.inf:
-            self.due = self._since + rtt  # which has become longer since it was set
+            self.due = due  # the round trip has become longer
             return buffer
         self._since = now
         self._taken = taken
