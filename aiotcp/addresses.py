@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import Final
+from socket import AF_INET, AF_INET6, AddressFamily
+from typing import Final, TypeAlias
 
 from aiotcp.errors import address_not_available
 from aiotcp.tcp.flow import (
     LOOPED,
+    Endpoint,
     endpoints,
     flow_key,
     is_looped,
@@ -19,8 +21,11 @@ from aiotcp.tcp.flow import (
 
 __all__ = [
     "LOOPED",
+    "Address",
     "LocalAddresses",
+    "address_of",
     "endpoints",
+    "family_of",
     "flow_key",
     "is_looped",
     "is_unicast",
@@ -29,6 +34,9 @@ __all__ = [
     "split_flow",
     "unpack",
 ]
+
+Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
+"""As sockets spell one: (host, port), and flow information and scope for IPv6."""
 
 _UNSPECIFIED: Final = bytes(16)
 _LOOPBACK: Final = bytes(15) + b"\1"
@@ -91,3 +99,14 @@ class LocalAddresses:
         if address not in self._packed:
             raise address_not_available(unpack(address))
         return address
+
+
+def family_of(host: str) -> AddressFamily:
+    """The address family of a literal address."""
+    return AF_INET6 if ":" in host else AF_INET
+
+
+def address_of(endpoint: Endpoint) -> Address:
+    """An endpoint as sockets spell it."""
+    host, port = endpoint
+    return (host, port, 0, 0) if ":" in host else (host, port)

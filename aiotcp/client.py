@@ -12,8 +12,8 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
+from aiotcp.addresses import Address
 from aiotcp.options import Options
-from aiotcp.sockets import Address
 from aiotcp.tcp.flow import Endpoint
 from aiotcp.threadcheck import new_transport
 from aiotcp.transport import Transport

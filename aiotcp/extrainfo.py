@@ -5,12 +5,13 @@ from __future__ import annotations
 from asyncio import transports
 from typing import TYPE_CHECKING, Any
 
-from aiotcp.sockets import StackSocket, address_of
+from aiotcp.addresses import address_of
 
 if TYPE_CHECKING:
     import asyncio
     from collections import deque
 
+    from aiotcp.sockets import StackSocket
     from aiotcp.stack import Connection, PacketStack
 
 _TOLD = frozenset({"peername", "sockname", "socket", "connection", "tcp_info"})
@@ -64,6 +65,8 @@ class Described(transports._FlowControlMixin):
             return address_of(connection.local)
         if name == "socket":
             if self._socket is None:
+                from aiotcp.sockets import StackSocket
+
                 self._socket = StackSocket(
                     connection.local, connection.remote, self._stack, connection
                 )

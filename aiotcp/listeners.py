@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from binascii import crc32
 from collections.abc import Callable
-from zlib import crc32
 
 from aiotcp.tcp.connection import Connection
 from aiotcp.tcp.listener import Listener
 
 _Accept = Callable[[Connection], None]
-
 
 _ByPort = dict[int, dict[bytes, list[Listener]]]
 

@@ -16,9 +16,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from aiotcp.addresses import Address, address_of
 from aiotcp.client import Resolved, connect
 from aiotcp.errors import broken_pipe, os_error
-from aiotcp.sockets import Address, StackSocket, address_of
+from aiotcp.sockets import StackSocket
 from aiotcp.sockopts import ACTING, INT, LINGER, STRUCTURED, Detached, Key, acting
 from aiotcp.views import view_of
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import Final
+
+from aiotcp.tcp.digest import blake2b
 
 FIRST: Final = 49152
 LAST: Final = 65535

@@ -13,15 +13,16 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from aiotcp.addresses import family_of
 from aiotcp.client import Resolved, bind_error, resolve
 from aiotcp.forever import ForeverServer
-from aiotcp.sockets import StackSocket, family_of
 from aiotcp.tcp.flow import Endpoint
 from aiotcp.threadcheck import new_transport
 from aiotcp.transport import Transport
 
 if TYPE_CHECKING:
     from aiotcp.options import Options
+    from aiotcp.sockets import StackSocket
     from aiotcp.stack import Connection, Listener, PacketStack
 
 
@@ -84,6 +85,8 @@ class Server(ForeverServer):
         except BaseException:
             self._stop_listening()
             raise
+        from aiotcp.sockets import StackSocket
+
         self._sockets = tuple(
             StackSocket(listener.local, listener=listener) for listener in self._listeners
         )

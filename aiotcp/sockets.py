@@ -11,8 +11,9 @@ import errno
 import socket
 from collections.abc import Callable
 from operator import index
-from typing import TYPE_CHECKING, NoReturn, TypeAlias, overload
+from typing import TYPE_CHECKING, NoReturn, overload
 
+from aiotcp.addresses import Address, address_of, family_of
 from aiotcp.errors import os_error
 from aiotcp.readiness import Readiness
 from aiotcp.sockopts import (
@@ -37,21 +38,7 @@ from aiotcp.tcp.tcb import State
 if TYPE_CHECKING:
     from aiotcp.stack import Connection, Endpoint, Listener, PacketStack
 
-Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
-"""(host, port), and flow information and scope for IPv6."""
-
 _PROTOCOLS = (socket.IPPROTO_TCP, socket.IPPROTO_IP, socket.IPPROTO_IPV6)
-
-
-def family_of(host: str) -> socket.AddressFamily:
-    """The address family of a literal address."""
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def address_of(endpoint: Endpoint) -> Address:
-    """An endpoint as sockets spell it."""
-    host, port = endpoint
-    return (host, port, 0, 0) if ":" in host else (host, port)
 
 
 def _int(value: bytes) -> int:

@@ -13,11 +13,12 @@ from aiotcp import link
 
 LATER = {
     *("aiotcp.eventloop", "aiotcp.info", "aiotcp.log", "aiotcp.nstat", "aiotcp.tcpinfo"),
+    *("aiotcp.sockets", "aiotcp.sockopts"),
     *("aiotcp.link.fd", "aiotcp.link.impair", "aiotcp.link.network", "aiotcp.link.pcapng"),
     *("aiotcp.link.udp", "aiotcp.link.unix", "aiotcp.serve", "aiotcp.sim", "aiotcp.tcp.bbr"),
     *("click", "pyroute2", "starlette", "structlog", "uvicorn", "uvloop"),
 }
-STANDARD = {"bisect", "copy", "dataclasses", "hashlib", "hmac", "random", "zlib"}
+STANDARD = {"bisect", "copy", "dataclasses", "random"}
 """What of the standard library comes along that `import asyncio` has not brought."""
 
 

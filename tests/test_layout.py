@@ -73,7 +73,7 @@ ALGORITHMS = {
     *("bbr", "bbr_model", "bbr_control", "bbr_loss", "bbr_probe", "bbr_probe_rtt", "bbr_filters"),
     *("newreno", "rack", "prr", "frto", "pacer", "repetitions"),
     *("ecn", "accecn", "accecn_echo", "autotune", "queueshare", "keepalive", "cork", "usertimeout"),
-    *("plpmtud", "pmtucache", "fastopen"),
+    *("plpmtud", "pmtucache", "fastopen", "digest"),
     *("reassembly", "window", "ackpolicy", "sendbuffer", "isn", "cookies", "challenge"),
     "memory",
 }

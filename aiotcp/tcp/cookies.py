@@ -8,8 +8,9 @@ window scale, SACK and ECN in the lowest bits of the timestamp, if the SYN had o
 from __future__ import annotations
 
 from bisect import bisect_right
-from hashlib import blake2b
 from typing import Final, NamedTuple
+
+from aiotcp.tcp.digest import blake2b
 
 PERIOD_S: Final = 64.0
 """The slow counter's: a cookie is good in the period in which it was made and in the next."""

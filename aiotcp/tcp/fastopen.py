@@ -7,9 +7,9 @@ may act on data that comes with it in a SYN, and answer, before the handshake is
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import blake2b
-from hmac import compare_digest
 from typing import Final
+
+from aiotcp.tcp.digest import blake2b, compare_digest
 
 PERIOD_S: Final = 86400.0
 """RFC 7413 4.1.2, 5: "The cookie expires after a certain amount of time". One that a stack made

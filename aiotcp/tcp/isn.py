@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Final
 
+from aiotcp.tcp.digest import blake2b
 from aiotcp.tcp.seq import MASK
 
 _TICKS_PER_S: Final = 250_000
