@@ -278,9 +278,9 @@ _START = Block(
     (
         Row(
             "import",
-            "import aiotcp, more than import asyncio",
+            "from aiotcp import Stack, ..., more than import asyncio",
             "ms",
-            ours=Starts(startup.IMPORT_AIOTCP, "import aiotcp"),
+            ours=Starts(startup.IMPORT_AIOTCP, "from aiotcp import Stack, ..."),
             references=(Starts(startup.IMPORT_ASYNCIO, "import asyncio"),),
             floor=60,
             at_most=True,

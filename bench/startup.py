@@ -12,7 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 IMPORT_ASYNCIO = (sys.executable, "-c", "import asyncio")
-IMPORT_AIOTCP = (sys.executable, "-c", "import aiotcp")
+IMPORT_AIOTCP = (
+    *(sys.executable, "-c"),
+    "from aiotcp import Stack, open_connection, start_server",
+)
+"""All that a stack needs: `import aiotcp` alone brings nothing but names."""
 HELP = (sys.executable, "-c", "from aiotcp.serve.main import main; main()", "--help")
 """What the console script does."""
 

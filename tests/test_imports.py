@@ -1,4 +1,5 @@
-"""`import aiotcp` brings what every stack needs; the rest comes when it is asked for."""
+"""What is imported, and when: each name of `aiotcp` brings what it needs, a stack what every stack
+needs, and the rest comes when it is asked for."""
 
 from __future__ import annotations
 
@@ -35,13 +36,31 @@ def brought_by(program: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_import_aiotcp_brings_nothing_that_only_some_programs_need() -> None:
-    brought = brought_by("import aiotcp")
+def test_a_stack_brings_nothing_that_only_some_programs_need() -> None:
+    brought = brought_by("from aiotcp import Stack, open_connection, start_server")
     assert "aiotcp.tcp.connection" in brought
     assert not brought & LATER
     others = {name for name in brought if name.partition(".")[0] != "aiotcp"}
     standard = {name for name in others if name in sys.stdlib_module_names and name[0] != "_"}
     assert standard <= STANDARD
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import aiotcp",
+        "import aiotcp.cli.main",
+        "import aiotcp.serve.main",
+    ],
+)
+def test_who_has_no_part_in_a_stack_imports_none(program: str) -> None:
+    brought = brought_by(program)
+    assert "aiotcp" in brought
+    assert not brought & {"aiotcp.link", "aiotcp.stack", "aiotcp.tcp.connection", "aiotcp.streams"}
+
+
+def test_modules_are_found_below_the_package() -> None:
+    brought_by("import aiotcp\naiotcp.link.Frame, aiotcp.errors, aiotcp.streams.Stack")
 
 
 @pytest.mark.parametrize("module", [aiotcp, link])

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from aiotcp.link.network import HOST_ADDRESSES
 from aiotcp.options import Options
 from aiotcp.serve.problems import BadOptions
-from aiotcp.stack import DEFAULT_ADDRESSES
 
 if TYPE_CHECKING:
     from aiotcp.serve.certificate import Certificate
@@ -53,6 +51,9 @@ def checked_addresses(
     Raises Problem for what is no address, and, if we are to configure the device (`configured`),
     for a stack address outside of the host's prefixes: the host would send its packets elsewhere.
     """
+    from aiotcp.link.network import HOST_ADDRESSES
+    from aiotcp.stack import DEFAULT_ADDRESSES
+
     if host_addresses and not addresses:
         raise BadOptions("--host-address needs --address: the stack's address in its prefix")
     stack = [_address(text) for text in addresses or DEFAULT_ADDRESSES]
