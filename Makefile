@@ -1,5 +1,6 @@
 # make demo   a web page on our own TCP, fetched by curl through a TUN device
 # make test   the tests, one process on each core; those that need a TUN device are skipped where there is none to have
+# make test-long   the same with all examples of the property tests, five times as many
 # make test-integration   uvicorn, aiohttp, Redis and others, unmodified, over a TUN device
 # make test-python PYTHON=python3.13   CPython's own tests, and the contract tests, in another interpreter
 # make test-compiled   the core's tests, with the core compiled by mypyc (a few minutes to compile) in build/compiled
@@ -37,7 +38,7 @@ COMPILED := build/compiled
 DOCS_SOURCE := build/docs-source
 OTHER = .venv-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 
-.PHONY: demo test test-integration test-python test-compiled compiled venv-python conformance docs soak random-links mutations lint bench bench-peers bench-cost bench-workers bench-loss bench-live-loss bench-memory bench-synflood venv clean
+.PHONY: demo test test-long test-integration test-python test-compiled compiled venv-python conformance docs soak random-links mutations lint bench bench-peers bench-cost bench-workers bench-loss bench-live-loss bench-memory bench-synflood venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUN)
@@ -46,6 +47,9 @@ demo: $(RUN)
 # A worker collects all tests, which takes longer than more than a few of them save.
 test: $(DEV)
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(PYTEST_ARGS)
+
+test-long:
+	AIOTCP_LONG=1 $(MAKE) test
 
 test-integration: $(INTEGRATION)
 	$(BIN)/python -m pytest -m integration tests/integration tests/test_guide.py $(PYTEST_ARGS)

@@ -22,14 +22,19 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 import uvloop
+from hypothesis import settings
 
 from aiotcp import AsyncioEventLoop, EventLoop
 from aiotcp.sim import VirtualLoop
+
+settings.register_profile("aiotcp", deadline=None)  # no test is about the machine's speed
+settings.load_profile("aiotcp")
 
 pytest_plugins = ["tests.support.conformance"]
 
@@ -69,12 +74,21 @@ OURS: dict[str, LoopFactory] = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _compile_once(config.rootpath)
     config.stash[_STDERR] = os.dup(2)  # what pytest captures of tests goes elsewhere
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a script
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line(
         "markers", "real_loop: runs on asyncio's loop and on uvloop instead of in virtual time"
     )
+
+
+def _compile_once(root: Path) -> None:
+    """Where Python is told to keep no bytecode, hundreds of programs that tests start would each
+    compile the package again: keep it, but not in the tree. Who chose a place for it knows best."""
+    if os.environ.get("PYTHONDONTWRITEBYTECODE") and not os.environ.get("PYTHONPYCACHEPREFIX"):
+        del os.environ["PYTHONDONTWRITEBYTECODE"]
+        os.environ["PYTHONPYCACHEPREFIX"] = str(root / ".pytest_cache" / "bytecode")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -328,6 +328,14 @@ def test_serve_is_aiotcp_serve() -> None:
 def test_the_launcher_runs_from_anywhere(tmp_path: Path) -> None:
     link = tmp_path / "aiotcp"
     link.symlink_to(Path(__file__).parents[2] / "bin" / "aiotcp")
-    done = subprocess.run([link, "--version"], cwd=tmp_path, capture_output=True, text=True)
+    # A checkout may have no environment of its own: then it is who is first on the path.
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    done = subprocess.run(
+        [link, "--version"],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert "aiotcp, version" in done.stdout

@@ -15,7 +15,7 @@ ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(ROOT),
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # the same with the checkout installed and without
 }
-GUARD_S = 100
+GUARD_S = 250
 
 pytest.importorskip("aiohttp")
 

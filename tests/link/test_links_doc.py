@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "links.md").read_text()
 PROGRAMS = dict(re.findall(r"```python\n# (\S+)\n(.*?)```", DOCUMENT, re.DOTALL))
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
-TIMEOUT_S = 60.0
+TIMEOUT_S = 250.0
 
 
 def run(name: str, folder: Path) -> str:

@@ -86,7 +86,10 @@ def unwanted(w: World) -> set[Drop]:
 
 
 def repeated(passed: list[Passed]) -> list[Passed]:
-    return [each for each in passed if each.ours and "retransmit" in each.reason]
+    """What we sent again, except where the kernel had said nothing for long: as on a busy machine,
+    too."""
+    again = (each for each in passed if each.ours and "retransmit" in each.reason)
+    return [each for each in again if each.reason != Why.RTO_RETRANSMIT]
 
 
 # window-zero

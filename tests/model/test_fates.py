@@ -19,6 +19,7 @@ from aiotcp.link.wrapper import Wrapper
 from aiotcp.options import Options
 from aiotcp.stack import Connection, Endpoint, PacketStack
 from aiotcp.wire.frame import Frame
+from tests.support.examples import examples
 from tests.support.exchange import run_until_quiet
 from tests.support.tap import Tap
 from tests.support.transfer import Talker
@@ -141,7 +142,7 @@ class Meeting:
 @pytest.mark.parametrize("part", range(3))
 def test_short_connections(part: int) -> None:
     @seed(part)
-    @settings(database=None, deadline=None, max_examples=500)
+    @settings(database=None, deadline=None, max_examples=examples(500))
     @given(plan=plans, left=fates, right=fates)
     def check(plan: Plan, left: list[Fate], right: list[Fate]) -> None:
         async def main() -> Meeting:

@@ -1,6 +1,6 @@
 """Whatever a link delivers: nothing is raised, what is discarded counts once, and life goes on.
 
-10,000 examples in all. The parsers by themselves are in tests/wire/test_fuzz.py.
+10,000 examples in all with `make test-long`. The parsers by themselves: tests/wire/test_fuzz.py.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from tests.support.crowd import (
     Caller,
     Crowd,
 )
+from tests.support.examples import examples
 from tests.support.wirecheck import with_checksum
 
 pytestmark = pytest.mark.req("X-2", "MUST-7")
@@ -36,11 +37,11 @@ pytestmark = pytest.mark.req("X-2", "MUST-7")
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
 
-def many(examples: int) -> settings:
+def many(count: int) -> settings:
     return settings(
         database=None,
         deadline=None,
-        max_examples=examples,
+        max_examples=examples(count),
         suppress_health_check=[HealthCheck.too_slow],
     )
 

@@ -75,7 +75,12 @@ def tree(within: Path) -> Iterator[Path]:
 def run_tests(copy: Path, tests: tuple[str, ...]) -> tuple[int | None, str]:
     """pytest's exit status in the copy, None if it did not end, and the last it said."""
     words = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": str(copy),
+        "PYTHONDONTWRITEBYTECODE": "1",  # by time and size of the source the last mutation's may
+        "PYTHONPYCACHEPREFIX": str(copy / "none"),  # be taken for the next one's
+        "AIOTCP_LONG": "1",
+    }
     try:
         done = subprocess.run(
             words,

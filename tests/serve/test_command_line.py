@@ -136,7 +136,15 @@ def test_the_launcher_runs_from_anywhere(tmp_path: os.PathLike[str]) -> None:
     launcher = os.path.join(os.path.dirname(__file__), "../../bin/aiotcp-serve")
     link = os.path.join(tmp_path, "aiotcp-serve")
     os.symlink(os.path.abspath(launcher), link)
-    done = subprocess.run([link, "--version"], cwd=tmp_path, capture_output=True, text=True)
+    # A checkout may have no environment of its own: then it is who is first on the path.
+    path = os.pathsep.join((os.path.dirname(sys.executable), os.environ["PATH"]))
+    done = subprocess.run(
+        [link, "--version"],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert "aiotcp-serve, version" in done.stdout
 

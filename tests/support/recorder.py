@@ -51,7 +51,7 @@ class Recorder:
 
     async def until(self, wanted: Callable[[bytes], bool], *, start: int = 0) -> Arrival:
         """The first arrival from number `start` on whose packet is wanted, waited for."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 for arrival in self.arrivals[start:]:
                     if wanted(arrival.packet):
@@ -59,7 +59,7 @@ class Recorder:
                 await self._changed()
 
     async def until_lost(self) -> OSError:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not self.lost:
                 await self._changed()
         return self.lost[0]

@@ -27,7 +27,7 @@ def test_another_process_with_another_hash_seed() -> None:
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=250,
             check=True,
         )
         assert there.stdout.split() == here

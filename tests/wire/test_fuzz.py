@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from aiotcp.reasons import Drop
 from aiotcp.wire import icmp, ipv4, ipv6, segmentation, tcp, virtio
 from aiotcp.wire.malformed import Malformed
+from tests.support.examples import examples
 from tests.wire.oracle import FAMILIES, V6, tcp_packet
 
 pytestmark = pytest.mark.req("X-2", "MUST-7")
 
-many = settings(deadline=None, max_examples=1000)
+many = settings(deadline=None, max_examples=examples(1000))
 
 OPTIONS = tcp.pack_options(mss=1460, wscale=7, sack_permitted=True, timestamps=(1, 2))
 
