@@ -23,6 +23,7 @@ from aiotcp.trace.events import Segment, Trace
 _SECTION, _INTERFACE, _SIMPLE, _ENHANCED = 0x0A0D0D0A, 1, 3, 6
 _MAGIC = 0x1A2B3C4D
 _MAX_BLOCK = 1 << 26
+_NO_CAPTURE = "no capture: "
 
 INBOUND, OUTBOUND = 1, 2
 
@@ -245,7 +246,8 @@ def read(
     max_events: of segments; what comes behind so many is only counted.
     flow: of these, those of that connection only (an index into `flows`).
     What a reader should know is in its `notes`: what was left out, that the windows of a connection
-    whose handshake is missing are as in the headers, that the file was not in order of time.
+    whose handshake is missing are as in the headers, that the file was not in order of time, or is
+    damaged behind what was read.
     Raises OSError, and NoCapture, with the file's name in front.
     """
     trace = Trace(title=os.path.basename(os.fspath(path)))
@@ -274,7 +276,10 @@ def read(
                     segment.arrived.append(at)
                     trace.events.append(segment)
         except NoCapture as exc:
-            raise NoCapture(f"{os.fspath(path)}: {exc}") from None
+            if not trace.events:
+                raise NoCapture(f"{os.fspath(path)}: {exc}") from None
+            damage = str(exc).removeprefix(_NO_CAPTURE)
+            trace.notes.append(f"the file is damaged, and ends here: {damage}")
     if jumps:
         began_ns = (began_ns or 0) + _sort(trace.segments)
         trace.events.sort(key=attrgetter("at"))
@@ -301,14 +306,20 @@ _AHEAD = 500
 
 def _by_time(found: Iterator[Packet]) -> Iterator[Packet]:
     waiting: list[tuple[int, int, Packet]] = []
-    for number, packet in enumerate(found):
-        entry = (packet.time_ns, number, packet)
-        if number < _AHEAD:
-            heapq.heappush(waiting, entry)
-        else:
-            yield heapq.heappushpop(waiting, entry)[2]
+    damaged: NoCapture | None = None
+    try:
+        for number, packet in enumerate(found):
+            entry = (packet.time_ns, number, packet)
+            if number < _AHEAD:
+                heapq.heappush(waiting, entry)
+            else:
+                yield heapq.heappushpop(waiting, entry)[2]
+    except NoCapture as exc:
+        damaged = exc
     for _, _, packet in sorted(waiting):
         yield packet
+    if damaged is not None:
+        raise damaged
 
 
 def _sort(segments: list[Segment]) -> int:

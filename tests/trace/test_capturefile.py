@@ -277,6 +277,16 @@ def test_a_packet_without_a_time_has_that_of_the_one_before(tmp_path: Path) -> N
     assert [segment.at for segment in read(file).segments] == [0.0, 0.002, 0.002]
 
 
+@pytest.mark.parametrize("count", [3, 700])
+def test_of_a_damaged_file_there_is_what_stands_before(count: int, tmp_path: Path) -> None:
+    made = [*HANDSHAKE, *[HANDSHAKE[2]] * (count - 3)]
+    file = tmp_path / "f"
+    file.write_bytes(captured(list(range(count)), made) + bytes(64))
+    trace = read(file)
+    assert len(trace.segments) == count
+    assert trace.notes == ["the file is damaged, and ends here: a block of 0 bytes"]
+
+
 def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
     file = tmp_path / "f"
     file.write_bytes(captured([0, 1, 2], HANDSHAKE))
