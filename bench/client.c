@@ -5,7 +5,8 @@
    client echo HOST PORT CONNECTIONS
 
    send, receive, both: bulk, for so long; send and both go on until the peer, told by our FIN, has
-   taken everything and closed. Prints {"count": bytes, "seconds": s, "cpu_s": s}.
+   taken everything and closed. Prints {"open": connections} when these are open and its clock
+   starts, and {"count": bytes, "seconds": s, "cpu_s": s} in the end.
    lines: connect, send a line, take the same line and the peer's FIN, close; so many at a time.
    Prints the number of connections in the same way.
    echo: opens the connections and prints how many; then takes commands, "K SECONDS" a line: messages
@@ -50,6 +51,12 @@ static void report(unsigned long long count, double began) {
     fflush(stdout);
 }
 
+static double opened(int connections) {
+    printf("{\"open\": %d}\n", connections);
+    fflush(stdout);
+    return now(CLOCK_MONOTONIC);
+}
+
 static int new_socket(int flags) {
     int fd = socket(peer->ai_family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0), on = 1;
     if (fd < 0)
@@ -83,11 +90,12 @@ static void watch(int epoll, int op, int fd, unsigned events) {
 
 /* Bulk */
 
-static unsigned long long bulk_one_way(int sending, double until) {
+static unsigned long long bulk_one_way(int sending, double seconds, double *began) {
     unsigned long long count = 0;
     int fd = connected();
     ssize_t moved;
-    while (now(CLOCK_MONOTONIC) < until) {
+    *began = opened(1);
+    while (now(CLOCK_MONOTONIC) < *began + seconds) {
         moved = sending ? send(fd, block, BLOCK, 0) : recv(fd, block, BLOCK, 0);
         if (moved < 0)
             fail(sending ? "send" : "recv");
@@ -119,7 +127,7 @@ static unsigned long long bulk(int sending, int receiving, double seconds, int c
     }
     for (int i = 0; i < connections && !sending; i++) /* they have been sent to since the first */
         recv(fds[i], block, BLOCK, 0);
-    *began = now(CLOCK_MONOTONIC);
+    *began = opened(connections);
     double until = *began + seconds;
     while (open) {
         if (!over && now(CLOCK_MONOTONIC) >= until) {
@@ -295,7 +303,7 @@ int main(int argc, char **argv) {
         count = connections == 1 ? lines_in_turn(began + seconds)
                                  : lines_at_once(began + seconds, connections);
     else if (connections == 1 && strcmp(mode, "both"))
-        count = bulk_one_way(!strcmp(mode, "send"), began + seconds);
+        count = bulk_one_way(!strcmp(mode, "send"), seconds, &began);
     else
         count = bulk(strcmp(mode, "receive") != 0, strcmp(mode, "send") != 0, seconds, connections,
                      &began);

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -66,24 +67,41 @@ def compiled() -> str:
     return str(program)
 
 
-def _run(command: list[str], seconds: float) -> Told:
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=seconds + _GUARD_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise Failed(f"{' '.join(command[-5:])} did not come to an end") from None
-    if done.returncode:
-        raise Failed(done.stderr.strip() or f"the client ended with {done.returncode}")
-    return Told(**json.loads(done.stdout))
+def _run(command: list[str], seconds: float, opened: Callable[[], object] | None = None) -> Told:
+    """`opened` is called when the client has printed its first line of two."""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        if opened is not None and process.stdout.readline():  # its alarm ends it, if need be
+            opened()
+        try:
+            told, errors = process.communicate(timeout=seconds + _GUARD_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise Failed(f"{' '.join(command[-5:])} did not come to an end") from None
+    if process.returncode:
+        raise Failed(errors.strip() or f"the client ended with {process.returncode}")
+    return Told(**json.loads(told))
 
 
-def run(mode: str, host: str, port: int, seconds: float, connections: int = 1) -> Told:
-    """One measurement. mode: "send", "receive", "both" or "lines", see client.c.
+def run(
+    mode: str,
+    host: str,
+    port: int,
+    seconds: float,
+    connections: int = 1,
+    opened: Callable[[], object] | None = None,
+) -> Told:
+    """One measurement. mode: "send", "receive", "both" or "lines", see client.c. `opened` is called
+    when the connections of the first three are open and the time begins that is told.
 
     Raises NotHere without a compiler, and Failed.
     """
-    return _run([compiled(), mode, host, str(port), str(seconds), str(connections)], seconds)
+    command = [compiled(), mode, host, str(port), str(seconds), str(connections)]
+    if mode == "lines":
+        return _run(command, seconds)
+    return _run(command, seconds, opened or (lambda: None))
 
 
 def run_tls(mode: str, host: str, port: int, seconds: float) -> Told:

@@ -129,12 +129,17 @@ class Work:
                 told = replace(told, cpu_s=told.cpu_s - warm.cpu_s)
                 return _operations(told, server.cpu_s() - before)
         before = server.cpu_s()
+
+        def opened() -> None:
+            nonlocal before
+            before = server.cpu_s()
+
         if self.mode == "http":
             told = client.run_wrk(*at, seconds, self.connections)
         elif self.mode.startswith("tls-"):
             told = client.run_tls(self.mode.removeprefix("tls-"), *at, seconds)
         else:
-            told = client.run(self.mode, *at, seconds, self.connections)
+            told = client.run(self.mode, *at, seconds, self.connections, opened)
         return (_operations if self.unit == "/s" else _bulk)(told, server.cpu_s() - before)
 
 
