@@ -18,119 +18,22 @@ import asyncio
 import gc
 import json
 import statistics
-import struct
 import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, cast
 
 import uvloop
 
 from aiotcp import Stack
-from aiotcp.addresses import pack
-from aiotcp.link.base import Receiver
-from aiotcp.wire import tcp
-from aiotcp.wire.frame import Frame
-from aiotcp.wire.tcp import ACK, FIN, PSH, SYN, HeaderTemplate
+from aiotcp.wire.tcp import ACK, FIN, PSH
+from bench import canned
+from bench.canned import ADDRESS, PORT, Nowhere, Peer, Switch
 from bench.servers import Discard, Source, discard, source
 
-ADDRESS, PORT = "192.0.2.2", 7
-_WINDOW = 64_000
-_HEADER_BYTES = 20 + 32
-_SYN_OPTIONS = tcp.pack_options(mss=1460, wscale=10, sack_permitted=True, timestamps=(1, 0))
-_numbers = struct.Struct("!IIH").pack_into
-_endpoint = struct.Struct("!I").pack_into
-_port = struct.Struct("!H").pack_into
-
-
-class Nowhere:
-    """A link that only notes what was sent: where each frame ended, the latest header (which has
-    our timestamp), and whether a FIN left."""
-
-    mtu = 1500
-
-    def __init__(self, *, offload: bool) -> None:
-        self.counters: dict[str, int] = {}
-        self.gso_max_bytes = 65535 if offload else 0
-        self.checksum_offload = offload
-        self.ends: deque[int] = deque()
-        self.last = b""
-        self.fin_sent = False
-
-    def attach(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> None:
-        pass
-
-    def send(self, frame: Frame) -> None:
-        self.last = header = bytes(frame.header)
-        if header[33] & FIN:
-            self.fin_sent = True
-        size = frame.length - len(header)
-        if size:
-            self.ends.append(int.from_bytes(header[24:28], "big") + size)
-
-    def close(self) -> None:
-        pass
-
-
-class Peer:
-    """The other end of one connection, a port: packets with the next numbers, and no checks."""
-
-    def __init__(self, stack: Stack, link: Nowhere, number: int, payload: bytes = b"") -> None:
-        self._stack = stack
-        self._link = link
-        self.seq = 1000
-        self.ack = 0
-        self._data = bytearray(_packet(ACK, tcp.pack_options(timestamps=(1, 0)), payload))
-        _endpoint(self._data, 12, 0x0A000000 + (number >> 15))
-        _port(self._data, 20, 1024 + (number & 0x7FFF))
-        self._bare = self._data[:_HEADER_BYTES]
-        _port(self._bare, 2, _HEADER_BYTES)
-        self.size = len(payload)
-
-    def _receive(self, packet: bytearray, flags: int, gso_size: int = 0) -> None:
-        _numbers(packet, 24, self.seq & 0xFFFFFFFF, self.ack, 0x8000 | flags)
-        packet[48:52] = self._link.last[44:48]  # our timestamp, echoed
-        self._stack.receive(memoryview(packet), True, gso_size)
-
-    def data(self, gso_size: int = 0, flags: int = ACK) -> None:
-        """The next `size` bytes; the packet's memory is used anew, like a link's."""
-        self._receive(self._data, flags, gso_size)
-        self.seq += self.size
-
-    def bare(self, flags: int = ACK) -> None:
-        self._receive(self._bare, flags)
-        self.seq += flags & FIN  # takes a number
-
-    def open(self) -> None:
-        syn = bytearray(_packet(SYN, _SYN_OPTIONS, b""))
-        syn[12:24] = self._data[12:24]  # addresses and ports
-        self._stack.receive(memoryview(syn), True)
-        self._stack.flush()
-        answer = self._link.last
-        self.ack = int.from_bytes(answer[24:28], "big") + 1
-        self._wscale = tcp.parse(memoryview(answer), 20, len(answer)).wscale or 0
-
-    @property
-    def room(self) -> int:
-        """Bytes that the stack's window has room for."""
-        last = self._link.last
-        edge = int.from_bytes(last[28:32], "big") + (
-            int.from_bytes(last[34:36], "big") << self._wscale
-        )
-        return (edge - self.seq) & 0xFFFFFFFF
-
-
-@cache
-def _packet(flags: int, options: bytes, payload: bytes) -> bytes:
-    """A packet of some peer; who it is, and the numbers, are to be filled in."""
-    template = HeaderTemplate(bytes(4), 0, pack(ADDRESS), PORT)
-    frame = template.frame(999, 0, flags, _WINDOW, options=options, offload=True)
-    packet = bytearray(frame.to_bytes() + payload)
-    _port(packet, 2, len(packet))
-    return bytes(packet)
+_OF_THE_BENCH = (__file__, canned.__file__)
 
 
 class Echo(asyncio.Protocol):
@@ -183,13 +86,15 @@ class Work:
     offload: bool = True
     others: int = 0
     """Established connections beside it."""
+    peers: int = 0
+    """So many connections that take turns, in place of one."""
 
 
 class Bench:
     """One stack with one server, and what `Work.step` needs."""
 
     def __init__(self, work: Work) -> None:
-        self.link = Nowhere(offload=work.offload)
+        self.link = (Switch if work.peers else Nowhere)(offload=work.offload)
         self.stack = Stack(self.link, addresses=[ADDRESS], options={"max_connections": 40_000})
         self.work = work
         self.number = work.others + 1
@@ -198,6 +103,9 @@ class Bench:
 
     async def prepare(self) -> None:
         await self.work.server(self.stack)
+        if self.work.peers:
+            await self._prepare_peers()
+            return
         for number in range(self.work.others):
             other = Peer(self.stack, self.link, number)
             other.open()
@@ -216,6 +124,18 @@ class Bench:
             for _ in range(1 if self.work.offload else 2):
                 self.peer.data(1448 if self.work.offload else 0)
             self.stack.flush()
+
+    async def _prepare_peers(self) -> None:
+        assert isinstance(self.link, Switch)
+        self.peers: deque[Peer] = deque()
+        for number in range(self.work.peers):
+            peer = Peer(self.stack, Nowhere(offload=True), number, self.payload)
+            self.link.links[peer.port] = peer.link
+            self.peers.append(peer)
+            peer.open()
+            peer.bare()
+            self.stack.flush()
+        await asyncio.sleep(0)
 
     def new_peer(self) -> Peer:
         self.number += 1
@@ -269,6 +189,23 @@ def round_trip(bench: Bench) -> None:
     if ends:
         peer.ack = ends.pop() & 0xFFFFFFFF
     peer.data(flags=ACK | PSH)
+    bench.stack.flush()
+
+
+def in_turn(bench: Bench) -> None:
+    """A batch, to each connection a frame."""
+    for _ in range(bench.work.of_step):
+        bench.peers[0].data(1448)
+        bench.peers.rotate(-1)
+    bench.stack.flush()
+
+
+def round_trips(bench: Bench) -> None:
+    """A batch of requests, one on each connection; each acknowledges what was answered last."""
+    for peer in bench.peers:
+        if peer.link.ends:
+            peer.ack = peer.link.ends.pop() & 0xFFFFFFFF
+        peer.data(flags=ACK | PSH)
     bench.stack.flush()
 
 
@@ -353,6 +290,24 @@ def works() -> list[Work]:
             10_000,
         ),
         Work(
+            "in-100",
+            "64 KiB frame in, one to each of 16 of 100 connections, BufferedProtocol",
+            protocol(DiscardBuffered),
+            in_turn,
+            16,
+            frame,
+            peers=100,
+        ),
+        Work(
+            "echo-16",
+            "64-byte round trip, 16 connections in one batch, Protocol",
+            protocol(Echo),
+            round_trips,
+            16,
+            64,
+            peers=16,
+        ),
+        Work(
             "connection",
             "connection with a line each way, Protocol",
             protocol(Echo),
@@ -372,13 +327,13 @@ def works() -> list[Work]:
 
 
 class Opcodes:
-    """Counts calls and bytecodes of Python functions, except this file's."""
+    """Counts calls and bytecodes of Python functions, except the bench's."""
 
     def __init__(self) -> None:
         self.calls = self.opcodes = 0
 
     def __call__(self, frame: Any, event: str, arg: object) -> Any:
-        if frame.f_code.co_filename == __file__:
+        if frame.f_code.co_filename in _OF_THE_BENCH:
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
