@@ -98,6 +98,18 @@ class Inbound(PassiveOpens):
                 train.seq = (seq + length) & MASK
                 return
             if vouched and words & usual.FLAGS == usual.ONLY_ACK:
+                if (
+                    not length
+                    and key == train.key
+                    and seq == train.seq
+                    and stamps == train.stamps
+                    and train.acks is not None
+                    and prediction.take_again(train.acks, words)
+                ):
+                    counters = self.counters
+                    counters.packets_received += 1
+                    counters.bytes_received += size
+                    return
                 conn = self._table.get(key)
                 if type(conn) is Connection:
                     if train.pieces:
@@ -116,6 +128,8 @@ class Inbound(PassiveOpens):
                             self._touched.append(conn)
                         if length:
                             train.begin(conn, seq + length, words, stamps, gso_size, length, now)
+                        elif conn.acks_noted:
+                            train.begin_acks(conn, seq, stamps)
                         return
             if vouched and not length and (words & usual.FLAGS | usual.FIN) == usual.FIN_ACK:
                 if train.key:
@@ -292,7 +306,7 @@ class Inbound(PassiveOpens):
         if train.pieces:
             self._end_train()
         train.key = b""
-        train.conn = None  # nobody is kept alive by having been the last
+        train.acks = train.conn = None  # nobody is kept alive by having been the last
         touched, self._touched = self._touched, []
         for entry in touched:
             entry.touched = False

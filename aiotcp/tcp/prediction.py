@@ -118,6 +118,24 @@ def take(
     return True
 
 
+def take_again(conn: Connection, words: int) -> bool:
+    """As `take`, for an acknowledgment directly behind one that was taken and noted, which differs
+    in its number and window alone."""
+    base = conn.ack_noted
+    ahead = (words >> 32) - base & MASK
+    if not 0 < ahead <= conn.snd_nxt - base:
+        return False
+    conn.acks_noted += 1
+    conn.ack_noted = conn.snd_wl2 = base + ahead
+    conn.segs_in += 1
+    window = (words & 0xFFFF) << conn.snd_wscale
+    if window != conn.snd_wnd:
+        conn.snd_wnd = window
+        if window > conn.max_snd_wnd:
+            conn.max_snd_wnd = window
+    return True
+
+
 def take_end(conn: Connection, seq: int, words: int, stamps: int, now: float) -> bool:
     """As `take`, for a segment without text that ends one way of a connection or both: the peer's
     FIN, with the acknowledgment of all that was sent, ours perhaps included; or that of our FIN
@@ -206,9 +224,22 @@ class Train:
     The owner collects them in `pieces`, no more than `most`, and keeps `seq` up to date.
     """
 
-    __slots__ = ("conn", "gso_size", "key", "longest", "most", "pieces", "seq", "stamps", "words")
+    __slots__ = (
+        "acks",
+        "conn",
+        "gso_size",
+        "key",
+        "longest",
+        "most",
+        "pieces",
+        "seq",
+        "stamps",
+        "words",
+    )
 
     def __init__(self) -> None:
+        self.acks: Connection | None = None
+        """No text is collected: acknowledgments of this one follow each other (`take_again`)."""
         self.conn: Connection | None = None
         self.key = b""
         """Of the connection; empty: no more are taken."""
@@ -240,6 +271,7 @@ class Train:
         """`conn` has taken a segment of `length` bytes, or a frame of segments of `gso_size`, and
         others may follow at `seq`. Not while a measurement is due in which each has a part."""
         if now < conn.rcv_tune_at:
+            self.acks = None
             self.conn = conn
             self.key = conn.flow
             self.seq = seq & MASK
@@ -248,6 +280,14 @@ class Train:
             self.gso_size = gso_size
             self.longest = longest = _LONGEST if gso_size else length
             self.most = (conn.rcv_adv - conn.rcv_nxt) // longest
+
+    def begin_acks(self, conn: Connection, seq: int, stamps: int) -> None:
+        """`conn` has taken and noted an acknowledgment without text: others may follow."""
+        self.acks = conn
+        self.key = conn.flow
+        self.seq = seq
+        self.stamps = stamps
+        self.words = 0  # no text is like it
 
     def end(self, now: float) -> int:
         """What was collected goes to the connection, as if each had been taken by itself: so many
