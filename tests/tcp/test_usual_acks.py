@@ -26,7 +26,7 @@ from aiotcp.tcp.reno import Reno
 from aiotcp.tcpinfo import TcpInfo
 from aiotcp.wire import tcp
 from aiotcp.wire.frame import Frame
-from aiotcp.wire.tcp import ACK, FIN, SYN, HeaderTemplate
+from aiotcp.wire.tcp import ACK, FIN, PSH, SYN, HeaderTemplate
 from tests.support.conversation import Peer
 
 STACK, PEER = "192.0.2.2", "192.0.2.1"
@@ -313,3 +313,23 @@ def test_the_answers_to_a_probe_of_new_data(offload: bool) -> None:
     reasons = [reason for sent, _ in seen for _, _, reason in sent]
     assert reasons.count("tail_loss_probe") > 1
     _both(steps, offload, {})
+
+
+async def test_the_window_of_the_last_of_a_batch_holds() -> None:
+    async with Peer() as peer:
+        app = await peer.connects(ts=True, sack=True)
+        assert app.conn is not None
+        app.write(bytes(6 * MSS))
+        for number in range(6):
+            await peer.sees(ACK | PSH if number == 5 else ACK, length=MSS)
+        before = app.conn.segs_in
+        with peer.batch():
+            for number, window in enumerate((60_000, 50_000, 60_000, 2 * MSS), 1):
+                peer.sends(ACK, ack=1 + number * MSS, window=window)
+        assert app.conn.segs_in == before + 4
+        assert (app.conn.snd_wnd, app.conn.snd_wl2) == (2 * MSS, app.conn.snd_una)
+        app.write(bytes(MSS))  # two are in flight already
+        await peer.sees_nothing(for_s=0.005)
+        peer.sends(ACK, ack=1 + 6 * MSS, window=60_000)
+        await peer.sees(ACK | PSH, length=MSS)
+        peer.sends(ACK)
