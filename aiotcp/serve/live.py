@@ -27,6 +27,7 @@ from aiotcp.serve.problems import BadOptions
 from aiotcp.serve.service import joined
 from aiotcp.serve.views import View
 from aiotcp.serve.watching import TICK_S
+from aiotcp.trace import explain
 
 WATCHERS_MAX = 8
 """Pages that are told of what happens at a time."""
@@ -48,6 +49,7 @@ _HEADERS = {
 @functools.cache
 def page() -> str:
     """Read it before privileges are given up: who one becomes may not be able to."""
+    explain.why(), explain.drops()  # what is told of segments is in a file as well
     return fill("live.html", TITLE="aiotcp", LIVE=asset("live.js"))
 
 

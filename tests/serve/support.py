@@ -36,15 +36,16 @@ def serving(
     pass_fds: tuple[int, ...] = (),
     cwd: Path | None = None,
     before: Callable[[], None] | None = None,
+    root: Path = ROOT,
 ) -> Iterator[Program]:
     """aiotcp-serve with `arguments`, from when it is ready (or has ended) to the end of the block.
 
-    before: called in the child before the program starts.
+    before: called in the child before the program starts. root: where the package is.
     """
     ready, told = os.pipe()
     process = subprocess.Popen(
         [sys.executable, "-m", "aiotcp.serve", *arguments, "--ready-fd", str(told)],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        env=os.environ | {"PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"},
         stdout=stdout,
         stderr=stderr,
         text=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from aiotcp.serve import privileges
-from tests.serve.support import TIMEOUT_S, Program, ended, serving
+from tests.serve.support import ROOT, TIMEOUT_S, Program, ended, serving
 from tests.support.chromium import Chromium, obstacle
 from tests.support.netns import netns as netns
 
@@ -94,6 +95,34 @@ def test_what_can_not_be_is_said() -> None:
     code, told = ended("echo", "--web", "203.0.113.1:80")
     assert code == 2
     assert "--web 203.0.113.1:80: " in told
+
+
+@pytest.mark.skipif(not privileges.is_root(), reason="becomes another user: needs root")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_it_reads_it_has_read_before_it_becomes_somebody_else(
+    workers: int, tmp_path: Path
+) -> None:
+    """tmp_path is for its owner only."""
+    shutil.copytree(ROOT / "aiotcp", tmp_path / "aiotcp")
+    options = ("--user", "nobody", "--workers", str(workers), "--web")
+    with serving("echo", *options, stdout=subprocess.PIPE, cwd=tmp_path, root=tmp_path) as program:
+        url = address_of(program)
+        host, port = program.endpoints[0].rsplit(":", 1)
+        with socket.create_connection((host, int(port)), TIMEOUT_S) as connection:
+            with urlopen(f"{url}events", timeout=TIMEOUT_S) as answer:
+                told = json.loads(answer.readline().removeprefix(b"data: "))
+            ((flow, *_),) = told["table"]["rows"]
+            with urlopen(f"{url}events?flow={flow}", timeout=TIMEOUT_S) as answer:
+                seen: list[str] = []
+                while "new_data" not in seen:
+                    connection.sendall(b"hello")
+                    assert connection.recv(5, socket.MSG_WAITALL) == b"hello"
+                    line = answer.readline()
+                    assert line, "it has ended"
+                    if line.startswith(b"data: "):
+                        seen += json.loads(line.removeprefix(b"data: "))["news"]["words"]
+        program.signal(15)
+        assert program.wait() == 0
 
 
 @pytest.mark.skipif(not privileges.is_root(), reason="serves files as another user: needs root")
