@@ -160,6 +160,9 @@ class VirtualLoop(StackLoop, _NoKernel):
     limit = math.inf
     """The time that the clock must not pass: `TooLong` is raised instead, once."""
 
+    moved: Callable[[float], object] | None = None
+    """Told of each step of the clock, in seconds, before anything happens at the new time."""
+
     def __init__(self, start: float = 0.0) -> None:
         self._now = start
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
@@ -240,7 +243,9 @@ class VirtualLoop(StackLoop, _NoKernel):
                     if when > self.limit:
                         limit, self.limit = self.limit, math.inf  # what is left may end
                         raise TooLong(limit, self.pending_tasks())
-                    self._now = when
+                    step, self._now = when - self._now, when
+                    if self.moved is not None:
+                        self.moved(step)
                 ready.append(handle)
             while timers and timers[0][0] <= self._now:
                 ready.append(heappop(timers)[2])

@@ -8,6 +8,7 @@ the simulation's own, as far as they can be asked for in Python.
 
 from __future__ import annotations
 
+import datetime
 import os
 import random
 import signal
@@ -16,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from aiotcp.testing.loop import HERE, aside
@@ -29,7 +30,7 @@ KINDS = ("sleep", "threads", "sockets", "clock")
 EPOCH = 1767225600
 """What `time.time()` says when a test begins: the first of January 2026, UTC."""
 
-_CONNECTIONS = "asyncio's connections, between hosts of `net`"
+_CONNECTIONS = "asyncio's connections (open_connection, start_server), between hosts of `net`"
 _MISSING = object()
 
 
@@ -42,6 +43,7 @@ class Reality:
 
     def __init__(self) -> None:
         self.allowed: set[str] = set()
+        self._clocks = ExitStack()
 
     def allow(self, *what: str) -> None:
         """Raises ValueError for what is none of `KINDS`."""
@@ -49,15 +51,17 @@ class Reality:
             if kind not in KINDS:
                 raise ValueError(f"there is {', '.join(KINDS)} to allow, not {kind!r}")
         self.allowed.update(what)
+        if "clock" in what:
+            self._clocks.close()
 
     @contextmanager
     def forbidden(self, loop: HostLoop, seed: object) -> Iterator[None]:
         """In this block, in this thread. `loop` has the clock and the names."""
         thread = threading.get_ident()
-        replaced: list[tuple[Any, str, Any]] = []
+        replaced = ExitStack()
 
-        def put(owner: Any, name: str, value: Any) -> None:
-            replaced.append((owner, name, vars(owner).get(name, _MISSING)))
+        def put(owner: Any, name: str, value: Any, kept: ExitStack = replaced) -> None:
+            kept.callback(_restore, owner, name, vars(owner).get(name, _MISSING))
             setattr(owner, name, value)
 
         def guard(owner: Any, name: str, kind: str, instead: str) -> None:
@@ -78,14 +82,16 @@ class Reality:
                     return real(*args, **kwds)
                 return ours(*args, **kwds)
 
-            put(owner, name, either)
+            put(owner, name, either, self._clocks if kind == "clock" else replaced)
 
+        self._set_dates(loop)
         guard(time, "sleep", "sleep", "await asyncio.sleep(), which moves the virtual clock")
         guard(threading.Thread, "start", "threads", "a task")
         guard(threading.Condition, "wait", "threads", "what asyncio has for that: it blocks all")
         for call in ("connect", "connect_ex", "listen", "sendto"):
             guard(socket.socket, call, "sockets", _CONNECTIONS)
-        for owner, name, kind, ours in (*_clocks(loop), *_names(loop), *_signals()):
+        clocks = () if "clock" in self.allowed else _clocks(loop)
+        for owner, name, kind, ours in (*clocks, *_names(loop), *_signals()):
             stand_in(owner, name, kind, ours)
         for owner, name, value in _libraries():
             put(owner, name, value)
@@ -98,11 +104,32 @@ class Reality:
             yield
         finally:
             random.setstate(state)
-            for owner, name, value in reversed(replaced):
-                if value is _MISSING:  # it was inherited
-                    delattr(owner, name)
-                else:
-                    setattr(owner, name, value)
+            replaced.close()
+            self._clocks.close()
+            loop.moved = None
+
+    def _set_dates(self, loop: HostLoop) -> None:
+        """`datetime` is written in C, which time-machine, where it is installed, knows how to lead
+        astray. It takes what it finds in the module `time` for C, too: so it comes first, and
+        journeys of the test's own are within this one."""
+        if "clock" in self.allowed:
+            return
+        try:
+            from time_machine import travel
+        except ImportError:
+            return
+        if datetime.datetime.__module__ != "datetime":  # freezegun has it, and both can't
+            return
+        journey = travel(EPOCH + loop.time(), tick=False)
+        loop.moved = journey.start().shift
+        self._clocks.callback(journey.stop)
+
+
+def _restore(owner: Any, name: str, value: Any) -> None:
+    if value is _MISSING:  # it was inherited
+        delattr(owner, name)
+    else:
+        setattr(owner, name, value)
 
 
 _StandIns = Iterator[tuple[Any, str, str, Callable[..., Any]]]

@@ -11,6 +11,7 @@ import ssl
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -379,3 +380,40 @@ def test_the_same_run_each_time() -> None:
 
     assert run(main, seed=5) == run(main, seed=5)
     assert run(main, seed=5) != run(main, seed=6)
+
+
+def test_dates_are_virtual_with_time_machine() -> None:
+    time_machine = pytest.importorskip("time_machine")
+
+    async def main(net: Net) -> None:
+        await net.sleep(3600.25)
+        now = datetime.now(UTC)
+        assert now == datetime(2026, 1, 1, 1, microsecond=250_000, tzinfo=UTC)
+        assert now.timestamp() == time.time()
+        with time_machine.travel(0, tick=False):
+            await net.sleep(1)
+            assert datetime.now(UTC).year == 1970
+        assert datetime.now(UTC) - now == timedelta(seconds=1)
+        net.allow_real("clock")
+        assert datetime.now(UTC) == before
+
+    with time_machine.travel(datetime(2030, 1, 1, tzinfo=UTC), tick=False):
+        before = datetime.now(UTC)
+        run(main)
+        assert datetime.now(UTC) == before
+
+
+@pytest.mark.parametrize("when", ["before", "within"])
+def test_journeys_with_the_real_clock(when: str) -> None:
+    time_machine = pytest.importorskip("time_machine")
+
+    async def main(net: Net) -> None:
+        net.allow_real("clock")
+        with time_machine.travel(0, tick=False):
+            assert datetime.now(UTC).timestamp() == time.time() == 0
+
+    net = Net()
+    if when == "before":
+        net.allow_real("clock")
+    run(main, net=net)
+    assert time.time() > 1e9
