@@ -26,9 +26,9 @@ def main() -> None:
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 stopped by SIGTERM or Ctrl-C; 1 failed; 2 options; 3 no /dev/net/tun; "
-    "4 no permission; 5 addresses in use elsewhere; 6 device in use; 7 port taken; "
-    "8 no such ASGI application.",
+    epilog="Exit codes: 0 stopped by SIGTERM, Ctrl-C or SIGHUP; 1 failed; 2 options; "
+    "3 no /dev/net/tun; 4 no permission; 5 addresses in use elsewhere; 6 device in use; "
+    "7 port taken; 8 no such ASGI application.",
 )
 @click.version_option(
     package_name="aiotcp",
@@ -206,8 +206,8 @@ _OPTIONS = (
         default=5.0,
         show_default=True,
         metavar="SECONDS",
-        help="On SIGTERM or Ctrl-C every connection is closed with FIN; those that do not end "
-        "within this time are reset. A second signal ends the wait.",
+        help="On SIGTERM, Ctrl-C or SIGHUP every connection is closed with FIN; those that do not "
+        "end within this time are reset. A second signal ends the wait.",
     ),
 )
 

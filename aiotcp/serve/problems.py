@@ -1,6 +1,6 @@
 """What can go wrong for a user of the program: one clear message, one exit code, no traceback.
 
-0 is the exit code after SIGTERM and Ctrl-C, too.
+0 is the exit code after SIGTERM, Ctrl-C and SIGHUP, too.
 """
 
 from __future__ import annotations

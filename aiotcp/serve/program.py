@@ -9,7 +9,6 @@ import functools
 import gc
 import logging
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
@@ -27,6 +26,7 @@ from aiotcp.serve.device import Device, open_device
 from aiotcp.serve.problems import BadOptions, PortTaken, Problem
 from aiotcp.serve.service import Listening, Service, joined
 from aiotcp.serve.settings import Settings
+from aiotcp.serve.standard import ending_signals
 from aiotcp.serve.supervisor import Supervisor
 from aiotcp.serve.worker import Worker
 from aiotcp.streams import Stack
@@ -49,7 +49,7 @@ _WIND_UP_S = 5.0
 
 
 def run(settings: Settings, new_service: Callable[[Sequence[str]], Service]) -> None:
-    """Serve until SIGTERM or Ctrl-C; then return.
+    """Serve until SIGTERM, Ctrl-C or SIGHUP; then return.
 
     new_service: called with the stack's addresses, after privileges are given up.
     Raises Problem for what a user can mend.
@@ -197,7 +197,7 @@ class _Alone:
         announce(self._settings, self._device, service.what, endpoints, commands)
 
     def direct(self, loop: asyncio.AbstractEventLoop, stop: Callable[[str, bool], None]) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in ending_signals():
             loop.add_signal_handler(number, stop, number.name, True)
 
 

@@ -1,10 +1,11 @@
 """What every command of ours wants of those who start it: stdin, stdout and stderr that are there,
-and numbers of seconds that are numbers."""
+numbers of seconds that are numbers, and the signals that end it."""
 
 from __future__ import annotations
 
 import math
 import os
+import signal
 import sys
 from typing import Any
 
@@ -20,6 +21,13 @@ def open_standard_files() -> None:
     for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode))
+
+
+def ending_signals() -> tuple[signal.Signals, ...]:
+    """Those on which a program ends in order. SIGHUP is one, for its terminal was closed, unless it
+    is ignored, as nohup has it."""
+    usual = (signal.SIGTERM, signal.SIGINT)
+    return usual if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (*usual, signal.SIGHUP)
 
 
 class Seconds(click.FloatRange):

@@ -25,6 +25,7 @@ from aiotcp.serve.announcement import announce, announce_live
 from aiotcp.serve.device import Device
 from aiotcp.serve.problems import Problem, problem_of
 from aiotcp.serve.settings import Settings
+from aiotcp.serve.standard import ending_signals
 from aiotcp.serve.worker import MESSAGE_BYTES, NOW, STOP, Worker
 
 _logger = log.logger("aiotcp.serve")
@@ -115,7 +116,7 @@ class Supervisor:
     def _start(self, place: _Place) -> Worker | None:
         """In the new process, returns what it is."""
         # A signal for the copy must not find our handlers in it.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ending_signals())
         try:
             try:
                 pid, pidfd, channel = _fork()
@@ -148,7 +149,8 @@ class Supervisor:
             os.close(self._settings.ready_fd)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGHUP):  # the supervisor has them as well
+            signal.signal(number, signal.SIG_IGN)
         log.bind(worker=place.index)
         device = dataclasses.replace(self._device, tun=self._queues.tuns[place.index])
         return Worker(device, channel, self._seed, place.index)
@@ -303,11 +305,11 @@ def _name(number: int) -> str:
 
 @contextlib.contextmanager
 def _signals_as_packets() -> Iterator[socket.socket]:
-    """SIGTERM and SIGINT, each a byte that can be read from the socket; as before at the end."""
+    """Those that end it, each a byte that can be read from the socket; as before at the end."""
     reading, writing = socket.socketpair()
     reading.setblocking(False)
     writing.setblocking(False)
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = ending_signals()
     before = [signal.signal(number, lambda *_: None) for number in numbers]
     wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
     ours = os.getpid()

@@ -102,3 +102,18 @@ def test_seconds_are_a_number_of_them(command: tuple[str, ...], seconds: str) ->
     done = invoke(*command, seconds)
     assert done.exit_code == 2
     assert seconds in done.output or "inf" in done.output or "0.0" in done.output
+
+
+@pytest.mark.parametrize(("nohup", "ends"), [("", True), ("nohup", False)])
+def test_a_terminal_that_is_closed_ends_a_program_but_for_nohup(nohup: str, ends: bool) -> None:
+    program = (
+        "import signal\n"
+        "from aiotcp.serve.standard import ending_signals\n"
+        "print(signal.SIGHUP in ending_signals())\n"
+    )
+    done = subprocess.run(
+        ("sh", "-c", f'{nohup} "$@" </dev/null', "sh", sys.executable, "-c", program),
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    )
+    assert done.stdout.decode().strip() == str(ends)

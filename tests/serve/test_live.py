@@ -214,7 +214,7 @@ def test_it_serves_though_nobody_reads_what_it_prints() -> None:
 # How it ends
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("service", ["http", "echo"])
 def test_a_signal_closes_every_connection_with_fin_and_exits_0(
     service: str, number: signal.Signals

@@ -118,12 +118,16 @@ def test_when_the_supervisor_is_killed_the_workers_end(tmp_path: Path) -> None:
         assert said.count('"event": "stopped"') == 2
 
 
-def test_a_signal_for_all_processes_at_once_is_one_stop(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_for_all_processes_at_once_is_one_stop(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     """As service managers and terminals do it."""
     with fleet(tmp_path, workers=2) as serving:
         for process in serving.processes():
-            os.kill(process, signal.SIGTERM)
-        serving.terminate()
+            os.kill(process, number)
+        serving.program.signal(number)
+        assert serving.program.wait() == 0
         assert '"grace_s": 0' not in serving.log.to_the_end()
 
 
