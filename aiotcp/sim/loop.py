@@ -167,6 +167,7 @@ class VirtualLoop(StackLoop, _NoKernel):
         self._now = start
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._timers_set = 0
+        self._overdue = False  # a timer may be set for no later than now
         self._born: weakref.WeakKeyDictionary[asyncio.Task[Any], None] = weakref.WeakKeyDictionary()
         self._thread = threading.get_ident()
         super().__init__()
@@ -202,6 +203,8 @@ class VirtualLoop(StackLoop, _NoKernel):
             _made_by_caller(handle)
             return handle
         when = self._now + delay
+        if delay <= 0:
+            self._overdue = True
         handle = _TimerHandle(when, callback, args, self, context)
         heappush(self._timers, (when, self._timers_set, handle))
         self._timers_set += 1
@@ -216,6 +219,8 @@ class VirtualLoop(StackLoop, _NoKernel):
     ) -> asyncio.TimerHandle:
         if self._closed:
             raise RuntimeError("Event loop is closed")
+        if when <= self._now:
+            self._overdue = True
         kind = asyncio.TimerHandle if self._debug else _TimerHandle
         handle = kind(when, callback, args, self, context)
         if self._debug:
@@ -247,8 +252,11 @@ class VirtualLoop(StackLoop, _NoKernel):
                     if self.moved is not None:
                         self.moved(step)
                 ready.append(handle)
-            while timers and timers[0][0] <= self._now:
-                ready.append(heappop(timers)[2])
+                self._overdue = True  # others of the same time, perhaps
+            if self._overdue:
+                self._overdue = False
+                while timers and timers[0][0] <= self._now:
+                    ready.append(heappop(timers)[2])
             debug = self._debug
             for _ in range(len(ready)):
                 handle = take()
