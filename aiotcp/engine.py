@@ -392,13 +392,11 @@ class Engine:
         return self._loopback.send if is_looped(key) else self._shared_transmit
 
     def _path(self, key: bytes) -> Path:
-        link = self._loopback if is_looped(key) else self.link
-        path = (
-            link.mtu,
-            20 if len(key) < 36 else 40,
-            link.gso_max_bytes,
-            link.checksum_offload,
-        )
+        return self._path_on(self._loopback if is_looped(key) else self.link, key)
+
+    def _path_on(self, link: Link | Loopback, key: bytes) -> Path:
+        ip_header = 20 if len(key) < 36 else 40
+        path = (link.mtu, ip_header, link.gso_max_bytes, link.checksum_offload)
         latest = self._latest_path
         if path != latest:  # as most are: one object for all of them
             self._latest_path = latest = Path(*path)
@@ -436,6 +434,7 @@ class Engine:
         ts_offset: int,
         now: float,
     ) -> Connection:
+        looped = is_looped(key)
         conn = Connection(
             key,
             path,
@@ -446,12 +445,12 @@ class Engine:
             now=now,
             random=self._chance,
             paths=self.paths,
-            transmit=self._way(key),
+            transmit=self._loopback.send if looped else self._shared_transmit,
             memory=self.memory,
             events=self.counters.events,
             challenges=self._challenges,
         )
-        if not is_looped(key):
+        if not looped:
             conn.transmit_run = self._shared_transmit_run
             if self._receive_queue is not None:
                 conn.queue_share = QueueShare(self._receive_queue)

@@ -15,7 +15,7 @@ from aiotcp.tcp.connection import Connection
 from aiotcp.tcp.fastopen import own_keys
 from aiotcp.tcp.fastopen_setup import Accepted
 from aiotcp.tcp.halfopen import HalfOpen
-from aiotcp.tcp.isn import timestamp_offset
+from aiotcp.tcp.isn import initial_numbers, timestamp_offset
 from aiotcp.tcp.listener import Listener
 from aiotcp.tcp.opening import complete, completes, read_offer, usual_offer
 from aiotcp.tcp.seq import MASK, unwrap
@@ -118,11 +118,12 @@ class PassiveOpens(Engine):
         options = listener.options
         if options.syn_cookies == "always":
             return False
-        iss, ts_offset = self._initial_numbers(key, self._now)
+        iss, ts_offset = initial_numbers(self._secret, key, self._now)
+        if self.initial_number is not None:
+            iss = self.initial_number
         offer = usual_offer(mss, wscale, tsval, options)
-        entry = HalfOpen(
-            listener, key, self._path(key), offer, irs=irs, iss=iss, ts_offset=ts_offset
-        )
+        path = self._path_on(self.link, key)
+        entry = HalfOpen(listener, key, path, offer, irs=irs, iss=iss, ts_offset=ts_offset)
         entry.template = HeaderTemplate(
             local,
             local_port,

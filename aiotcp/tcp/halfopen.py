@@ -161,9 +161,10 @@ class HalfOpen:
     ) -> None:
         """Send what is due."""
         offload = self.path.offload
-        for seq in self.resets:
-            transmit(template.frame(seq, 0, RST, 0, offload=offload, reason=Why.RST_BAD_ACK))
-        self.resets = ()
+        if self.resets:
+            for seq in self.resets:
+                transmit(template.frame(seq, 0, RST, 0, offload=offload, reason=Why.RST_BAD_ACK))
+            self.resets = ()
         why, self.due = self.due, None
         if why is None or self.ended:
             return
