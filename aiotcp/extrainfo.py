@@ -79,6 +79,16 @@ class Described(transports._FlowControlMixin):
 
         return tcp_info(connection, self._stack.clock())
 
+    def get_write_buffer_size(self) -> int:
+        """Bytes that the connection has not accepted yet."""
+        return self._overflow_bytes
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def is_closing(self) -> bool:
+        return self._closing
+
     @property
     def _lingers_zero(self) -> bool:
         return self._socket is not None and self._socket.lingers_zero

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "Endpoint", "Listener", "PacketStack", "State", "User"]
 
+_ALL_SAID: Final = (State.LAST_ACK, State.FIN_WAIT_1)
 DEFAULT_ADDRESSES: Final = ("192.0.2.2", "fd61:696f:7463:70::2")
 """TEST-NET-1, in nobody's routes, and a unique local prefix."""
 
@@ -237,7 +238,7 @@ class PacketStack(Inbound):
         said_all = conn.farewell is None and conn.acks.due is None and conn.unsent <= 0
         if said_all and conn.ended and self._table.get(conn.flow) is not conn:
             return
-        if said_all and conn.state is State.LAST_ACK and not conn.scoreboard.lost_bytes:
+        if said_all and conn.state in _ALL_SAID and not conn.scoreboard.lost_bytes:
             self._adopt(conn, self._now if self._in_batch else self.clock())
         else:
             self.push(conn)

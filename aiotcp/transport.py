@@ -308,9 +308,6 @@ class Transport(Described):
         self._eof_received = True
         if not self._call("eof_received"):
             self.close()
-            if not (self._overflow or self._given_up or self._lingers_zero):
-                # Now, not after connection_lost(): one segment is our FIN and the ACK of theirs.
-                self._connection.shutdown()
 
     def _call(self, name: str, *args: object) -> Any:
         """Call the protocol; whatever it raises ends the connection."""
@@ -322,10 +319,6 @@ class Transport(Described):
             self._fatal_error(exc, f"Fatal error: protocol.{name}() call failed.")
 
     # Writing
-
-    def get_write_buffer_size(self) -> int:
-        """Bytes that the connection has not accepted yet."""
-        return self._overflow_bytes
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if (
@@ -414,12 +407,9 @@ class Transport(Described):
         if self._overflow:
             return
         if self._closing:
-            self._lose(None)
+            self._part()
         elif self._eof_written:
             self._connection.shutdown()
-
-    def can_write_eof(self) -> bool:
-        return True
 
     def write_eof(self) -> None:
         if self._closing or self._eof_written:
@@ -431,16 +421,24 @@ class Transport(Described):
 
     # Closing
 
-    def is_closing(self) -> bool:
-        return self._closing
-
     def close(self) -> None:
         if self._closing:
             return
         self._closing = True
         if not self._overflow:
-            self._stack.push_later(self._connection)  # the last bytes leave with the FIN
-            self._lose(None)
+            self._part()
+
+    def _part(self) -> None:
+        """The connection has all that was written. Its FIN leaves now, with the last bytes and the
+        acknowledgment of theirs, and not after connection_lost()."""
+        connection = self._connection
+        if connection.received_bytes or self._lingers_zero:  # a reset, then
+            self._stack.push_later(connection)
+        else:
+            connection.shutdown()
+            if not self._in_progress:
+                self._stack.push_soon(connection)
+        self._lose(None)
 
     def abort(self) -> None:
         self._force_close(None)
