@@ -432,7 +432,7 @@ class Transport(Described):
         """The connection has all that was written. Its FIN leaves now, with the last bytes and the
         acknowledgment of theirs, and not after connection_lost()."""
         connection = self._connection
-        if connection.received_bytes or self._lingers_zero:  # a reset, then
+        if connection.ended or connection.received_bytes or self._lingers_zero:  # no FIN, then
             self._stack.push_later(connection)
         else:
             connection.shutdown()

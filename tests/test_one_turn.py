@@ -196,3 +196,60 @@ async def test_a_control_that_raises_costs_the_others_nothing(pair: Pair, answer
     assert [type(each["exception"]) for each in reports] == [ZeroDivisionError]
     for _, writer in streams:
         writer.transport.abort()
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_the_last_bytes_and_the_fin_are_one_segment(pair: Pair, late: bool) -> None:
+    """Whether the protocol answers at once or in a later callback; and it leaves before the
+    protocol hears that the connection is lost."""
+    sent_before: list[dict[str, int]] = []
+
+    class Answers(asyncio.Protocol):
+        transport: asyncio.Transport
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            if late:
+                asyncio.get_running_loop().call_soon(self.answer, data)
+            else:
+                self.answer(data)
+
+        def answer(self, data: bytes) -> None:
+            self.transport.write(data)
+            self.transport.close()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            assert exc is None
+            sent_before.append(frames(pair.there))
+
+    server = await pair.there.create_server(Answers, THERE, 80)
+    reader, writer = await pair.here.open_connection(THERE, 80)
+    writer.write(b"question\n")
+    assert await reader.read() == b"question\n"
+    writer.close()
+    await writer.wait_closed()
+    assert sent_before == [{"open_reply": 1, "new_data": 1}]
+    await asyncio.sleep(1)
+    sent = frames(pair.there)
+    assert sent.pop("ack_fin") == 1
+    assert sent == {"open_reply": 1, "new_data": 1}
+    server.close()
+
+
+async def test_what_nobody_has_read_is_answered_by_a_reset_and_no_fin(pair: Pair) -> None:
+    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        asyncio.get_running_loop().call_later(1, writer.close)
+
+    server = await pair.there.start_server(accepted, THERE, 80)
+    reader, writer = await pair.here.open_connection(THERE, 80)
+    writer.write(b"question\n")
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+    assert "close" not in frames(pair.there)
+    assert frames(pair.there)["rst_unread_data"] == 1
+    writer.close()
+    server.close()
