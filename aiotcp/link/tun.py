@@ -37,7 +37,7 @@ import select
 import socket
 import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from aiotcp.errors import os_error
@@ -66,6 +66,8 @@ _FRAME_MAX_BYTES: Final = 65536 + virtio.HEADER_LENGTH
 _SLOT_BYTES: Final = 65536 + 192
 """A frame, and a stride that does not map all slots to one cache set."""
 _GSO_MAX_BYTES: Final = 65535  # what IPv4's total length field can say
+_RUN_FRAMES: Final = 3
+"""From so many on they are sent as a run."""
 _IOV_MAX: Final = 1024  # buffers in one writev
 _SMALL_BYTES: Final = 1024
 """Packets below this size are joined: 0.65 µs for the copy and one buffer, 0.8 for two buffers."""
@@ -299,14 +301,45 @@ class Tun:
             else:
                 os.writev(self._fd, [header, b"".join(payload)])
         except OSError as exc:
-            name = _DROP_NAMES.get(exc.errno or 0, "send_error")
-            self.counters[name] += 1
-            if name == "send_device_gone" and self._loop is not None:
-                self._loop.call_soon(self._lose, exc)
+            self._dropped(exc)
         else:
             counters = self.counters
             counters["sent_packets"] += 1
             counters["sent_bytes"] += frame.length
+
+    def send_run(self, frames: Sequence[Frame]) -> None:
+        """As `link.base.send_run` says: one offload header for all but the last, which may be
+        shorter than they are."""
+        if not self._header_bytes or len(frames) < _RUN_FRAMES:
+            for frame in frames:
+                self.send(frame)
+            return
+        *alike, last = frames
+        before = virtio.pack(alike[0])
+        fd = self._fd
+        packets = octets = 0
+        for frame in alike:
+            payload = frame.payload
+            if len(payload) >= _IOV_MAX:
+                payload = (b"".join(payload),)
+            try:
+                os.writev(fd, [before + frame.header, *payload])
+            except OSError as exc:
+                self._dropped(exc)
+            else:
+                packets += 1
+                octets += frame.length
+        counters = self.counters
+        counters["sent_packets"] += packets
+        counters["sent_bytes"] += octets
+        self.send(last)
+
+    def _dropped(self, exc: OSError) -> None:
+        """The device did not take a frame."""
+        name = _DROP_NAMES.get(exc.errno or 0, "send_error")
+        self.counters[name] += 1
+        if name == "send_device_gone" and self._loop is not None:
+            self._loop.call_soon(self._lose, exc)
 
     def _lose(self, exc: OSError) -> None:
         """The device was deleted: stop watching (it would be ready for ever) and say so, once."""

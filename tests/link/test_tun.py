@@ -16,7 +16,8 @@ from aiotcp.link.tun import BATCH_FRAMES, Tun
 from aiotcp.wire import checksum, ipv4, tcp
 from aiotcp.wire.frame import Buffer, Frame
 from aiotcp.wire.segmentation import split
-from aiotcp.wire.tcp import ACK, FIN, PSH, SYN, HeaderTemplate, Segment
+from aiotcp.wire.tcp import ACK, FIN, PSH, SYN, HeaderTemplate
+from tests.support.handtcp import HandTcp, segment_in
 from tests.support.hosts import (
     V4,
     V6,
@@ -29,7 +30,7 @@ from tests.support.hosts import (
     transport,
 )
 from tests.support.netns import netns as netns
-from tests.support.recorder import Arrival, Recorder
+from tests.support.recorder import Recorder
 
 pytestmark = [pytest.mark.tun, pytest.mark.usefixtures("netns"), pytest.mark.real_loop]
 
@@ -44,10 +45,6 @@ def tun() -> Iterator[Tun]:
     tun = opened()
     yield tun
     tun.close()
-
-
-def segment_in(arrival: Arrival) -> Segment:
-    return tcp.parse(transport(arrival.packet)[1], 0, len(transport(arrival.packet)[1]))
 
 
 # Packets
@@ -197,58 +194,6 @@ async def test_in_a_conversation_a_packet_is_processed_before_others_are_looked_
 
 
 # Offload
-
-
-class HandTcp:
-    """A TCP connection from us to a listening kernel socket, driven by hand."""
-
-    def __init__(self, tun: Tun, recorder: Recorder, side: Side, port: int) -> None:
-        self.tun = tun
-        self.recorder = recorder
-        self.template = HeaderTemplate(side.stack_bytes, 5000, side.host_bytes, port)
-        self.ports = struct.pack("!HH", port, 5000)
-        self.seq = 2**32 - 1000
-        self.ack = 0
-        self.mss = 1500 - (40 if side.version == 4 else 60)
-
-    def send(self, flags: int, *payload: bytes, options: bytes = b"") -> None:
-        length = sum(map(len, payload))
-        frame = self.template.frame(
-            self.seq,
-            self.ack,
-            flags,
-            0xFFFF,
-            options=options,
-            payload=payload,
-            payload_length=length,
-            gso_size=self.mss if length > self.mss else 0,
-            offload=self.tun.checksum_offload,
-        )
-        self.tun.send(frame)
-        self.seq += length + bool(flags & SYN) + bool(flags & FIN)
-
-    def concerns(self, packet: bytes) -> bool:
-        """Connections of earlier tests may still send something again."""
-        protocol, body = transport(packet)
-        return protocol == tcp.PROTOCOL and body[:4] == self.ports
-
-    async def acknowledged(self) -> Segment:
-        """Wait until the kernel has acknowledged all."""
-
-        def acknowledges(packet: bytes) -> bool:
-            if not self.concerns(packet):
-                return False
-            body = transport(packet)[1]
-            return tcp.parse(body, 0, len(body)).ack == self.seq & 0xFFFFFFFF
-
-        return segment_in(await self.recorder.until(acknowledges))
-
-    async def open(self) -> None:
-        self.send(SYN, options=tcp.pack_options(mss=self.mss, wscale=7))
-        answer = await self.acknowledged()
-        assert answer.flags == SYN | ACK
-        self.ack = answer.seq + 1
-        self.send(ACK)
 
 
 @both_versions
@@ -412,6 +357,9 @@ async def test_frames_are_drops_while_the_link_is_down() -> None:
         attached(opened)
         opened.send(V4.datagram(1, 2, b"nobody"))
         assert opened.counters["send_link_down"] == 1
+        opened.send_run([V4.datagram(1, 2, b"nobody")] * 4)
+        assert opened.counters["send_link_down"] == 5
+        assert opened.counters["sent_packets"] == 0
     finally:
         opened.close()
 
