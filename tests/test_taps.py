@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiotcp.link import memory
 from aiotcp.reasons import Why
 from aiotcp.streams import Stack
@@ -26,9 +28,15 @@ class Seen:
         self.batches += 1
 
 
+async def close_when_asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readline()
+    writer.close()
+
+
 async def to_its_end(stack: Stack, host: str) -> None:
     """One connection, which the server closes."""
     reader, writer = await stack.open_connection(host, 80)
+    writer.write(b"close\n")
     assert await reader.read() == b""
     writer.close()
     await writer.wait_closed()
@@ -37,7 +45,7 @@ async def to_its_end(stack: Stack, host: str) -> None:
 async def test_a_tap_sees_both_directions_from_when_it_comes_to_when_it_goes() -> None:
     left, right = memory.pair()
     async with Stack(left, addresses=[HERE]) as here, Stack(right, addresses=[THERE]) as there:
-        server = await there.start_server(lambda reader, writer: writer.close(), THERE, 80)
+        server = await there.start_server(close_when_asked, THERE, 80)
         receive, flush = here.receive, here.flush
         await to_its_end(here, THERE)
         one, other = Seen(), Seen()
@@ -45,6 +53,7 @@ async def test_a_tap_sees_both_directions_from_when_it_comes_to_when_it_goes() -
         before = dict(here.link.counters)
         reader, writer = await here.open_connection(THERE, 80)
         here.tap(other)
+        writer.write(b"close\n")
         await reader.read()
         writer.close()
         await writer.wait_closed()
@@ -72,7 +81,7 @@ async def test_what_a_stack_says_to_itself_is_not_on_its_link() -> None:
     async with Stack(link, addresses=[HERE]) as stack:
         seen = Seen()
         stack.tap(seen)
-        server = await stack.start_server(lambda reader, writer: writer.close(), HERE, 80)
+        server = await stack.start_server(close_when_asked, HERE, 80)
         await to_its_end(stack, HERE)
         server.close()
         assert (seen.out, seen.came) == ([], [])
@@ -82,7 +91,7 @@ async def test_what_a_stack_says_to_itself_is_not_on_its_link() -> None:
 async def test_a_tap_stays_until_it_is_taken_away_though_another_link_is_put_around() -> None:
     left, right = memory.pair()
     async with Stack(left, addresses=[HERE]) as here, Stack(right, addresses=[THERE]) as there:
-        server = await there.start_server(lambda reader, writer: writer.close(), THERE, 80)
+        server = await there.start_server(close_when_asked, THERE, 80)
         seen = Seen()
         here.tap(seen)
 
