@@ -305,7 +305,8 @@ class Network:
 
     def _check(self, name: str) -> None:
         if name not in self.names:
-            raise UnknownHost(f"no host is called {name!r}; there are {', '.join(self.names)}")
+            known = ", ".join(self.names) or "none yet"
+            raise UnknownHost(f"no host is called {name!r}; there are {known}")
 
     def partition(self, *groups: str | Iterable[str]) -> None:
         """Separate groups of hosts: nothing passes between them. A host named alone is a group of

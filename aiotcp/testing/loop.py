@@ -46,6 +46,8 @@ class HostLoop(VirtualLoop):
 
     def __init__(self, network: Network) -> None:
         self._network = network
+        self.unknown: dict[str, None] = {}
+        """Names that were asked for, and that nobody has."""
         super().__init__()
         self.names = self._addresses_of
 
@@ -85,6 +87,7 @@ class HostLoop(VirtualLoop):
             return self.lookup(host, port, family=family, type=type, proto=proto, flags=flags)
         except socket.gaierror as exc:
             known = ", ".join(self._network.hosts) or "none yet"
+            self.unknown[str(host)] = None
             exc.add_note(f"{host!r} is no host of this network, and no address; hosts: {known}")
             raise
 

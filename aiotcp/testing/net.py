@@ -401,6 +401,8 @@ def run(
                 end()
                 for line in net.waiting():
                     exc.add_note(line)
+                for name in loop.unknown:
+                    exc.add_note(f"{name!r} was asked for, and is no host of this network")
                 raise exc.with_traceback(None)  # which would be of the loop  # noqa: B904
     except Exception as exc:
         if given is None:

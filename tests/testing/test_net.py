@@ -281,6 +281,24 @@ def test_a_test_that_never_ends() -> None:
         run(limited)
 
 
+def test_a_name_that_is_asked_for_again_and_again() -> None:
+    async def main(net: Net) -> None:
+        net.limit = 10
+
+        async def try_for_ever() -> None:
+            while True:
+                try:
+                    await fetch("sever")
+                except OSError:
+                    await asyncio.sleep(1)
+
+        await net.host("client").run(try_for_ever())
+
+    with pytest.raises(TooLong) as caught:
+        run(main)
+    assert caught.value.__notes__[0] == "'sever' was asked for, and is no host of this network"
+
+
 def test_a_program_that_failed_is_why_others_did() -> None:
     """Though it is the others that the test awaits, and the cycle keeps its task alive."""
 
