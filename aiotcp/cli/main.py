@@ -21,6 +21,11 @@ reads the output any more."
 _INTERRUPTED, _NO_READER = 128 + signal.SIGINT, 128 + signal.SIGPIPE
 
 
+_ENDED_BY_CTRL_C = frozenset({"run", "report", "ladder", "doctor", "info", "stat"})
+"""They have nothing to put in order. An exception may come anywhere, in the middle of a loop that
+closes or where it is lost: so the signal itself ends them, which shells call 130."""
+
+
 class _Command(NamedTuple):
     module: str
     help: str
@@ -92,6 +97,9 @@ def cli() -> None:
 def main() -> None:
     """The console script."""
     open_standard_files()
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN  # by a shell, behind &
+    if not ignored and _ENDED_BY_CTRL_C.intersection(sys.argv[1:2]):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # for terminals without the signs of a ladder
