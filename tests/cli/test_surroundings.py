@@ -30,7 +30,7 @@ def test_ctrl_c_ends_a_command_with_130_and_without_a_traceback() -> None:
 def test_a_signal_ends_a_run_on_a_device_with_all_that_belongs_to_it(tmp_path: Path) -> None:
     """What runs in the namespace of its own is the process that was started, and no other."""
     script = tmp_path / "unshare"
-    script.write_text('#!/bin/sh\n[ "$2" = true ] || echo $$\n[ "$2" = true ] || sleep 1000\n')
+    script.write_text('#!/bin/sh\n[ "$2" = true ] && exit\necho $$\nexec sleep 1000\n')
     script.chmod(0o755)
     running = subprocess.Popen(
         (*AIOTCP, "run", "--all", "--on", "tun"),
