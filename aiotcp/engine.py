@@ -39,6 +39,7 @@ from aiotcp.mypyc import mypyc_attr
 from aiotcp.options import Options
 from aiotcp.ports import EphemeralPorts
 from aiotcp.reasons import Event, Why
+from aiotcp.tcp.ackwait import Turns
 from aiotcp.tcp.buffers import wants_more
 from aiotcp.tcp.challenge import SharedLimit
 from aiotcp.tcp.connection import Connection, Path, State
@@ -129,6 +130,7 @@ class Engine:
         self._now = 0.0
         self._in_batch = False
         self._batches = 0  # how many there have been
+        self._turns = Turns()
         self._touched: list[Entry] = []
         self._soon: dict[Connection, None] = {}  # at the end of this turn of the loop; in order
         self._answering: Connection | None = None

@@ -10,6 +10,7 @@ take the complete way, step by step, with the same results.
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Final
 
 from aiotcp.addresses import LOOPED
@@ -32,6 +33,7 @@ from aiotcp.wire.icmp import IcmpError
 from aiotcp.wire.malformed import Malformed
 
 # For each packet: a name of this module, not of another one.
+_NEVER: Final = math.inf
 _IPV4_BYTES: Final = usual.IPV4_BYTES
 _IPV4_KIND: Final = usual.IPV4_KIND
 _IPV6_BYTES: Final = usual.IPV6_BYTES
@@ -308,6 +310,9 @@ class Inbound(PassiveOpens):
         train.key = b""
         train.acks = train.conn = None  # nobody is kept alive by having been the last
         touched, self._touched = self._touched, []
+        turns = self._turns
+        if turns.waits_since != _NEVER:
+            turns.ends(self.clock())
         for entry in touched:
             entry.touched = False
             if type(entry) is Connection and entry.acks_noted:
@@ -352,7 +357,7 @@ class Inbound(PassiveOpens):
                         self._user_failed(user.progress, exc)
                 if entry.received:
                     kept += entry.settle_batch()
-                if entry is last and may_wait(entry):
+                if entry is last and may_wait(entry) and turns.begins(self.clock()):
                     entry.touched = True  # first of the next batch
                     self._touched.append(entry)
                     continue

@@ -9,7 +9,7 @@ fixture ``loop_factory`` (both real loops).
 
 Any call of the loop's exception handler fails the test (a test that expects one sets a handler of
 its own), and so does a task that is still pending when the test and its fixtures have ended. A test
-that hangs fails after TEST_TIMEOUT_S.
+that hangs fails after TEST_TIMEOUT_S. So does one that changes what all connections share.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from hypothesis import settings
 
 from aiotcp import AsyncioEventLoop, EventLoop
 from aiotcp.sim import VirtualLoop
+from tests.support import nobodys
 
 settings.register_profile("aiotcp", deadline=None)  # no test is about the machine's speed
 settings.load_profile("aiotcp")
@@ -156,6 +157,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     with _limited(TEST_TIMEOUT_S):
         result = yield
     _fail_on_reports()
+    if changed := nobodys.changed():
+        pytest.fail(f"what all connections share was changed: {', '.join(changed)}", pytrace=False)
     return result
 
 

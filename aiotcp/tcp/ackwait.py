@@ -6,11 +6,13 @@ again for each of those: more frames, more acknowledgments and more work for eac
 sides. So the first part's waits for the next batch, which is there at once or not at all, and
 covers both. RFC 5681 4.2 lets a receiver wait for a second full-sized segment, not for a whole
 train, but an acknowledgment for a whole batch is already what receive offload makes of that, and
-what waits here waits for no clock.
+what waits here waits for no clock, but for the programs that run until the loop looks at its link
+again. Where they take their time, acknowledgments leave with the batch (`Turns`).
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Why
@@ -21,6 +23,34 @@ if TYPE_CHECKING:
 
 _ESTABLISHED: Final = State.ESTABLISHED
 _SECOND_SEGMENT: Final = Why.ACK_SECOND_SEGMENT
+_LONG_S: Final = 0.02
+"""A peer would feel it, and its clock of acknowledgments stand still for so long."""
+_PAUSE_S: Final = 1.0
+"""After a turn that long none waits, then one finds out whether they are shorter now."""
+
+
+class Turns:
+    """How long what waited had to, as a measure of the turns of the loop."""
+
+    __slots__ = ("_not_before", "waits_since")
+
+    def __init__(self) -> None:
+        self.waits_since = math.inf
+        """When the latest batch ended with one that waits; infinity if none does."""
+        self._not_before = -math.inf
+
+    def begins(self, now: float) -> bool:
+        """An acknowledgment would wait from now on: whether it may."""
+        if now < self._not_before:
+            return False
+        self.waits_since = now
+        return True
+
+    def ends(self, now: float) -> None:
+        """It waits no more."""
+        if now - self.waits_since > _LONG_S:
+            self._not_before = now + _PAUSE_S
+        self.waits_since = math.inf
 
 
 def may_wait(conn: Connection) -> bool:

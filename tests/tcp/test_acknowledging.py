@@ -118,6 +118,28 @@ async def test_an_acknowledgment_waits_for_one_batch_only() -> None:
         await peer.sees_all()
 
 
+@pytest.mark.req("MUST-58")
+async def test_an_acknowledgment_does_not_wait_for_busy_programs() -> None:
+    """Nothing is read from a link while programs work. Once one that waits has waited for them,
+    none does: for a second, then there is another try."""
+    async with Peer() as peer:
+        other = peer.another()
+        await peer.connects()
+        await other.connects()
+        clock, worked = peer.stack.clock, 0.0
+        peer.stack.clock = lambda: clock() + worked
+        at_once = []
+        for work in (0.03, 0.6, 0.6, 0.0, 0.0):
+            with peer.batch():
+                for each in (peer, peer, other, other):
+                    each.sends(ACK, data=bytes(MSS))
+            at_once.append(len(other.unseen) == 1)
+            worked += work
+            assert len(await other.sees_all()) == 1
+            await peer.sees_all()
+        assert at_once == [False, True, True, False, False]
+
+
 @pytest.mark.req("5681-5")
 async def test_an_acknowledgment_of_what_is_out_of_order_never_waits() -> None:
     async with Peer() as peer:

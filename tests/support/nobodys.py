@@ -1,0 +1,53 @@
+"""Objects that connections share because they are empty, and that nobody may change.
+
+What one connection wrote into such an object, all the others would read: a leak of data, at worst,
+which no test of a single connection sees. So each test ends with a look at them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from types import GetSetDescriptorType, MemberDescriptorType
+from typing import Any
+
+from aiotcp import streamreader, transport
+from aiotcp.tcp.frto import NO_TIMEOUT
+from aiotcp.tcp.reassembly import NOTHING_HELD
+from aiotcp.tcp.repetitions import NOTHING_REPEATED
+from aiotcp.tcp.scoreboard import NOTHING_IN_FLIGHT
+
+NOBODYS: dict[str, Any] = {
+    "NOTHING_HELD": NOTHING_HELD,
+    "NOTHING_IN_FLIGHT": NOTHING_IN_FLIGHT,
+    "NOTHING_REPEATED": NOTHING_REPEATED,
+    "NO_TIMEOUT": NO_TIMEOUT,
+    "streamreader._NO_PIECES": streamreader._NO_PIECES,
+    "transport._NONE_LEFT": transport._NONE_LEFT,
+}
+
+
+def changed() -> list[str]:
+    """The names of those that are not as they were when this module was imported."""
+    return [name for name, shared in NOBODYS.items() if _state(shared) != _BEFORE[name]]
+
+
+def _state(shared: object) -> object:
+    """What it holds, all the way down; a copy."""
+    if isinstance(shared, list | tuple | deque):
+        return [_state(each) for each in shared]
+    if isinstance(shared, Enum) or not type(shared).__module__.startswith("aiotcp"):
+        return shared
+    return [_state(getattr(shared, name)) for name in _slots(type(shared))]
+
+
+def _slots(cls: type) -> list[str]:
+    return [
+        name
+        for each in cls.__mro__
+        for name, value in vars(each).items()
+        if isinstance(value, GetSetDescriptorType | MemberDescriptorType) and name[:2] != "__"
+    ]
+
+
+_BEFORE = {name: _state(shared) for name, shared in NOBODYS.items()}
