@@ -118,8 +118,6 @@ class Engine:
         self._chance = self._random.random
         self._shared_transmit = self._transmit
         self._shared_transmit_run = self._transmit_run
-        self._run_link: Link | None = None
-        self._send_run: Callable[[Sequence[Frame]], None] | None = None  # of that link
         self.on_state = self.counters.on_state if observer is None else self._on_state
         self._challenges = SharedLimit(
             self.options.challenge_ack_rate, self._random.random, self._note_challenge_withheld
@@ -377,10 +375,9 @@ class Engine:
     def _transmit_run(self, frames: Sequence[Frame]) -> None:
         """The same for several of one reason."""
         link, counters = self.link, self.counters
-        if link is not self._run_link:
-            self._run_link, self._send_run = link, send_run(link)
-        if self._send_run is not None:
-            self._send_run(frames)
+        run = send_run(link)  # asked each time: somebody may have put a `send` of his own there
+        if run is not None:
+            run(frames)
         else:
             send = link.send
             for frame in frames:

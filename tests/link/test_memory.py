@@ -8,6 +8,7 @@ import pytest
 
 from aiotcp.link import memory
 from aiotcp.link.memory import MemoryLink
+from aiotcp.streams import Stack
 from aiotcp.wire import ipv4, tcp
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.tcp import ACK, HeaderTemplate
@@ -232,3 +233,22 @@ def test_values_out_of_range_are_refused(mtu: int, limit: int) -> None:
 def test_frames_to_be_segmented_have_no_checksums() -> None:
     with pytest.raises(ValueError, match="offload or checksums"):
         memory.pair(offload=True, checksums=True)
+
+
+async def test_a_send_of_somebodys_own_sees_all_from_then_on() -> None:
+    """As a test does that lets a link fail: frames of one run go through it, too."""
+    left, right = memory.pair()
+    seen: list[Frame] = []
+    there = Stack(right, addresses=["192.0.2.2"])
+    async with Stack(left, addresses=["192.0.2.1"]) as here, there:
+        await there.start_server(lambda reader, writer: None, "192.0.2.2", 80)
+        _, writer = await here.open_connection("192.0.2.2", 80)
+        writer.write(bytes(100_000))
+        await asyncio.sleep(0.05)
+        before = here.counters.packets_sent
+        left.send = seen.append  # type: ignore[method-assign, assignment]
+        writer.write(bytes(10_000))
+        await asyncio.sleep(0.1)
+        assert len(seen) == here.counters.packets_sent - before >= 7
+        del left.send
+        writer.close()
