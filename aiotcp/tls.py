@@ -48,7 +48,7 @@ class SSLProtocol(_SSLProtocol):  # type: ignore[misc]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         connection = transport.get_extra_info("connection")
-        if connection is not None:  # None: TLS in TLS
+        if connection is not None:  # None: a transport of a kernel socket
             connection.fresh = True
         super().connection_made(transport)
 
