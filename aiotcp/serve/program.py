@@ -9,6 +9,7 @@ import functools
 import gc
 import logging
 import os
+import random
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
@@ -39,6 +40,8 @@ try:
     from uvloop import new_event_loop
 except ImportError:  # the program works without, at half the speed
     from asyncio import new_event_loop  # type: ignore[assignment]
+
+random.Random(b"")  # imports, in Python 3.13, what a stack takes for its seed
 
 _logger = log.logger("aiotcp.serve")
 

@@ -26,6 +26,13 @@ pytestmark = pytest.mark.real_loop
 Answer = Callable[[str], dict[str, Any] | bytes | None]
 
 
+async def _hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """And then the connection stays, until its client ends it."""
+    writer.write(b"hello")
+    await reader.read()
+    writer.close()
+
+
 @asynccontextmanager
 async def worker(path: Path, number: int, connections: int) -> AsyncIterator[list[Any]]:
     """A stack with so many connections, which answers at `path`; their client's streams."""
@@ -35,7 +42,7 @@ async def worker(path: Path, number: int, connections: int) -> AsyncIterator[lis
         Stack(right, addresses=[SERVER], seed=b"server") as server,
         control.serve(server, path, session=lambda: Answers(server), worker=number, group=GROUP),
     ):
-        await server.start_server(lambda reader, writer: writer.write(b"hello"), SERVER, 7)
+        await server.start_server(_hello, SERVER, 7)
         opened = [await client.open_connection(SERVER, 7) for _ in range(connections)]
         try:
             yield opened
@@ -146,7 +153,7 @@ async def test_once_the_page_is_gone_nothing_is_watched(tmp_path: Path) -> None:
             server, tmp_path / "0", session=lambda: Answers(server), worker=0, group=GROUP
         ),
     ):
-        await server.start_server(lambda reader, writer: None, SERVER, 7)
+        await server.start_server(_hello, SERVER, 7)
         _, writer = await client.open_connection(SERVER, 7)
         link = server.link
         view = WorkersView(GROUP, tmp_path.iterdir)
