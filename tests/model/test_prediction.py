@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, seed
 from hypothesis import strategies as st
 
+import aiotcp
 from aiotcp import Stack
 from aiotcp.addresses import pack
 from aiotcp.link.base import Receiver
@@ -387,6 +388,7 @@ def test_a_frame_that_arrived_in_part_has_its_round_trip() -> None:
     run(both_ways(Setting(), [*steps, ([bare._replace(ack=-700)], "", 0.0)]))
 
 
+@pytest.mark.skipif(aiotcp.COMPILED, reason="compiled code calls arrive() where nobody can count")
 @pytest.mark.parametrize("missing", [False, True])
 def test_text_that_acknowledges_nothing_new_while_ours_is_on_its_way(
     monkeypatch: pytest.MonkeyPatch, missing: bool
