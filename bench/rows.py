@@ -324,7 +324,7 @@ def _with_peers(row: Row) -> Row:
 _COMPILED_TOO = frozenset(
     {
         *("in-buffered", "out-streams", "plain-in", "echo-streams", "echo-protocol"),
-        *("lines-1", "lines-50", "http"),
+        *("lines-1", "lines-50", "http", "tls-out"),
     }
 )
 """The rows that the build of `make compiled` is shown in, where there is one."""
