@@ -45,9 +45,14 @@ def _slots(cls: type) -> list[str]:
     return [
         name
         for each in cls.__mro__
-        for name, value in vars(each).items()
-        if isinstance(value, GetSetDescriptorType | MemberDescriptorType) and name[:2] != "__"
+        for name in vars(each).get("__mypyc_attrs__", _described(each))  # has properties apart
+        if name[:2] != "__"
     ]
+
+
+def _described(cls: type) -> list[str]:
+    kinds = (GetSetDescriptorType, MemberDescriptorType)
+    return [name for name, value in vars(cls).items() if isinstance(value, kinds)]
 
 
 _BEFORE = {name: _state(shared) for name, shared in NOBODYS.items()}
