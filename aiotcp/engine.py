@@ -408,7 +408,11 @@ class Engine:
         self.counters.fast_open_cookies_evicted += 1
 
     def _template(self, key: bytes, options: Options) -> tcp.HeaderTemplate:
-        local, local_port, remote, remote_port = split_flow(key)
+        return self._template_between(*split_flow(key), options)
+
+    def _template_between(
+        self, local: bytes, local_port: int, remote: bytes, remote_port: int, options: Options
+    ) -> tcp.HeaderTemplate:
         return tcp.HeaderTemplate(
             local,
             local_port,

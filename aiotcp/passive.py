@@ -23,7 +23,6 @@ from aiotcp.tcp.tcb import State
 from aiotcp.tcp.timewait import TimeWait
 from aiotcp.tcp.usual import begins_calm
 from aiotcp.wire import tcp
-from aiotcp.wire.tcp import HeaderTemplate
 
 _LISTEN: Final = State.LISTEN
 _SYN_RECEIVED: Final = State.SYN_RECEIVED
@@ -124,14 +123,7 @@ class PassiveOpens(Engine):
         offer = usual_offer(mss, wscale, tsval, options)
         path = self._path_on(self.link, key)
         entry = HalfOpen(listener, key, path, offer, irs=irs, iss=iss, ts_offset=ts_offset)
-        entry.template = HeaderTemplate(
-            local,
-            local_port,
-            remote,
-            remote_port,
-            hop_limit=options.hop_limit,
-            traffic_class=options.traffic_class & 0xFC,
-        )
+        entry.template = self._template_between(local, local_port, remote, remote_port, options)
         listener.half_open += 1
         self._table[key] = entry
         if self._observer is not None:  # no counter is told
