@@ -12,7 +12,7 @@ from aiotcp.reasons import Drop
 from aiotcp.wire import checksum, ipv4
 from aiotcp.wire.frame import Buffer
 from aiotcp.wire.malformed import Malformed
-from tests.wire.oracle import V4, dissect, octets, rebuilt, relaxed, words16
+from tests.wire.oracle import V4, dissect, octets, relaxed, words16
 
 SRC, DST = V4
 
@@ -143,7 +143,10 @@ def test_headers_read_alike_everywhere(
     assert (scapy.id, scapy.len) == (identification, 20 + len(payload))
     assert bool(scapy.flags.DF) is dont_fragment
     assert not scapy.flags.MF
-    assert rebuilt(header + payload) == header + payload
+    # Without its payload, which for some protocols scapy would dissect and write as it should be.
+    scapy.remove_payload()
+    del scapy.chksum
+    assert bytes(scapy) == header
 
     other = dpkt.ip.IP(
         src=src,
