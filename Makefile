@@ -38,7 +38,7 @@ COMPILED := build/compiled
 DOCS_SOURCE := build/docs-source
 OTHER = .venv-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())')
 
-.PHONY: demo test test-long test-integration test-python test-compiled compiled venv-python conformance docs soak random-links mutations lint bench bench-peers bench-cost bench-workers bench-loss bench-live-loss bench-memory bench-synflood venv clean
+.PHONY: demo test test-long test-integration test-python test-compiled compiled venv-python conformance docs soak random-links mutations lint bench bench-peers bench-cost bench-workers bench-watched bench-loss bench-live-loss bench-memory bench-synflood venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(RUN)
@@ -107,6 +107,9 @@ bench-cost: $(RUN)
 
 bench-workers: $(RUN)
 	$(BIN)/python -m bench.workers
+
+bench-watched: $(RUN)
+	$(BIN)/python -m bench.watched
 
 bench-loss: $(RUN)
 	$(BIN)/python -m bench.loss $(LOSS_ARGS)

@@ -19,14 +19,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
 from bench import machine
-from bench.client import NotHere, Told, read_wrk
+from bench.client import Told, read_wrk
+from bench.program import serving
 
 _CONNECTIONS = 64
 _GUARD_S = 60
@@ -46,36 +45,11 @@ class Run:
     """Of each worker: 1 is an even share."""
 
 
-@contextmanager
-def serving(workers: int) -> Iterator[tuple[str, list[int]]]:
-    """A program with so many workers: its address, and their process ids."""
-    reading, writing = os.pipe()
-    program = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "aiotcp.serve", "asgi", "bench.servers:hello"),
-            *("--workers", str(workers), "--log-level", "warning", "--grace", "0"),
-            *("--ready-fd", str(writing)),
-        ],
-        stdout=subprocess.DEVNULL,
-        pass_fds=[writing],
-        cwd=Path(__file__).parents[1],
-    )
-    try:
-        os.close(writing)
-        with os.fdopen(reading) as told:
-            words = told.readline().split()
-        if not words:
-            raise NotHere("aiotcp-serve did not start")
-        pid = program.pid
-        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-        yield words[1], [int(each) for each in listed.split()] or [pid]
-    finally:
-        program.terminate()
-        try:
-            program.wait(_GUARD_S)
-        except subprocess.TimeoutExpired:
-            program.kill()
-            program.wait()
+def processes_of(program: subprocess.Popen[str]) -> list[int]:
+    """The workers' process ids; without workers its own."""
+    pid = program.pid
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(each) for each in listed.split()] or [pid]
 
 
 def wrk(address: str, work: str, workers: int, seconds: int) -> Told:
@@ -93,7 +67,9 @@ def wrk(address: str, work: str, workers: int, seconds: int) -> Told:
 
 
 def measure(workers: int, work: str, seconds: int) -> Run:
-    with serving(workers) as (address, processes):
+    options = ("--workers", str(workers), "--grace", "0")
+    with serving("asgi", "bench.servers:hello", *options) as (program, address):
+        processes = processes_of(program)
         wrk(address, work, workers, 1)  # what is imported and made only once
         before = [machine.cpu_s(pid) for pid in processes]
         told = wrk(address, work, workers, seconds)
