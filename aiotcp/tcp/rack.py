@@ -51,14 +51,15 @@ class Rack:
         self._dsack_round: int | None = None
 
     def on_delivered(
-        self, sent_at: float, start: int, end: int, now: float, *, repeated: bool
+        self, sent_at: float, end: int, now: float, *, leapt: bool = False, repeated: bool
     ) -> None:
         """Steps 2 and 3, for each segment newly acknowledged, in ascending order.
 
-        Of a `repeated` one only if it is its latest transmission that arrived.
+        Of a `repeated` one only if it is its latest transmission that arrived. `leapt`: it stands
+        above a hole that nobody knew of before.
         """
         self.rtt = now - sent_at
-        if start <= self.fack:
+        if not leapt:
             self.steady_rtt = self.rtt
         if sent_at > self.xmit_ts or (sent_at == self.xmit_ts and end > self.end_seq):
             self.xmit_ts = sent_at

@@ -15,7 +15,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Event, Why
-from aiotcp.tcp import ecn_setup, mtuprobe, pathmtu, tlp
+from aiotcp.tcp import ecn_setup, mtuprobe, pathmtu, sack, tlp
 from aiotcp.tcp.congestion import Ack, Lost, Phase
 from aiotcp.tcp.frto import NO_TIMEOUT, Frto
 from aiotcp.tcp.newreno import NewReno, Verdict
@@ -135,8 +135,8 @@ def acknowledged(conn: Connection, segment: Segment, now: float) -> None:
     dsack = None
     if conn.sack_enabled:
         if segment.sack:
-            dsack = _take_sack(conn, segment, delivered)
-        sacked_rtt = _tell_rack(conn, segment, delivered, now)
+            dsack = sack.take(conn, segment, delivered)
+        sacked_rtt = sack.tell_rack(conn, segment, delivered, now)
         if sacked_rtt is not None and rtt is None and recovery.rack.end_seq > conn.rtt_seq:
             # In a long repair nothing else says that the path has become slower.
             conn.rto.sample(sacked_rtt, in_order=False)
@@ -215,57 +215,7 @@ def _advance(conn: Connection, ack: int, rtt: float | None, now: float) -> None:
     conn.soft_error = None
 
 
-# -- SACK ---------------------------------------------------------------------------------------
-
-
-def _take_sack(
-    conn: Connection, segment: Segment, delivered: list[Delivered]
-) -> tuple[int, int] | None:
-    """Mark what the blocks tell, adding to `delivered`; the D-SACK block, if there is one."""
-    una, nxt = segment.ack, conn.snd_nxt
-    blocks = [(unwrap(left, una), unwrap(right, una)) for left, right in segment.sack]
-    first = blocks[0]
-    # RFC 2883 4: below the acknowledgment number, or within the second block.
-    duplicate = first[1] <= una or (
-        len(blocks) > 1 and blocks[1][0] <= first[0] and first[1] <= blocks[1][1]
-    )
-    # Nonsense is passed over: "SACK blocks must be within the window".
-    fresh = [(left, right) for left, right in blocks[duplicate:] if una < left < right <= nxt]
-    for left, right in sorted(fresh):
-        delivered += conn.scoreboard.sack(left, right, conn.mss // 2 + 1)
-    if duplicate and first[0] < first[1]:
-        conn.dsack_dups += 1
-        conn.events[Event.DSACK_RECEIVED] += 1
-        return first
-    return None
-
-
-def _tell_rack(
-    conn: Connection, segment: Segment, delivered: Sequence[Delivered], now: float
-) -> float | None:
-    """RFC 8985 6.2 steps 2 and 3; the round trip of the latest that was never repeated, and did not
-    leap ahead of others."""
-    rack = conn.recovery.rack
-    rtt = None
-    for record, end, size in delivered:
-        start = end - size  # a record of which only this has arrived begins behind it now
-        sent_at = record.stamp.sent_at
-        if record.transmissions > 1 and _ambiguous(conn, segment, sent_at, now):
-            rack.on_arrival(end, repeated=True)
-            continue
-        if record.transmissions == 1 and start <= rack.fack:
-            rtt = now - sent_at
-        rack.on_delivered(sent_at, start, end, now, repeated=record.transmissions > 1)
-    return rtt
-
-
-def _ambiguous(conn: Connection, segment: Segment, sent_at: float, now: float) -> bool:
-    """Whether it may be an earlier transmission than the latest one that was acknowledged."""
-    if conn.ts_enabled and segment.tsecr:
-        left = conn.clock(sent_at)
-        if unwrap(segment.tsecr, left) < left:
-            return True
-    return conn.rto.min_rtt is not None and now - sent_at < conn.rto.min_rtt
+# -- losses, by time -----------------------------------------------------------------------------
 
 
 def _patience(conn: Connection) -> float:

@@ -22,19 +22,19 @@ def patience(
 
 def arrived(*, at: float = 1.0, after: float = 0.1) -> Rack:
     rack = Rack(0)
-    rack.on_delivered(at, 0, 1000, at + after, repeated=False)
+    rack.on_delivered(at, 1000, at + after, repeated=False)
     return rack
 
 
 @pytest.mark.req("8985-1")
 def test_the_latest_is_the_one_that_left_last() -> None:
     rack = Rack(0)
-    rack.on_delivered(1.0, 0, 1000, 1.1, repeated=False)
-    rack.on_delivered(1.0, 2000, 3000, 1.1, repeated=False)
-    rack.on_delivered(1.0, 1000, 2000, 1.2, repeated=False)
+    rack.on_delivered(1.0, 1000, 1.1, repeated=False)
+    rack.on_delivered(1.0, 3000, 1.1, repeated=False)
+    rack.on_delivered(1.0, 2000, 1.2, repeated=False)
     assert (rack.xmit_ts, rack.end_seq) == (1.0, 3000)
     assert rack.rtt == pytest.approx(0.2)
-    rack.on_delivered(2.0, -500, 500, 2.1, repeated=True)
+    rack.on_delivered(2.0, 500, 2.1, repeated=True)
     assert (rack.xmit_ts, rack.end_seq) == (2.0, 500)
 
 
@@ -51,7 +51,7 @@ def test_before_reordering_was_seen(repairing: bool, sacked: float, window: floa
 @pytest.mark.req("8985-3")
 def test_once_reordering_was_seen_there_is_always_a_window() -> None:
     rack = arrived()
-    rack.on_delivered(0.9, -500, 500, 1.1, repeated=False)
+    rack.on_delivered(0.9, 500, 1.1, repeated=False)
     assert rack.reordering_seen
     for repairing in (False, True):
         assert patience(rack, repairing=repairing, sacked=9) == pytest.approx(0.2 + 0.02)
@@ -62,8 +62,8 @@ def test_packets_that_overtook_say_little_of_those_that_they_overtook() -> None:
     """The deviation that `patience` tells of: the round trip of one that had not leapt ahead, and
     half of SRTT, are the least."""
     rack = Rack(0)
-    rack.on_delivered(0.9, 0, 1000, 0.95, repeated=False)
-    rack.on_delivered(1.0, 2000, 3000, 1.001, repeated=False)
+    rack.on_delivered(0.9, 1000, 0.95, repeated=False)
+    rack.on_delivered(1.0, 3000, 1.001, leapt=True, repeated=False)
     rack.on_arrival(2000, repeated=False)
     assert patience(rack, min_rtt=0.001) == pytest.approx(0.05 + 0.05 / 4)
 
@@ -71,7 +71,7 @@ def test_packets_that_overtook_say_little_of_those_that_they_overtook() -> None:
 @pytest.mark.req("8985-3")
 def test_a_repetition_that_arrives_late_is_no_reordering() -> None:
     rack = arrived()
-    rack.on_delivered(1.05, -500, 500, 1.2, repeated=True)
+    rack.on_delivered(1.05, 500, 1.2, repeated=True)
     rack.on_arrival(400, repeated=True)
     assert not rack.reordering_seen
     rack.on_arrival(300, repeated=False)
@@ -84,7 +84,7 @@ def test_of_an_ambiguous_repetition_only_the_number_counts() -> None:
     rack.on_arrival(5000, repeated=True)
     assert (rack.xmit_ts, rack.end_seq) == (1.0, 1000)
     assert rack.rtt == pytest.approx(0.1)
-    rack.on_delivered(1.1, 3000, 4000, 1.2, repeated=False)
+    rack.on_delivered(1.1, 4000, 1.2, repeated=False)
     assert rack.reordering_seen  # 5000 had been there
 
 
@@ -129,7 +129,7 @@ def test_the_window_is_never_more_than_a_round_trip(
 ) -> None:
     rack = Rack(0)
     for at, end, rtt in arrivals:
-        rack.on_delivered(at, end - 1000, end, at + rtt, repeated=False)
+        rack.on_delivered(at, end, at + rtt, repeated=False)
     for n in range(spurious):
         rack.on_spurious(n, n)
     waits = patience(rack, repairing=repairing, sacked=sacked)

@@ -6,7 +6,7 @@ import pytest
 
 from aiotcp.wire.tcp import ACK, PSH
 from tests.support.conversation import Peer
-from tests.support.losses import MSS, RTT, acks, at, flight, opened, row, sent
+from tests.support.losses import MSS, RENO, RTT, acks, at, flight, opened, row, sent
 
 FAST = "fast_retransmit"
 
@@ -151,3 +151,23 @@ async def test_after_a_timeout_what_left_lately_is_not_lost() -> None:
             (False, MSS),
         ]
         acks(peer, 4)
+
+
+@pytest.mark.req("8985-3", "6298-1")
+async def test_what_leapt_ahead_together_says_nothing_of_the_round_trip() -> None:
+    """Two segments that one report tells of overtook the same ones, the second no less than the
+    first. One that comes directly behind them, later, did not."""
+    async with Peer() as peer:
+        app = await opened(peer, options=RENO.replace(initial_window_segments=6))
+        app.write(bytes(6 * MSS))
+        assert len(await sent(peer)) == 6
+        await peer.wait(RTT / 4)
+        acks(peer, 0, (2, 4))
+        await peer.sees_all()
+        assert row(peer).rtt_s == pytest.approx(RTT)
+        await peer.wait(RTT)
+        acks(peer, 0, (2, 5))
+        await peer.sees_all()
+        assert row(peer).rtt_s == pytest.approx(7 / 8 * RTT + 1 / 8 * 5 / 4 * RTT)
+        acks(peer, 6)
+        await peer.sees_all()
