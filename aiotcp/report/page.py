@@ -9,7 +9,7 @@ import re
 from importlib.resources import files
 from typing import Any
 
-from aiotcp.trace import explain
+from aiotcp.trace import explain, phrases
 from aiotcp.trace.events import Fault, Said, Sample, Segment, State, Trace
 
 MAX_SEGMENTS = 20_000
@@ -76,6 +76,9 @@ def columns(trace: Trace) -> dict[str, Any]:
             order.append("f")
             until = _time(event.until)
             faults.append([_time(event.at), hosts.get(event.host, -1), event.text, until])
+    chinese = phrases.translations([*notes, *(row[2] for row in (*said, *faults))])
+    if trace.title_zh:
+        chinese[trace.title] = trace.title_zh
     samples = trace.samples
     if len(notes) > len(trace.notes):
         samples = [sample for sample in samples if sample.at <= segments[-1].at]
@@ -85,6 +88,7 @@ def columns(trace: Trace) -> dict[str, Any]:
         "replay": trace.replay,
         "epoch": trace.epoch,
         "notes": notes,
+        "chinese": chinese,
         "hosts": trace.hosts,
         "flows": [
             {

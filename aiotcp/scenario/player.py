@@ -62,7 +62,8 @@ class Play:
             self.recording.knows(name, [])  # in the order of their lanes
         trace = self.recording.trace
         trace.shows = list(scenario.shows)
-        trace.title, trace.seed = scenario.title["en"], str(seed)
+        trace.title, trace.title_zh = scenario.title["en"], scenario.title["zh"]
+        trace.seed = str(seed)
         trace.replay = f"aiotcp run {scenario.id} --seed {seed}"
 
     async def run(self) -> Trace:

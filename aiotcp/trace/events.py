@@ -178,6 +178,8 @@ class Trace:
     events: list[Event] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     title: str = ""
+    title_zh: str = ""
+    """The title in Chinese, if it has one."""
     seed: str = ""
     replay: str = ""
     """The command that makes it happen again."""
@@ -208,6 +210,7 @@ class Trace:
             ],
             samples=[sample for sample in self.samples if sample.flow == flow],
             title=self.title,
+            title_zh=self.title_zh,
             seed=self.seed,
             replay=self.replay,
             epoch=self.epoch,
@@ -223,7 +226,17 @@ class Trace:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         """Raises KeyError or TypeError for what `to_json` did not make."""
-        plain = ("hosts", "title", "seed", "replay", "epoch", "notes", "absolute", "shows")
+        plain = (
+            "hosts",
+            "title",
+            "title_zh",
+            "seed",
+            "replay",
+            "epoch",
+            "notes",
+            "absolute",
+            "shows",
+        )
         rest = {key: data[key] for key in plain}
         return cls(
             flows=[Flow(**flow) for flow in data["flows"]],

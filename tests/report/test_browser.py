@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from aiotcp import report
+from aiotcp.scenario.model import find
+from aiotcp.scenario.player import play
 from aiotcp.trace.events import Trace
 from tests.support import traces
 from tests.support.chromium import Chromium, Page
@@ -209,6 +211,40 @@ def test_light_and_dark_in_both_languages(
     )
     page.screenshot(tmp_path / f"{scheme}-{language}.png")
     assert (tmp_path / f"{scheme}-{language}.png").stat().st_size > 20_000
+    assert page.errors == []
+
+
+def test_a_scenario_in_chinese(show: Callable[[Trace], Page]) -> None:
+    trace = play(find("crash-reboot"))
+    trace.notes.append("3 more events were left out")
+    page = show(trace)
+    words = (
+        "document.body.innerText + Array.from(document.querySelectorAll('[title]'), (e) => e.title)"
+    )
+    assert "crashes" in page.run(words)
+    page.click_on("document.getElementById('language')")
+    told = page.run(words)
+    assert find("crash-reboot").title["zh"] in told
+    assert page.run("document.title") == find("crash-reboot").title["zh"]
+    for english, chinese in (("crashes", "崩溃"), ("connected", "已连接"), ("left out", "未收录")):
+        assert english not in told
+        assert chinese in told
+    page.click_on("document.querySelector('.row.f')")
+    assert "崩溃" in detail(page)
+    assert page.run("document.getElementById('plots').ariaLabel") == "曲线图"
+    # What is looked for may be in either language.
+    for words in ("崩溃", "crashes"):
+        page.run(f"view.find = '{words}'; layoutLadder()")
+        assert page.run("ladder.rows.length") == 1
+    assert page.errors == []
+
+
+def test_words_that_are_also_those_of_javascript(show: Callable[[Trace], Page]) -> None:
+    trace = traces.three()
+    trace.title = "constructor"
+    page = show(trace)
+    page.click_on("document.getElementById('language')")
+    assert page.run("document.getElementById('title').innerText") == "constructor"
     assert page.errors == []
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aiotcp import report
+from aiotcp import report, waiting
 from aiotcp.reasons import Drop, Why
-from aiotcp.report.page import MAX_SEGMENTS, columns, page
+from aiotcp.report.page import MAX_SEGMENTS, asset, columns, page
 from aiotcp.trace import explain
 from aiotcp.trace.events import Flow, Segment, Trace
 from tests.support import traces
@@ -137,3 +140,24 @@ def test_every_reason_is_explained_and_nothing_else(
         assert entry.zh.endswith("。"), name
         assert re.fullmatch(r"(RFC \d+( \d[\d.]*)?(, RFC \d+( \d[\d.]*)?)*)?", entry.rfc), name
     assert len({entry.en for entry in table.values()}) == len(table)
+
+
+def test_all_that_a_connection_may_wait_for_is_there_in_chinese() -> None:
+    told = set(_strings(ast.parse(inspect.getsource(waiting))))
+    assert told >= {"ACK of N bytes", "keep-alive", "either side to send", "nothing"}
+    table = re.search(r"WAITS = \{(.*?)\n\};", asset("detail.js"), re.DOTALL)
+    assert table is not None
+    keys = [key.strip('" ') for key in re.findall(r'("[^"]*"|\b[\w]+): "', table[1])]
+    assert sorted(told - set(keys)) == []
+
+
+def _strings(tree: ast.AST) -> Iterator[str]:
+    """All that are no docstrings; what is filled in is N."""
+    for part in ast.iter_child_nodes(tree):
+        if isinstance(part, ast.JoinedStr):
+            pieces = part.values
+            yield "".join(str(p.value) if isinstance(p, ast.Constant) else "N" for p in pieces)
+        elif isinstance(part, ast.Constant) and isinstance(part.value, str):
+            yield part.value
+        elif not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant)):
+            yield from _strings(part)

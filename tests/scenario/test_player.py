@@ -9,6 +9,7 @@ import pytest
 from aiotcp.scenario.model import BadScenario, Scenario, load
 from aiotcp.scenario.player import judge, play
 from aiotcp.trace.story import story
+from tests.support.chinese import left_in_english
 
 HEAD = """
 group = "data"
@@ -46,7 +47,9 @@ def made(
 
 
 def told(scenario: Scenario, kinds: str = "!=>#") -> list[str]:
-    lines = [" ".join(line.split()) for line in story(play(scenario))]
+    trace = play(scenario)
+    assert left_in_english(trace) == []
+    lines = [" ".join(line.split()) for line in story(trace)]
     return [line for line in lines if float(line.split()[0]) >= 1 and line.split()[2] in kinds]
 
 

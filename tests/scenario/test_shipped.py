@@ -6,6 +6,7 @@ import pytest
 
 from aiotcp.scenario.model import SHIPPED, find, shipped
 from aiotcp.scenario.player import judge, play
+from tests.support.chinese import left_in_english
 
 IDS = sorted(path.stem for path in SHIPPED.glob("*.toml"))
 
@@ -15,8 +16,10 @@ IDS = sorted(path.stem for path in SHIPPED.glob("*.toml"))
 )
 def test_what_it_says_is_what_happens(name: str) -> None:
     scenario = find(name)
-    difference = judge(scenario, play(scenario))
+    trace = play(scenario)
+    difference = judge(scenario, trace)
     assert not difference, f"{name}:\n{difference}"
+    assert left_in_english(trace) == []
 
 
 def test_they_are_listed_by_group() -> None:

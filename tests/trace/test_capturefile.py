@@ -16,13 +16,23 @@ from scapy.utils import wrpcap, wrpcapng
 from aiotcp.link import memory
 from aiotcp.link.pcapng import Capture, enhanced_packet, interface_description, section_header
 from aiotcp.streams import Stack
-from aiotcp.trace.capturefile import INBOUND, OUTBOUND, NoCapture, packets, read
+from aiotcp.trace.capturefile import INBOUND, OUTBOUND, NoCapture, packets
+from aiotcp.trace.capturefile import read as read_file
+from aiotcp.trace.events import Trace
 from aiotcp.trace.ladder import text
+from tests.support.chinese import left_in_english
 
 SYN = bytes(IP(src="192.0.2.1", dst="192.0.2.2") / TCP(sport=50000, dport=80, flags="S", seq=100))
 REPLY = bytes(
     IP(src="192.0.2.2", dst="192.0.2.1") / TCP(sport=80, dport=50000, flags="SA", seq=900, ack=101)
 )
+
+
+def read(path: Path, **options: Any) -> Trace:
+    """Whatever it notes can be said in Chinese."""
+    trace = read_file(path, **options)
+    assert left_in_english(trace) == []
+    return trace
 
 
 async def test_our_own_capture_tells_as_much_as_the_stack_did(tmp_path: Path) -> None:

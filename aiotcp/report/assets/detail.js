@@ -76,7 +76,7 @@ function detail() {
     const [at, host, text, until] = D[kind][n];
     heading = kind === "f" ? say("Done to the network", "对网络的操作") : `${D.hosts[host]}${say(": its program", " 的程序")}`;
     if (kind === "f" && host >= 0) heading = say(`Done to ${D.hosts[host]}`, `对 ${D.hosts[host]} 的操作`);
-    row(kind === "f" ? say("what", "内容") : say("said", "说"), text);
+    row(kind === "f" ? say("what", "内容") : say("said", "说"), spoken(text));
     row(say("at", "时间"), `${at.toFixed(6)} s`);
     if (kind === "f" && until !== null) row(say("until", "直到"), `${until.toFixed(6)} s`);
   }

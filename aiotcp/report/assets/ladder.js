@@ -85,17 +85,17 @@ function rowElement(n, width) {
     row.append(chip);
   } else if (kind === "a") {
     const [, host, text] = D.a[index];
-    const said = element("span", "said", text);
+    const said = element("span", "said", spoken(text));
     atLane(said, laneX(host, width), host, width);
     row.append(said);
   } else if (kind === "g") {
     const count = D.g[index][2];
     row.append(element("div", "gap", say(`… ${count} segments not shown …`, `…… ${count} 个报文段未显示 ……`)));
   } else {
-    const [, host, text, until] = D.f[index];
+    const until = D.f[index][3];
     const band = element("div", "fault");
     const end = until === null ? "" : ` … ${until.toFixed(digits())}`;
-    band.append(element("span", "", (host < 0 ? text : `${D.hosts[host]}: ${text}`) + end));
+    band.append(element("span", "", faultText(D.f[index]) + end));
     row.append(band);
   }
   row.addEventListener("click", () => choose([kind, index], "ladder"));

@@ -3,7 +3,7 @@
 // `take` adds to it, so a page may begin with nothing and be told more as it happens.
 const D = {
   title: "", here: null, seed: "", replay: "", epoch: null, notes: [], hosts: [], flows: [], order: "",
-  p: {}, s: [], a: [], f: [], g: [], m: {}, words: [], explain: { why: {}, drop: {} },
+  p: {}, s: [], a: [], f: [], g: [], m: {}, words: [], explain: { why: {}, drop: {} }, chinese: Object.create(null),
 };
 const SEGMENT = ["at", "from", "to", "flow", "flags", "seq", "ack", "win", "len", "opt", "why", "fate", "drop", "ecn", "again", "came", "head"];
 const SAMPLE = ["at", "host", "flow", "cwnd", "ssthresh", "flight", "snd_wnd", "rcv_wnd", "srtt", "rttvar", "rto", "waits", "until"];
@@ -17,6 +17,8 @@ const view = { flow: 0, plot: 0, side: 0, language: "en", chosen: null, find: ""
 const W = (n) => D.words[n];
 const LOST = new Set(["lost", "corrupted"]);
 const say = (en, zh) => (view.language === "zh" ? zh : en);
+// A sentence of the trace: the title, a note, what a program said, what was done to the network.
+const spoken = (text) => say(text, D.chinese[text] || text);
 const FATES = { lost: "丢失", late: "迟到", corrupted: "损坏", duplicated: "重复到达", marked: "拥塞标记", stripped: "选项被去掉", underway: "在途" };
 const fateOf = (fate) => say(fate, FATES[fate] || fate);
 
@@ -38,6 +40,7 @@ function take(news) {
   for (const kind of ["s", "a", "f", "g"]) extend(D[kind], news[kind] || []);
   D.order += news.order || "";
   for (const kind of ["why", "drop"]) Object.assign(D.explain[kind], (news.explain || {})[kind]);
+  Object.assign(D.chinese, news.chinese);
   made.clear();
 }
 
@@ -101,7 +104,7 @@ function textOf([kind, n]) {
   }
   const row = D[kind][n];
   if (kind === "g") return "gap";
-  return (kind === "s" ? `${D.hosts[row[1]]} ${row[4]} ${row[5]}` : `${D.hosts[row[1]] || ""} ${row[2]}`).toLowerCase();
+  return (kind === "s" ? `${D.hosts[row[1]]} ${row[4]} ${row[5]}` : `${D.hosts[row[1]] || ""} ${row[2]} ${D.chinese[row[2]] || ""}`).toLowerCase();
 }
 
 // Rows of the ladder: [kind, index], in the order in which things happened.

@@ -1,7 +1,8 @@
 "use strict";
 // The page of a report: what is chosen, in which language, in light or dark.
 function about() {
-  byId("title").textContent = D.title || "TCP";
+  byId("title").textContent = spoken(D.title) || "TCP";
+  if (D.title) document.title = spoken(D.title);
   const line = byId("about"), parts = [];
   line.replaceChildren();
   if (D.seed) parts.push(`${say("seed", "种子")} ${D.seed}`);
@@ -11,7 +12,7 @@ function about() {
   if (lost) parts.push(say(`${lost} lost`, `丢失 ${lost} 个`));
   if (again) parts.push(say(`${again} sent again`, `重传 ${again} 个`));
   if (D.epoch !== null) parts.push(new Date(D.epoch * 1000).toISOString().replace("T", " ").slice(0, 19) + " UTC");
-  parts.push(...D.notes);
+  parts.push(...D.notes.map(spoken));
   line.append(parts.join(" · "));
   if (D.replay) {
     const replay = element("button", "replay", D.replay);
@@ -44,6 +45,7 @@ function speak() {
     one.setAttribute("aria-label", one.title);
     if ("placeholder" in one && one.type === "search") one.placeholder = one.title;
   }
+  for (const one of document.querySelectorAll("[data-label-en]")) one.setAttribute("aria-label", one.dataset[view.language === "zh" ? "labelZh" : "labelEn"]);
   byId("language").textContent = view.language === "zh" ? "English" : "中文";
 }
 

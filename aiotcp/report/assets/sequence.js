@@ -22,7 +22,7 @@ function clipped(u, work) {
   ctx.restore();
 }
 
-function faultText([, host, text]) { return host < 0 ? text : `${D.hosts[host]}: ${text}`; }
+function faultText([, host, text]) { return host < 0 ? spoken(text) : `${D.hosts[host]}: ${spoken(text)}`; }
 
 function drawFaults(u) {
   clipped(u, (ctx, x, y, r) => {
