@@ -76,7 +76,9 @@ def arguments() -> argparse.Namespace:
 def measure(block: Block, common: Common, runs: int) -> list[dict[str, Any]]:
     """The rows of one block, cell after cell, as often as there are runs."""
     cells = dict.fromkeys(
-        cell for row in block.rows for cell in (row.ours, *row.references, *row.beside)
+        cell
+        for row in block.rows
+        for cell in (row.ours, *row.references, *row.beside, *(row.limit or ()))
     )
     found: dict[Cell, Found] = {cell: Found() for cell in cells}
     for number in range(runs):

@@ -132,6 +132,7 @@ class Serves:
             "loop": self.loop,
             "offload": self.offload,
             "certificate": certificate,
+            "many": self.work.connections > 1,
         }
         # There `python -m` finds that build, and the bench's programs beside it.
         folder = _compiled_build() if self.compiled else None

@@ -1,7 +1,7 @@
 """The most that a TUN link can carry: a responder that acknowledges and does nothing else.
 
-No loss is handled, no data kept, one connection at a time, IPv4 or IPv6, without timestamps: what a
-complete TCP adds to this is its own cost.
+No loss is handled, no data kept, IPv4 or IPv6, without timestamps: what a complete TCP adds to this
+is its own cost.
 """
 
 from __future__ import annotations
@@ -13,18 +13,22 @@ from aiotcp.wire import ipv4, ipv6, tcp
 from aiotcp.wire.tcp import ACK, FIN, PSH, RST, SYN, HeaderTemplate
 
 WSCALE = 10
-WINDOW_BYTES = 4 << 20
-IN_FLIGHT_BYTES = 4 << 20
+WINDOW_BYTES = 4 << 20  # of what may be on its way, in either direction
+WINDOW_OF_MANY_BYTES = 512 << 10
+"""Of each of several connections, as aiotcp begins: what all of them have on its way has to fit the
+device's queue, since nothing is repeated."""
 
 _fields = struct.Struct("!HHIIBBH").unpack_from
 
 
 class RawResponder:
-    """A `Receiver` of what comes to one port. role: "sink" acknowledges it, "echo" sends it back,
-    "source" sends without end, canned frames, as far as the peer's window allows."""
+    """A `Receiver` of what comes to one port, one connection at a time. role: "sink" acknowledges
+    it, "echo" sends it back, "source" sends without end, canned frames, as far as the peer's window
+    allows."""
 
-    def __init__(self, tun: Tun, role: str, port: int) -> None:
+    def __init__(self, tun: Tun, role: str, port: int, window: int = WINDOW_BYTES) -> None:
         self._tun = tun
+        self._window = window
         self._port = port
         self._echoes, self._sends = role == "echo", role == "source"
         self._template: HeaderTemplate | None = None
@@ -82,10 +86,14 @@ class RawResponder:
             self._snd_nxt += len(self._answer)
             self._answer = b""
         if self._sends and self._snd_una > 1000:
-            limit = self._snd_una + min(self._peer_window, IN_FLIGHT_BYTES)
+            limit = self._snd_una + min(self._peer_window, self._window)
             while self._snd_nxt + len(self._burst) <= limit:
                 self._transmit(ACK | PSH, self._snd_nxt, self._burst)
                 self._snd_nxt += len(self._burst)
+            if self._snd_nxt == self._snd_una < limit:  # no acknowledgment would open the window
+                part = self._burst[: limit - self._snd_nxt]
+                self._transmit(ACK | PSH, self._snd_nxt, part)
+                self._snd_nxt += len(part)
 
     def _transmit(self, flags: int, seq: int, payload: bytes = b"", options: bytes = b"") -> None:
         assert self._template is not None
@@ -94,7 +102,7 @@ class RawResponder:
                 seq,
                 self._rcv_nxt,
                 flags,
-                0xFFFF if flags & SYN else WINDOW_BYTES >> WSCALE,
+                0xFFFF if flags & SYN else self._window >> WSCALE,
                 options=options,
                 payload=(payload,) if payload else (),
                 payload_length=len(payload),
@@ -102,6 +110,32 @@ class RawResponder:
                 offload=self._tun.checksum_offload,
             )
         )
+
+    def link_lost(self, exc: OSError) -> None:
+        raise exc
+
+
+class RawResponders:
+    """The same for several connections at a time, of one peer: one `RawResponder` for each of its
+    ports."""
+
+    def __init__(self, tun: Tun, role: str, port: int) -> None:
+        self._each = (tun, role, port, WINDOW_OF_MANY_BYTES)
+        self._connections: dict[bytes, RawResponder] = {}
+        self._touched: dict[RawResponder, None] = {}
+
+    def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
+        source = bytes(packet[20:22] if packet[0] == 0x45 else packet[40:42])
+        connection = self._connections.get(source)
+        if connection is None:
+            connection = self._connections[source] = RawResponder(*self._each)
+        self._touched[connection] = None
+        connection.receive(packet, vouched, gso_size)
+
+    def flush(self) -> None:
+        for connection in self._touched:
+            connection.flush()
+        self._touched.clear()
 
     def link_lost(self, exc: OSError) -> None:
         raise exc

@@ -76,6 +76,15 @@ def summary(row: Row, found: dict[Cell, Found]) -> dict[str, Any]:
         costs = _comparisons(found[row.ours], references, row, "cpu")
         per_cpu = _median([1 / cost for cost in costs if cost])
     met = None if ratio is None else (ratio <= row.floor if row.at_most else ratio >= row.floor)
+    beside = [
+        _cell(cell.name, "beside", found[cell])
+        | {"ratio": _median(_comparisons(found[cell], references, row))}
+        for cell in row.beside
+    ]
+    if row.limit is not None:
+        most, one = (found[cell] for cell in row.limit)
+        limit = {"ratio": _median(_comparisons(most, [one], row)), "to": row.limit[1].name}
+        beside.append(_cell(row.limit[0].name, "limit", most) | limit)
     roles = ((row.ours, "ours"), *((cell, "reference") for cell in row.references))
     return {
         "key": row.key,
@@ -92,11 +101,7 @@ def summary(row: Row, found: dict[Cell, Found]) -> dict[str, Any]:
         "met": met,
         "cells": [
             *(_cell(cell.name, role, found[cell]) for cell, role in roles),
-            *(
-                _cell(cell.name, "beside", found[cell])
-                | {"ratio": _median(_comparisons(found[cell], references, row))}
-                for cell in row.beside
-            ),
+            *beside,
         ],
     }
 
@@ -120,7 +125,11 @@ def _is_compiled(cell: dict[str, Any]) -> bool:
 def _beside(cell: dict[str, Any]) -> str:
     if cell["missing"]:
         return f"{cell['name']}: {cell['missing']}"
-    ratio = f" ({_number(cell['ratio'])})" if _is_compiled(cell) else ""
+    ratio = ""
+    if cell["role"] == "limit":
+        ratio = f" ({_number(cell['ratio'])} of {cell['to']})"
+    elif _is_compiled(cell):
+        ratio = f" ({_number(cell['ratio'])})"
     return f"{cell['name']}: {_number(cell['median'])}{ratio}"
 
 
@@ -167,7 +176,7 @@ def table(report: dict[str, Any]) -> str:
                 for each, width in (("median", 10), ("lowest", 9), ("highest", 9))
             )
             line += f"{_number(cell['cpu']) if cell['cpu'] is not None else '':>9}"
-            if _is_compiled(cell):
+            if _is_compiled(cell) or cell["role"] == "limit":
                 line += f"{'':9}{_number(cell['ratio']):>9}"
             if cell["role"] == "ours":
                 per_cpu = row["ratio_per_cpu"]
@@ -190,7 +199,7 @@ def markdown(report: dict[str, Any]) -> str:
     for row in report["rows"]:
         ours, *others = row["cells"]
         references = [cell for cell in others if cell["role"] == "reference"]
-        beside = [cell for cell in others if cell["role"] == "beside"]
+        beside = [cell for cell in others if cell["role"] in ("beside", "limit")]
 
         def shown(cells: list[dict[str, Any]]) -> str:
             return "; ".join(

@@ -23,6 +23,9 @@ class Row:
     references: tuple[Cell, ...] = ()
     beside: tuple[Cell, ...] = ()
     """Shown for comparison."""
+    limit: tuple[Cell, Cell] | None = None
+    """Two cells: beside is shown what the first is to the second, as a measure of what the device
+    makes of the row's ratio."""
     at_most: bool = False
     """The floor is a ceiling: less is better."""
     difference: bool = False
@@ -69,7 +72,7 @@ def _against_kernel(
 
 
 def _several(direction: str, connections: int) -> Row:
-    one = _INTO_BUFFER if direction == "in" else _OUT_OF_PROTOCOL
+    one, raw = (_INTO_BUFFER, _RAW_IN) if direction == "in" else (_OUT_OF_PROTOCOL, _RAW_OUT)
     work = Work(one.work.mode, connections)
     name = "a BufferedProtocol" if direction == "in" else "a Protocol"
     return _row(
@@ -78,6 +81,10 @@ def _several(direction: str, connections: int) -> Row:
         work,
         ours=Serves("aiotcp", one.program, work),
         references=(Serves("aiotcp", one.program, one.work, label="one connection"),),
+        limit=(
+            Serves("raw", raw.program, work, label=f"raw TUN, {connections} connections"),
+            replace(raw, label="raw TUN with one"),
+        ),
         floor=0.8,
     )
 

@@ -29,7 +29,7 @@ from aiotcp.link import network
 from aiotcp.link.tun import Tun
 from aiotcp.reasons import Why
 from aiotcp.tls import SSLTransport
-from bench.raw_responder import RawResponder
+from bench.raw_responder import RawResponder, RawResponders
 from bench.servers import PROGRAMS, Handler
 from bench.veth import move_behind_veth
 
@@ -66,6 +66,8 @@ class Setting:
     veth: bool = False
     """The kernel's sockets are in a namespace of their own, behind a veth pair; else the client is
     beside them, on the loopback."""
+    many: bool = False
+    """The responder serves several connections at a time."""
     number: int = 1
     """Servers that run at the same time have different ones, and so different addresses."""
 
@@ -184,7 +186,8 @@ async def _application(setting: Setting, stack: Stack) -> AsyncIterator[None]:
 
 
 async def _raw(setting: Setting, tun: Tun) -> dict[str, int]:
-    tun.attach(RawResponder(tun, setting.program, PORT), asyncio.get_running_loop())
+    responder = (RawResponders if setting.many else RawResponder)(tun, setting.program, PORT)
+    tun.attach(responder, asyncio.get_running_loop())
     _ready(setting.server_address, PORT)
     await _stopped()
     return {"dropped by the device": await _device_drops(tun)}

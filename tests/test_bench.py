@@ -7,14 +7,20 @@ import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from aiotcp.link.tun import Tun
+from aiotcp.wire import tcp
+from aiotcp.wire.frame import Frame
+from aiotcp.wire.tcp import ACK, SYN, HeaderTemplate
 from bench import __main__ as program
 from bench import cells, client, rows
 from bench.cells import Cell, Common
 from bench.client import Failed, NotHere, read_wrk
 from bench.measure import Sample
+from bench.raw_responder import RawResponders
 from bench.report import Found, markdown, summary, table
 from bench.rows import BLOCKS, KEYS, Row, chosen
 
@@ -168,6 +174,86 @@ def test_the_compiled_build_is_compared_with_the_reference_too() -> None:
     assert "| aiotcp, compiled: 8.00 (0.80); raw TUN: 20.0 |" in text([made], form=markdown)
     (line,) = [line for line in text([made]).splitlines() if "compiled" in line]
     assert line.split()[2:] == ["8.00", "8.00", "8.00", "1.00", "0.80"]
+
+
+def test_what_the_device_makes_of_a_ratio_is_shown_beside() -> None:
+    many = Known("raw TUN, 10 connections")
+    row = replace(ROW, beside=(), limit=(many, RAW))
+    measured = found(ours=[5, 5, 5], kernel=[10, 10, 10], raw=[10, 20, 40])
+    measured[many] = Found([Sample(5), Sample(12), Sample(16)])
+    made = summary(row, measured)
+    assert made["ratio"] == 0.5
+    assert made["cells"][-1]["ratio"] == 0.5
+    assert "| raw TUN, 10 connections: 12.0 (0.50 of raw TUN) |" in text([made], form=markdown)
+    (line,) = [line for line in text([made]).splitlines() if "raw TUN, 10" in line]
+    assert line.split()[4:] == ["12.0", "5.00", "16.0", "0.50"]
+
+
+def test_rows_of_several_connections_show_what_the_device_makes_of_them() -> None:
+    (block,) = chosen(["in-10", "out-100"])
+    into, out = block.rows
+    for row, connections in ((into, 10), (out, 100)):
+        assert row.limit is not None
+        assert [cell.name for cell in row.limit] == [
+            f"raw TUN, {connections} connections",
+            "raw TUN with one",
+        ]
+
+
+def packet(source: int, seq: int, ack: int, flags: int, payload: bytes = b"") -> memoryview:
+    frame = HeaderTemplate(bytes(4), source, bytes(4), 80).frame(
+        seq, ack, flags, 2000, payload=(payload,), payload_length=len(payload), offload=False
+    )
+    return memoryview(frame.to_bytes())
+
+
+class Device:
+    """What a `RawResponder` needs of a TUN device."""
+
+    mtu, gso_max_bytes, checksum_offload = 1500, 0, False
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, int, int, int]] = []
+
+    def send(self, frame: Frame) -> None:
+        """Notes the port it is for, its numbers, and how much text it has."""
+        whole = frame.to_bytes()
+        segment = tcp.parse(memoryview(whole), 20, len(whole))
+        port = int.from_bytes(whole[22:24], "big")
+        self.sent.append((port, segment.seq, segment.ack, len(segment.payload)))
+
+
+def opened(role: str, *ports: int) -> tuple[RawResponders, Device]:
+    device = Device()
+    responders = RawResponders(cast(Tun, device), role, 80)
+    for port in ports:
+        responders.receive(packet(port, 10 * port, 0, SYN))
+    responders.flush()
+    assert device.sent == [(port, 1000, 10 * port + 1, 0) for port in ports]
+    device.sent.clear()
+    return responders, device
+
+
+def test_the_raw_responder_acknowledges_each_connection_of_a_batch_once() -> None:
+    responders, device = opened("sink", 7, 8, 9)
+    responders.receive(packet(8, 81, 1001, ACK, bytes(100)))
+    responders.receive(packet(7, 71, 1001, ACK, bytes(10)))
+    responders.receive(packet(8, 181, 1001, ACK, bytes(100)))
+    responders.flush()
+    assert device.sent == [(8, 1001, 281, 0), (7, 1001, 81, 0)]
+    responders.flush()
+    assert len(device.sent) == 2
+
+
+def test_the_raw_responder_fills_the_window_of_each_connection() -> None:
+    responders, device = opened("source", 7, 8)
+    responders.receive(packet(8, 81, 1001, ACK))
+    responders.flush()
+    assert device.sent == [(8, 1001, 81, 1460)]  # the rest is less than a segment
+    responders.receive(packet(7, 71, 1001, ACK))
+    responders.receive(packet(8, 81, 2461, ACK))
+    responders.flush()
+    assert device.sent[1:] == [(7, 1001, 71, 1460), (8, 2461, 81, 1460)]
 
 
 def test_wrk_is_read() -> None:
