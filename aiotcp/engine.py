@@ -21,6 +21,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from aiotcp import failures
 from aiotcp.addresses import (
     LocalAddresses,
     endpoints,
@@ -156,10 +157,7 @@ class Engine:
             self._user_failed(function, exc)
 
     def _user_failed(self, function: Callable[..., None], exc: BaseException) -> None:
-        if isinstance(exc, SystemExit | KeyboardInterrupt):
-            raise exc
-        message = f"Exception in {function!r}"
-        self.loop.call_exception_handler({"message": message, "exception": exc})
+        failures.report(self.loop, function, exc)
 
     def _finish(self, entry: Entry, now: float) -> None:
         """Output, then the deadline; what has ended leaves the table."""

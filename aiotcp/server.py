@@ -116,11 +116,11 @@ class Server(ForeverServer):
         context = self._context.copy()
         try:
             protocol = context.run(self._protocol_factory)
-        except (SystemExit, KeyboardInterrupt):
-            raise
         except BaseException as exc:
             connection.abort()
             self._stack.push(connection)
+            if isinstance(exc, SystemExit | KeyboardInterrupt):
+                raise
             self._stack.loop.call_exception_handler(
                 {
                     "message": "Error on transport creation for incoming connection",

@@ -178,6 +178,10 @@ class Transport(Described):
             self._context.run(self._look)
             if self._again:
                 self._context.run(self._look_again)
+        except (SystemExit, KeyboardInterrupt):  # the rest, if the loop runs again after that
+            self._again = True
+            self._loop.call_soon(self._enter, self._look_again, context=self._context)
+            raise
         finally:
             self._in_progress = self._entered = False
 
@@ -459,13 +463,9 @@ class Transport(Described):
             if self._loop.get_debug():
                 logger.debug("%r: %s", self, message, exc_info=exc)
         else:
+            protocol = self._protocol
             self._loop.call_exception_handler(
-                {
-                    "message": message,
-                    "exception": exc,
-                    "transport": self,
-                    "protocol": self._protocol,
-                }
+                {"message": message, "exception": exc, "transport": self, "protocol": protocol}
             )
         self._force_close(exc)
 

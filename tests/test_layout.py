@@ -16,7 +16,7 @@ LEAVES = {"errors", "mypyc", "options", "ranges", "reasons"}
 STACK = {
     *("stack", "engine", "inbound", "clock", "addresses", "counters", "icmp", "info", "limits"),
     *("listeners", "loopback", "passive", "ports", "nstat", "tcpinfo", "timers", "timewaits"),
-    *("transition", "taps", "tally", "waiting"),
+    *("transition", "taps", "tally", "waiting", "failures"),
 }
 TRANSPORTS = {
     *("transport", "server", "sockets", "sockopts", "client", "opened", "anywhere", "readiness"),
