@@ -160,10 +160,9 @@ def _tell(merged: _Merged) -> None:
             parts.append((f"{len(packet.data)} bytes that are no TCP segment", ""))
         else:
             flow = conversations.flows[segment.flow]
-            ports = flow.client_port, flow.server_port
-            if segment.sender != flow.client:
-                ports = ports[::-1]
-            parts.append((f"{segment.sender}:{ports[0]} > {segment.receiver}:{ports[1]}: ", ""))
+            client, server = flow.ends.split(" → ")
+            ways = (client, server) if segment.sender == flow.client else (server, client)
+            parts.append((f"{' > '.join(ways)}: ", ""))
             parts.append((segment.text(), "yellow" if segment.again else ""))
             if segment.options:
                 parts.append((f" [{' '.join(segment.options)}]", "dim"))

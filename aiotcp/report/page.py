@@ -95,8 +95,7 @@ def columns(trace: Trace) -> dict[str, Any]:
                 "name": str(flow),
                 "client": flow.client,
                 "server": flow.server,
-                "ends": f"{_end(flow.client_address, flow.client_port)} → "
-                f"{_end(flow.server_address, flow.server_port)}",
+                "ends": flow.ends,
             }
             for flow in trace.flows
         ],
@@ -161,10 +160,6 @@ def _explained(known: dict[str, explain.Explanation], used: set[str]) -> dict[st
 def _time(seconds: float | None) -> float | None:
     """To the tenth of a microsecond: finer than anything that is shown, and half as long."""
     return None if seconds is None else round(seconds, 7)
-
-
-def _end(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 class _Words:

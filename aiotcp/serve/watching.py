@@ -95,7 +95,7 @@ class Watching:
         self._ipv4 = len(here[0]) == 4
         self._where = slice(12, 24) if self._ipv4 else slice(8, 44)
         self._host = unpack(here[0])
-        self._conversations = Conversations()
+        self._conversations = Conversations({unpack(host): unpack(host) for host in addresses})
         served = any(each.local[1] == here[1] for each in stack.listeners())
         client, server = (there, here) if served else (here, there)
         self._index = self._conversations.join(

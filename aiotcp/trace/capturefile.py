@@ -294,6 +294,8 @@ def read(
         are = "packet is no TCP segment" if passed_over == 1 else "packets are no TCP segments"
         short = f", {cut} of them captured in part" if cut else ""
         trace.notes.append(f"{passed_over} {are}, or could not be read{short}")
+    if not trace.events:
+        trace.notes.append("there is no TCP segment in it")
     if left_out:
         behind = "packet behind them was" if left_out == 1 else "packets behind them were"
         trace.notes.append(f"only the first {max_events} segments: {left_out} {behind} left out")

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from aiotcp.addresses import unpack
 from aiotcp.tcp.seq import unwrap
-from aiotcp.trace.events import Flow, Segment
+from aiotcp.trace.events import Flow, Segment, end_text
 from aiotcp.wire import ipv4, ipv6, tcp
 from aiotcp.wire.malformed import Malformed
 from aiotcp.wire.tcp import ACK, FIN, PSH, RST, SYN
@@ -53,11 +53,12 @@ class _Side:
 
 
 class _Conversation:
-    __slots__ = ("client", "index", "scale_known", "scaled", "sides")
+    __slots__ = ("client", "hosts", "index", "scale_known", "scaled", "sides")
 
-    def __init__(self, index: int, client: End) -> None:
+    def __init__(self, index: int, client: End, hosts: dict[End, str]) -> None:
         self.index = index
         self.client = client
+        self.hosts = hosts
         self.sides: dict[End, _Side] = {}
         self.scaled = False
         """Whether both SYNs were seen, with the option."""
@@ -68,7 +69,8 @@ class _Conversation:
 class Conversations:
     """The connections that packets belong to.
 
-    names: of hosts, by address in text form. Addresses that are not in it name themselves.
+    names: of hosts, by address in text form. Addresses that are not in it name themselves; where
+        both ends have the same one, the server's name is its address and port.
     absolute: numbers are told as on the wire, and not relative.
 
     flows: the connections seen so far, in the order of their first segments.
@@ -143,8 +145,8 @@ class Conversations:
             seq, ack = read.seq, read.ack if read.flags & ACK else None
         return Segment(
             at=at,
-            sender=self.name(mine[0]),
-            receiver=self.name(theirs[0]),
+            sender=conversation.hosts[mine],
+            receiver=conversation.hosts[theirs],
             flow=conversation.index,
             flags=_flags(read.flags & ~PSH),
             seq=seq,
@@ -200,15 +202,19 @@ class Conversations:
         return self._begin(client, server)
 
     def _begin(self, client: End, server: End) -> _Conversation:
-        made = _Conversation(len(self.flows), client)
+        hosts = {end: self.name(end[0]) for end in (client, server)}
+        if client[0] == server[0] and hosts[server] not in self.names.values():
+            # Over the loopback: one address, which would be one lane, and nothing to see.
+            hosts[server] = end_text(_text(server[0]), server[1])
+        made = _Conversation(len(self.flows), client, hosts)
         made.sides = {client: _Side(), server: _Side()}
         self._open[frozenset((client, server))] = made
         self.flows.append(
             Flow(
-                client=self.name(client[0]),
+                client=hosts[client],
                 client_address=unpack(client[0]),
                 client_port=client[1],
-                server=self.name(server[0]),
+                server=hosts[server],
                 server_address=unpack(server[0]),
                 server_port=server[1],
             )

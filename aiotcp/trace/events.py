@@ -33,7 +33,24 @@ class Flow:
     server_port: int
 
     def __str__(self) -> str:
-        return f"{self.client}:{self.client_port} → {self.server}:{self.server_port}"
+        client = _end(self.client, self.client_address, self.client_port)
+        return f"{client} → {_end(self.server, self.server_address, self.server_port)}"
+
+    @property
+    def ends(self) -> str:
+        """The same with addresses."""
+        client = end_text(self.client_address, self.client_port)
+        return f"{client} → {end_text(self.server_address, self.server_port)}"
+
+
+def end_text(address: str, port: int) -> str:
+    """`192.0.2.1:80`, `[2001:db8::1]:80`."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _end(host: str, address: str, port: int) -> str:
+    text = end_text(address, port)
+    return text if host in (address, text) else f"{host}:{port}"
 
 
 @dataclass(slots=True)

@@ -35,7 +35,8 @@ async def capturing(
     sockets = [f"--socket={world.control.path}" for world in worlds]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "aiotcp.cli", "capture", *sockets, *arguments),
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        # Compiled modules, too, would be cut off where the size of files is limited.
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         preexec_fn=preexec_fn,
@@ -154,6 +155,9 @@ async def test_a_full_disk_leaves_a_file_of_whole_packets(tmp_path: Path) -> Non
         capturing(world, arguments=("-w", str(file)), preexec_fn=little) as process,
     ):
         echoed, connection = await world.connected()
+        while not file.exists() or b"open_reply" not in file.read_bytes():
+            assert process.returncode is None
+            await asyncio.sleep(0.001)
         for _ in range(20):
             connection.write(bytes(5_000))
             await echoed.readexactly(5_000)
@@ -161,7 +165,7 @@ async def test_a_full_disk_leaves_a_file_of_whole_packets(tmp_path: Path) -> Non
         count = len(read(file.read_bytes()))
         assert process.returncode == 1
         assert said.decode() == f"Error: -w: File too large, after {count} packets\n"
-        assert count > 5
+        assert count > 0  # how many depends on how many came at once
 
 
 async def test_lines_for_people_up_to_a_number_of_packets(tmp_path: Path) -> None:

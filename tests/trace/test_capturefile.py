@@ -10,6 +10,7 @@ from typing import Any
 import dpkt
 import pytest
 from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import CookedLinux, Dot1Q, Ether
 from scapy.utils import wrpcap, wrpcapng
 
@@ -317,6 +318,31 @@ def test_one_connection_of_many(tmp_path: Path) -> None:
     assert [segment.flow for segment in trace.segments] == [1, 1]
     assert trace.flows[1].client_port == 50001
     assert trace.notes == ["only the first 2 segments: 1 packet behind them was left out"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_both_ends_of_the_loopback_have_a_lane(host: str, tmp_path: Path) -> None:
+    layer, server = (IPv6, f"[{host}]:8000") if ":" in host else (IP, f"{host}:8000")
+    address = layer(src=host, dst=host)
+    made = [
+        address / TCP(sport=50000, dport=8000, flags="S", seq=1),
+        address / TCP(sport=8000, dport=50000, flags="SA", seq=1, ack=2),
+        address / TCP(sport=50001, dport=8000, flags="S", seq=1),
+    ]
+    file = tmp_path / "f"
+    wrpcap(str(file), [Ether() / packet for packet in made])
+    trace = read(file)
+    assert trace.hosts == [host, server]
+    ways = [(segment.sender, segment.receiver) for segment in trace.segments]
+    assert ways == [(host, server), (server, host), (host, server)]
+    assert str(trace.flows[1]) == f"{server.replace('8000', '50001')} → {server}"
+    assert "├─ SYN" in text(trace)
+
+
+def test_a_capture_without_a_segment_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(captured([], []))
+    assert read(file).notes == ["there is no TCP segment in it"]
 
 
 def test_what_was_captured_in_part_is_as_long_as_it_was(tmp_path: Path) -> None:
