@@ -201,6 +201,26 @@ async def test_a_receiver_that_closes_its_link_gets_nothing_more() -> None:
     assert closing.batches == []
 
 
+async def test_what_arrived_before_the_end_closed_counts_though_it_is_a_duplicate() -> None:
+    left, right = memory.pair()
+
+    class Closing(Recorder):
+        def receive(self, packet: memoryview, vouched: bool = False, gso_size: int = 0) -> None:
+            super().receive(packet, vouched, gso_size)
+            if len(self.packets) == 3:
+                right.close()
+
+    left.attach(Recorder(), asyncio.get_running_loop())
+    right.attach(Closing(), asyncio.get_running_loop())
+    frame = Frame(b"once")
+    for each in (frame, Frame(b"between"), frame, frame, Frame(b"lost")):
+        left.send(each)
+    await asyncio.sleep(0)
+    assert left.counters["sent_packets"] == 5
+    assert right.counters["received_packets"] == 3
+    assert right.counters["received_bytes"] == len(b"once" b"between" b"once")
+
+
 async def test_an_end_nobody_is_attached_to_drops() -> None:
     left, _ = memory.pair()
     left.attach(Recorder(), asyncio.get_running_loop())
