@@ -19,7 +19,7 @@ import math
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiotcp import failures
 from aiotcp.addresses import (
@@ -31,7 +31,6 @@ from aiotcp.addresses import (
 from aiotcp.clock import NO_LOOP, no_clock
 from aiotcp.counters import Counters
 from aiotcp.errors import timed_out
-from aiotcp.icmp import IcmpHost
 from aiotcp.limits import TokenBucket
 from aiotcp.link.base import Link, require_link, send_run
 from aiotcp.listeners import Listeners
@@ -57,9 +56,12 @@ from aiotcp.tcp.timeouts import next_deadline
 from aiotcp.tcp.timewait import TimeWait
 from aiotcp.timers import Timed, TimerQueue
 from aiotcp.timewaits import TimeWaits
-from aiotcp.transition import Transition
 from aiotcp.wire import tcp
 from aiotcp.wire.frame import Frame, length_of
+
+if TYPE_CHECKING:
+    from aiotcp.icmp import IcmpHost
+    from aiotcp.transition import Transition
 
 Entry = Connection | HalfOpen | TimeWait
 _TIME_WAIT: Final = State.TIME_WAIT
@@ -112,9 +114,8 @@ class Engine:
         self._time_waits = TimeWaits()  # those of the table
         self._listeners = Listeners()
         self._resets = self._bucket(self.options.rst_rate)
-        self._icmp = IcmpHost(
-            self.addresses, self.options.hop_limit, self._bucket(self.options.icmp_rate)
-        )
+        self._icmp: IcmpHost | None = None  # made for the first packet that is not of TCP
+        self._transparent = False  # whether there was ever a listener at others' addresses
         # One object for all connections: a bound method is made anew whenever it is looked up.
         self._chance = self._random.random
         self._shared_transmit = self._transmit
@@ -139,7 +140,8 @@ class Engine:
         self._transitions: list[Transition] = []
         self._loopback = Loopback(self.counters)
         self._receive_queue: ReceiveQueue | None = None
-        self._latest_path = Path(0, 0, 0, False)
+        self._latest_way = (0, 0, 0, False)
+        self._latest_path = Path(*self._latest_way)
         self._connections = 0  # how many of the table's entries are connections
         self._drained: asyncio.Event | None = None
         self.bound = False
@@ -393,11 +395,10 @@ class Engine:
 
     def _path_on(self, link: Link | Loopback, key: bytes) -> Path:
         ip_header = 20 if len(key) < 36 else 40
-        path = (link.mtu, ip_header, link.gso_max_bytes, link.checksum_offload)
-        latest = self._latest_path
-        if path != latest:  # as most are: one object for all of them
-            self._latest_path = latest = Path(*path)
-        return latest
+        way = (link.mtu, ip_header, link.gso_max_bytes, link.checksum_offload)
+        if way != self._latest_way:  # as most are: one object for all of them
+            self._latest_way, self._latest_path = way, Path(*way)
+        return self._latest_path
 
     def _path_mtu_evicted(self) -> None:
         self.counters.path_mtus_evicted += 1
@@ -479,6 +480,8 @@ class Engine:
     def _note_transition(self, flow: bytes, old: State, new: State, error: OSError | None) -> None:
         local, remote = endpoints(flow)
         now = self._now if self._in_batch else self.clock()
+        from aiotcp.transition import Transition  # few stacks are observed
+
         self._transitions.append(Transition(now, local, remote, old, new, error))
 
     def _notify(self) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import errno
-from typing import Final, NamedTuple
+from typing import Final
 
 from aiotcp.addresses import LocalAddresses, flow_key, is_unicast
 from aiotcp.errors import os_error
 from aiotcp.limits import TokenBucket
 from aiotcp.reasons import Drop
 from aiotcp.tcp.icmp import IcmpNews
-from aiotcp.wire import icmp
+from aiotcp.wire import icmp, tcp
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.icmp import IcmpError, Kind
 
@@ -51,11 +51,24 @@ def news_of(error: IcmpError) -> IcmpNews:
     )
 
 
-class Answer(NamedTuple):
-    """What becomes of a packet that is no TCP and no ICMP error."""
+class Answer:
+    """What becomes of a packet that is no TCP."""
 
-    dropped: Drop | None
-    reply: Frame | None = None
+    __slots__ = ("dropped", "key", "news", "reply")
+
+    def __init__(
+        self,
+        dropped: Drop | None,
+        reply: Frame | None = None,
+        *,
+        key: bytes = b"",
+        news: IcmpNews | None = None,
+    ) -> None:
+        self.dropped = dropped
+        self.reply = reply
+        self.key = key
+        """Of the connection that is to hear of `news`; empty where it is none of TCP."""
+        self.news = news
 
 
 class IcmpHost:
@@ -66,20 +79,24 @@ class IcmpHost:
         self._addresses = addresses
         self._hop_limit = hop_limit
         self._limit = limit
-        self.transparent = False
-        """Whether there may be connections at addresses that are not the stack's."""
 
     def receive(
-        self, packet: memoryview, protocol: int, offset: int, end: int, vouched: bool, now: float
-    ) -> Answer | IcmpError:
-        """An IP packet of another protocol than TCP; an error is for a connection to hear of.
-
-        Raises Malformed."""
+        self,
+        packet: memoryview,
+        protocol: int,
+        offset: int,
+        end: int,
+        vouched: bool,
+        now: float,
+        transparent: bool = False,
+    ) -> Answer:
+        """An IP packet of another protocol than TCP. `transparent`: there may be connections at
+        addresses that are not the stack's. Raises Malformed."""
         is_ipv4 = packet[0] >> 4 == 4
         destination = bytes(packet[16:20] if is_ipv4 else packet[24:40])
         is_icmp = protocol == (icmp.PROTOCOL_V4 if is_ipv4 else icmp.PROTOCOL_V6)
         own = destination in self._addresses
-        if not own and not (self.transparent and is_icmp):
+        if not own and not (transparent and is_icmp):
             return Answer(Drop.IP_NOT_FOR_US)
         source = bytes(packet[12:16] if is_ipv4 else packet[8:24])
         if not is_unicast(source) or source in self._addresses:
@@ -91,7 +108,8 @@ class IcmpHost:
             if isinstance(message, IcmpError):
                 if message.kind is Kind.SOURCE_QUENCH:
                     return Answer(Drop.ICMP_SOURCE_QUENCH)  # MUST-55, RFC 6633
-                return message
+                key = flow_of(message) if message.protocol == tcp.PROTOCOL else b""
+                return Answer(None, key=key, news=news_of(message))
             if not self._limit.take(now):
                 return Answer(Drop.ICMP_RATE_LIMIT)
             return Answer(None, icmp.echo_reply(packet, offset, end, hop_limit=self._hop_limit))

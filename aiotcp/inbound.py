@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiotcp.addresses import LOOPED
 from aiotcp.clock import clock_of
-from aiotcp.icmp import flow_of, news_of
 from aiotcp.link.base import receive_queue_packets, receive_waiting
 from aiotcp.mypyc import mypyc_attr
 from aiotcp.passive import PassiveOpens
@@ -29,8 +28,10 @@ from aiotcp.tcp.seq import MASK
 from aiotcp.tcp.timewait import TimeWait
 from aiotcp.timers import TimerQueue
 from aiotcp.wire import ipv4, ipv6, tcp, usual
-from aiotcp.wire.icmp import IcmpError
 from aiotcp.wire.malformed import Malformed
+
+if TYPE_CHECKING:
+    from aiotcp.tcp.icmp import IcmpNews
 
 # For each packet: a name of this module, not of another one.
 _NEVER: Final = math.inf
@@ -281,19 +282,26 @@ class Inbound(PassiveOpens):
     def _receive_other(
         self, packet: memoryview, protocol: int, offset: int, end: int, vouched: bool
     ) -> Drop | None:
-        answer = self._icmp.receive(packet, protocol, offset, end, vouched, self._now)
-        if isinstance(answer, IcmpError):
-            return self._icmp_error(answer)
+        host = self._icmp
+        if host is None:
+            from aiotcp.icmp import IcmpHost  # most stacks never see one of these
+
+            limit = self._bucket(self.options.icmp_rate)
+            host = self._icmp = IcmpHost(self.addresses, self.options.hop_limit, limit)
+        transparent = self._transparent
+        answer = host.receive(packet, protocol, offset, end, vouched, self._now, transparent)
+        if answer.news is not None:
+            return self._icmp_error(answer.key, answer.news)
         if answer.reply is not None:
             self._replies.append((self._shared_transmit, answer.reply))
         return answer.dropped
 
-    def _icmp_error(self, message: IcmpError) -> Drop | None:
-        entry = self._table.get(flow_of(message)) if message.protocol == tcp.PROTOCOL else None
+    def _icmp_error(self, key: bytes, news: IcmpNews) -> Drop | None:
+        entry = self._table.get(key)
         if not isinstance(entry, Connection):
             return Drop.ICMP_NO_CONNECTION
         self._touch(entry)
-        dropped = entry.on_icmp(news_of(message), self._now)
+        dropped = entry.on_icmp(news, self._now)
         if dropped is None:
             self.counters.events[Event.ICMP_ERROR] += 1
         return dropped

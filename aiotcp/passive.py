@@ -9,7 +9,7 @@ from aiotcp.addresses import is_looped, is_unicast, split_flow
 from aiotcp.engine import Engine
 from aiotcp.mypyc import mypyc_attr
 from aiotcp.reasons import Drop, Why
-from aiotcp.tcp import fastopen, stateless
+from aiotcp.tcp import fastopen
 from aiotcp.tcp.closed import reset_for
 from aiotcp.tcp.connection import Connection
 from aiotcp.tcp.fastopen import own_keys
@@ -52,15 +52,13 @@ class PassiveOpens(Engine):
 
     def _reset(self, key: bytes, segment: tcp.Segment, why: Why) -> Drop | None:
         """Answer with a RST. The reason if that may not be."""
-        reset = reset_for(segment)
-        if reset is None:
+        header = reset_for(segment)
+        if header is None:
             return Drop.TCP_RST_NO_CONNECTION
         if not is_looped(key) and not self._resets.take(self._now):
             return Drop.TCP_RST_RATE_LIMIT
         frame = self._template(key, self.options).frame(
-            reset.seq,
-            reset.ack,
-            reset.flags,
+            *header,
             0,
             offload=self.link.checksum_offload,
             reason=why,
@@ -80,7 +78,9 @@ class PassiveOpens(Engine):
                 self._send_cookie(listener, key, segment)
                 return None
         elif dropped is Drop.LISTEN_ACK:
-            if listener.expects_cookies(self._now):
+            if self._now < listener.cookies_until:
+                from aiotcp.tcp import stateless
+
                 entry = stateless.redeem(
                     listener,
                     key,
@@ -133,7 +133,8 @@ class PassiveOpens(Engine):
         return True
 
     def _send_cookie(self, listener: Listener, key: bytes, segment: tcp.Segment) -> None:
-        listener.overflowed_at = self._now
+        from aiotcp.tcp import stateless  # for a flood
+
         frame = stateless.answer(
             listener,
             key,

@@ -1,19 +1,23 @@
 """What values an option takes: to check it, to read it from a command line."""
 
-# No `from __future__ import annotations`: NamedTuple compiles each annotation that is a string.
+from __future__ import annotations
+
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 _TRUE = frozenset({"on", "true", "yes", "1"})
 _FALSE = frozenset({"off", "false", "no", "0"})
 _SUFFIXES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
-class Range(NamedTuple):
+class Range:
     """Numbers between two bounds, both included."""
 
-    low: float
-    high: float
+    __slots__ = ("high", "low")
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low = low
+        self.high = high
 
 
 class Names(tuple[str, ...]):
@@ -22,29 +26,37 @@ class Names(tuple[str, ...]):
     __slots__ = ()
 
 
-class Kind(NamedTuple):
+class Kind:
     """What an option is."""
 
-    type: type
-    """bool, int, float or str."""
-    bounds: Range | Names | None
-    optional: bool
-    """None is a value."""
-    or_class: bool
-    """So is a class, or whatever else can be called."""
-    of_stack: bool
-    """It says something of a stack as a whole, and nothing of one listener or connection."""
+    __slots__ = ("bounds", "of_stack", "optional", "or_class", "type")
+
+    def __init__(
+        self,
+        type: type,
+        bounds: Range | Names | None,
+        optional: bool,
+        or_class: bool,
+        of_stack: bool,
+    ) -> None:
+        self.type = type
+        """bool, int, float or str."""
+        self.bounds = bounds
+        self.optional = optional
+        """None is a value."""
+        self.or_class = or_class
+        """So is a class, or whatever else can be called."""
+        self.of_stack = of_stack
+        """It says something of a stack as a whole, and nothing of one listener or connection."""
 
     def check(self, name: str, value: object) -> None:
         """Raise ValueError or TypeError, naming the option `name`, for what is no value of it."""
         bounds = self.bounds
         if type(value) is self.type:  # the usual case, in few steps
-            if bounds is None:
-                return
-            if type(bounds) is Names:
-                if value in bounds:
+            if isinstance(bounds, Range):
+                if bounds.low <= value <= bounds.high:  # type: ignore[operator]
                     return
-            elif bounds[0] <= value <= bounds[1]:  # type: ignore[operator]
+            elif bounds is None or value in bounds:
                 return
         if (value is None and self.optional) or (self.or_class and callable(value)):
             return
@@ -58,9 +70,9 @@ class Kind(NamedTuple):
             if well_typed and isinstance(self.bounds, Range):
                 fits = self.bounds.low <= value <= self.bounds.high  # type: ignore[operator]
         if not well_typed:
-            raise TypeError(f"{name} must be {self._words('None')}, not {value!r}")
+            raise TypeError(f"{name} must be {self._words('None', self.or_class)}, not {value!r}")
         if not fits:
-            raise ValueError(f"{name} must be {self._words('None')}, not {value!r}")
+            raise ValueError(f"{name} must be {self._words('None', self.or_class)}, not {value!r}")
         if self.type is int and not isinstance(value, int):
             raise TypeError(f"{name} must be a whole number, not {value!r}")
 
@@ -97,11 +109,11 @@ class Kind(NamedTuple):
         """What can be written on a command line: "between 1 and 100, or none"."""
         if self.type is bool:
             return "on or off"
-        return self._replace(or_class=False)._words("none")
+        return self._words("none", or_class=False)
 
-    def _words(self, nothing: str) -> str:
+    def _words(self, nothing: str, or_class: bool) -> str:
         if isinstance(self.bounds, Names):
-            words = [*self.bounds, *["a class"] * self.or_class]
+            words = [*self.bounds, *["a class"] * or_class]
             return ", ".join(words[:-1]) + f" or {words[-1]}"
         if isinstance(self.bounds, Range):
             text = f"between {number(self.bounds.low)} and {number(self.bounds.high)}"

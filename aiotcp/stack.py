@@ -215,7 +215,7 @@ class PacketStack(Inbound):
             close=self._listeners.remove,
         )
         self._listeners.add(listener, bound, port, accept, shared=reuse_port, held=held)
-        self._icmp.transparent |= transparent
+        self._transparent |= transparent
         return listener
 
     def start_listening(self, listener: Listener) -> None:

@@ -14,7 +14,9 @@ from aiotcp import link
 
 LATER = {
     *("aiotcp.eventloop", "aiotcp.info", "aiotcp.log", "aiotcp.nstat", "aiotcp.tcpinfo"),
-    *("aiotcp.sockets", "aiotcp.sockopts"),
+    *("aiotcp.sockets", "aiotcp.sockopts", "aiotcp.transition"),
+    *("aiotcp.icmp", "aiotcp.tcp.icmp", "aiotcp.wire.icmp"),
+    *("aiotcp.tcp.cookies", "aiotcp.tcp.stateless"),
     *("aiotcp.link.fd", "aiotcp.link.impair", "aiotcp.link.network", "aiotcp.link.pcapng"),
     *("aiotcp.link.udp", "aiotcp.link.unix", "aiotcp.serve", "aiotcp.sim", "aiotcp.tcp.bbr"),
     *("click", "pyroute2", "starlette", "structlog", "uvicorn", "uvloop"),

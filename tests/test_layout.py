@@ -68,7 +68,7 @@ MAY_IMPORT["__init__"] = MAY_IMPORT["streams"]
 # The core's algorithms take numbers and return numbers; they know each other, and nothing else of
 # the package.
 ALGORITHMS = {
-    *("seq", "rto", "congestion", "delivery", "pacing"),
+    *("seq", "rto", "congestion", "told", "delivery", "pacing"),
     *("lossbased", "reno", "cubic", "hystart", "cwv"),
     *("bbr", "bbr_model", "bbr_control", "bbr_loss", "bbr_probe", "bbr_probe_rtt", "bbr_filters"),
     *("newreno", "rack", "prr", "frto", "pacer", "repetitions"),

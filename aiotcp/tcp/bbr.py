@@ -86,7 +86,7 @@ class BBR(ProbeRTT):
         self.now = ack.now
         self.delivered = ack.delivered
         if self.is_limited_by_probe_rtt(rate):
-            rate = rate._replace(app_limited=True)
+            rate.app_limited = True
         self.update_latest_delivery_signals(rate)
         self.update_congestion_signals(rate)
         self.update_ack_aggregation(ack.acked)

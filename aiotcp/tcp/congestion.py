@@ -8,109 +8,26 @@ A control of one's own is a subclass of `CongestionControl` that overrides what 
 goes into `Options.cc` in place of a name. See docs/congestion.md for an example.
 """
 
-# No `from __future__ import annotations`: NamedTuple compiles each annotation that is a string.
-from collections.abc import Callable
-from enum import Enum, auto
-from typing import ClassVar, Final, NamedTuple
+from __future__ import annotations
+
+from typing import ClassVar, Final
 
 from aiotcp.mypyc import mypyc_attr
+from aiotcp.tcp.told import Ack, Lost, Phase, RateSample, Start
+
+__all__ = [
+    "INFINITE",
+    "Ack",
+    "CongestionControl",
+    "Lost",
+    "Phase",
+    "RateSample",
+    "Start",
+    "initial_window",
+]
 
 INFINITE: Final = 1 << 62
 """The initial ssthresh: arbitrarily high (RFC 5681 3.1)."""
-
-
-class Phase(Enum):
-    """What loss recovery is doing while an acknowledgment is processed."""
-
-    OPEN = auto()
-    """Nothing is being repaired."""
-    RECOVERY = auto()
-    """Fast recovery, from `on_congestion` to `on_recovered`."""
-    LOSS = auto()
-    """After a timeout, from `on_timeout` to `on_recovered`."""
-
-
-class Start(NamedTuple):
-    """What a control is told when it is made: the handshake is complete."""
-
-    mss: int
-    """Payload bytes of a full segment."""
-    initial_window: int
-    """Bytes (RFC 6928); one segment if the SYN was lost (RFC 5681 3.1)."""
-    restart_window: int
-    """Bytes: RFC 5681 4.1's RW before `min(RW, cwnd)`, the initial window whatever was lost."""
-    now: float
-    rtt: float | None
-    """Round trip of the handshake, seconds; None if it is ambiguous."""
-    random: Callable[[], float]
-    """Evenly distributed over [0, 1), repeatable from the stack's seed."""
-    selective: bool = True
-    """The peer reports what arrives out of order (SACK): more than one loss in a round trip is
-    seen in that round trip."""
-
-
-class RateSample(NamedTuple):
-    """One delivery-rate sample (draft-ietf-ccwg-bbr-05 4.1.2.1.3), of the newest packet that this
-    acknowledgment delivered. Bytes and seconds."""
-
-    delivered: int
-    """Delivered over the sampling interval."""
-    interval: float
-    delivery_rate: float
-    """Bytes per second; 0.0 where the interval is too short to be believed."""
-    app_limited: bool
-    prior_delivered: int
-    """`Ack.delivered` as it was when that packet was sent: a round trip has passed when it reaches
-    what `Ack.delivered` was at the round's beginning."""
-    tx_in_flight: int
-    """In the network just after that packet was sent, itself included."""
-    lost: int
-    """Believed lost since that packet was sent."""
-
-
-class Ack(NamedTuple):
-    """What one acknowledgment told, cumulative and selective together. Bytes and seconds."""
-
-    now: float
-    acked: int
-    """Newly delivered."""
-    lost: int
-    """Newly believed lost."""
-    delivered: int
-    """Delivered in the connection's life, `acked` included."""
-    prior_flight: int
-    """In the network before this acknowledgment."""
-    flight: int
-    """In the network now."""
-    rtt: float | None
-    """A round-trip sample, if it gave one."""
-    rate: RateSample | None
-    """A delivery-rate sample, if it delivered anything."""
-    phase: Phase
-    cwnd_limited: bool
-    """The window, not the application or the peer, was what held sending back lately: only then
-    does growing it have a meaning (RFC 9438 5.8, RFC 7661)."""
-    ece: bool
-    """It brought a congestion mark (ECN)."""
-    advanced: bool = True
-    """It is cumulative for some of that; False: all came out of order."""
-    merged: int = 1
-    """For how many acknowledgments it stands, all of which arrived at once, one after the other."""
-
-
-class Lost(NamedTuple):
-    """One packet, or frame of many, newly believed lost. Bytes."""
-
-    now: float
-    size: int
-    tx_in_flight: int
-    """In the network just after it was sent, itself included."""
-    lost: int
-    """Believed lost since it was sent, itself included."""
-    app_limited: bool
-    """It was sent while the application had no more to send."""
-    delivered: int
-    """Delivered in the connection's life so far."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

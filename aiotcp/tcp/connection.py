@@ -34,7 +34,6 @@ from aiotcp.tcp.challenge import SharedLimit
 from aiotcp.tcp.congestion import CongestionControl, Start
 from aiotcp.tcp.cork import Cork
 from aiotcp.tcp.flow import Endpoint
-from aiotcp.tcp.icmp import IcmpNews, on_icmp
 from aiotcp.tcp.memory import MemoryBudget
 from aiotcp.tcp.pmtucache import PathMtuCache
 from aiotcp.tcp.reassembly import NOTHING_HELD
@@ -47,6 +46,7 @@ from aiotcp.wire.tcp import HeaderTemplate, Segment
 
 if TYPE_CHECKING:
     from aiotcp.tcp.halfopen import HalfOpen
+    from aiotcp.tcp.icmp import IcmpNews
     from aiotcp.tcp.listener import Listener
     from aiotcp.tcp.opening import Offer
 
@@ -307,6 +307,8 @@ class Connection(Tcb):
 
     def on_icmp(self, news: IcmpNews, now: float) -> Drop | None:
         """An ICMP error about a packet of ours (RFC 5927)."""
+        from aiotcp.tcp.icmp import on_icmp
+
         self.calm = False
         return on_icmp(self, news, now)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from aiotcp.options import Options
 from aiotcp.reasons import Drop
-from aiotcp.tcp.cookies import PERIOD_S
 from aiotcp.tcp.fastopen import PENALTY_S
 from aiotcp.tcp.flow import Endpoint
 from aiotcp.tcp.halfopen import HalfOpen
@@ -29,12 +28,12 @@ class Listener:
         "_close",
         "backlog",
         "closed",
+        "cookies_until",
         "fast_open_pending",
         "fast_open_resets",
         "half_open",
         "local",
         "options",
-        "overflowed_at",
         "promote",
         "terms",
         "transparent",
@@ -58,8 +57,9 @@ class Listener:
         self.backlog = max(backlog, 1)
         self.half_open = 0
         """Entries in SYN-RECEIVED."""
-        self.overflowed_at = -math.inf
-        """When a SYN was last answered by a cookie."""
+        self.cookies_until = -math.inf
+        """Until when an ACK may complete a handshake that has no record: only if cookies were sent
+        in the lifetime of one, or guessing at them would be an attack that is always open."""
         self.fast_open_pending = 0
         """RFC 7413 4.2, PendingFastOpenRequests: connections in SYN-RECEIVED."""
         self.fast_open_resets: deque[float] = deque()
@@ -94,11 +94,6 @@ class Listener:
     def configure(self, **changes: Any) -> None:
         """Change options of the connections to come. Raises as `Options`."""
         self.options = self.options.replace(**changes)
-
-    def expects_cookies(self, now: float) -> bool:
-        """Whether an ACK may complete a handshake that has no record: not unless cookies were sent
-        in the lifetime of one, or guessing at them would be an attack that is always open."""
-        return now - self.overflowed_at < 2 * PERIOD_S
 
     def takes_fast_open(self, now: float) -> bool:
         """RFC 7413 4.2: beyond the limit "the server MUST disable TFO for all new connection

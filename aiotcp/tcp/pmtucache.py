@@ -8,18 +8,20 @@ RFC 8201 5.3, "an implementation should "age" cached values". Strangers can make
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 
-class Known(NamedTuple):
+class Known:
     """The MTU of one path."""
 
-    mtu: int
-    """Largest IP packet, bytes."""
-    until: float
-    """When it is forgotten."""
-    searching: bool
-    """A black hole was found and the search is not over: more may be possible."""
+    __slots__ = ("mtu", "searching", "until")
+
+    def __init__(self, mtu: int, until: float, searching: bool) -> None:
+        self.mtu = mtu
+        """Largest IP packet, bytes."""
+        self.until = until
+        """When it is forgotten."""
+        self.searching = searching
+        """A black hole was found and the search is not over: more may be possible."""
 
 
 class PathMtuCache:

@@ -32,7 +32,7 @@ def round_trip(
             if conn.ts_enabled and segment.tsecr and oldest is not None:
                 return _echoed_round_trip(conn, oldest, segment.tsecr, now)
             return None
-    return now - delivered[-1].record.stamp.sent_at
+    return now - delivered[-1][0].stamp.sent_at
 
 
 def _echoed_round_trip(conn: Connection, oldest: Sent, tsecr: int, now: float) -> float | None:

@@ -8,7 +8,7 @@ acknowledged, as a whole. Sizes are bytes.
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from aiotcp.mypyc import mypyc_attr
 from aiotcp.tcp.delivery import Stamp
@@ -18,13 +18,9 @@ from aiotcp.tcp.timeline import Sent
 _COMPACT_AT: Final = 64
 
 
-class Delivered(NamedTuple):
-    """A record, or its beginning up to `end`, of which an acknowledgment tells for the first
-    time; `size` bytes."""
-
-    record: Sent
-    end: int
-    size: int
+Delivered: TypeAlias = tuple[Sent, int, int]
+"""A record, or its beginning up to an end, of which an acknowledgment tells for the first time:
+record, end, bytes."""
 
 
 @mypyc_attr(acyclic=True)
@@ -39,7 +35,7 @@ class Scoreboard(Flight):
     def acknowledge(self, una: int) -> list[Delivered]:
         """Drop all below `una`: what of it was not known to have arrived, in sequence order."""
         records, first = self._records, self._first
-        delivered = []
+        delivered: list[Delivered] = []
         while first < len(records):
             record = records[first]
             if record.start >= una:
@@ -53,7 +49,7 @@ class Scoreboard(Flight):
                     self.lost_bytes -= size
                 else:
                     self.in_flight -= size
-                delivered.append(Delivered(record, end, size))
+                delivered.append((record, end, size))
             if record.end > una:
                 record.start = una
                 break
@@ -105,7 +101,7 @@ class Scoreboard(Flight):
         """
         records = self._records
         index = self._find(left)
-        delivered = []
+        delivered: list[Delivered] = []
         while index < len(records) and (record := records[index]).start < right:
             if not record.sacked:
                 if record.start < left:
@@ -127,7 +123,7 @@ class Scoreboard(Flight):
                     self.in_flight -= size
                 record.sacked = True
                 self.sacked_bytes += size
-                delivered.append(Delivered(record, record.end, size))
+                delivered.append((record, record.end, size))
             if not self._joined(index):
                 index += 1
         if index < len(records) and records[index].sacked:

@@ -34,6 +34,7 @@ def answer(
     ts_offset: int,
 ) -> Frame:
     """The SYN+ACK for a SYN. `flow` is the 4-tuple, `secret` the stack's."""
+    listener.cookies_until = now + 2 * cookies.PERIOD_S
     options = listener.options
     offer = read_offer(segment, path, options)
     clock = 0

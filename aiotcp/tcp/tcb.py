@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from enum import Enum, StrEnum, auto
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from aiotcp.options import Options
 from aiotcp.reasons import Why
@@ -75,17 +75,20 @@ class Milestone(Enum):
     """Our FIN is acknowledged."""
 
 
-class Path(NamedTuple):
+class Path:
     """What the way to the peer looks like from here."""
 
-    mtu: int
-    """Largest IP packet that the link takes, bytes; for the path's see `Connection.pmtu`."""
-    ip_header: int
-    """20 for IPv4, 40 for IPv6."""
-    gso_max_bytes: int
-    """Largest frame the link cuts for us, IP packet bytes; 0 where it does not."""
-    offload: bool
-    """Whether the link completes checksums."""
+    __slots__ = ("gso_max_bytes", "ip_header", "mtu", "offload")
+
+    def __init__(self, mtu: int, ip_header: int, gso_max_bytes: int, offload: bool) -> None:
+        self.mtu = mtu
+        """Largest IP packet that the link takes, bytes; for the path's see `Connection.pmtu`."""
+        self.ip_header = ip_header
+        """20 for IPv4, 40 for IPv6."""
+        self.gso_max_bytes = gso_max_bytes
+        """Largest frame the link cuts for us, IP packet bytes; 0 where it does not."""
+        self.offload = offload
+        """Whether the link completes checksums."""
 
     @property
     def mss(self) -> int:

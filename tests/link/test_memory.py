@@ -218,7 +218,7 @@ async def test_what_arrived_before_the_end_closed_counts_though_it_is_a_duplicat
     await asyncio.sleep(0)
     assert left.counters["sent_packets"] == 5
     assert right.counters["received_packets"] == 3
-    assert right.counters["received_bytes"] == len(b"once" b"between" b"once")
+    assert right.counters["received_bytes"] == len(b"oncebetweenonce")
 
 
 async def test_an_end_nobody_is_attached_to_drops() -> None:

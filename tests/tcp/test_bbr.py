@@ -121,7 +121,9 @@ def startup_with_losses(
     events: int, lost_bytes: int, *, phase: Phase = Phase.RECOVERY, selective: bool = True
 ) -> BBR:
     """One round trip of Startup, 100 segments, in which `events` acknowledgments told of losses."""
-    control = BBR(start(MSS, rtt=RTT)._replace(selective=selective))
+    begin = start(MSS, rtt=RTT)
+    begin.selective = selective
+    control = BBR(begin)
     delivered = 100 * MSS
     for i in range(51):
         if i < events:

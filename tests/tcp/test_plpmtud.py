@@ -225,8 +225,9 @@ def cache(limit: int = 3) -> tuple[PathMtuCache, list[None]]:
 @pytest.mark.req("1191-3")
 def test_entries_expire() -> None:
     paths, _ = cache()
-    paths.learn(b"a", Known(1400, 10.0, False))
-    assert paths.find(b"a", 9.9) == (1400, 10.0, False)
+    known = Known(1400, 10.0, False)
+    paths.learn(b"a", known)
+    assert paths.find(b"a", 9.9) is known
     assert paths.find(b"a", 10.0) is None
     assert len(paths) == 0
 

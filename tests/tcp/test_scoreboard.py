@@ -41,7 +41,7 @@ def test_an_acknowledgment_takes_whole_frames_away() -> None:
     scoreboard = board(100, 200, 300, 400)
     delivered = scoreboard.acknowledge(300)
     assert [(end, size) for _, end, size in delivered] == [(200, 100), (300, 100)]
-    assert delivered[-1].record.stamp.sent_at == 1.0
+    assert delivered[-1][0].stamp.sent_at == 1.0
     assert rows(scoreboard) == [(300, 400, 1, False)]
     assert scoreboard.in_flight == 100
 
