@@ -22,8 +22,9 @@ COMPILED = (
     *(
         f"aiotcp/{name}.py"
         for name in (
-            *("addresses", "clock", "counters", "engine", "icmp", "inbound", "limits", "listeners"),
-            *("loopback", "passive", "ports", "stack", "timers", "timewaits", "transition"),
+            *("addresses", "clock", "counters", "engine", "halfopens", "icmp", "inbound", "limits"),
+            *("listeners", "loopback", "passive", "ports", "stack", "timers", "timewaits"),
+            "transition",
         )
     ),
 )

@@ -31,6 +31,7 @@ from aiotcp.addresses import (
 from aiotcp.clock import NO_LOOP, no_clock
 from aiotcp.counters import Counters
 from aiotcp.errors import timed_out
+from aiotcp.halfopens import HalfOpens
 from aiotcp.limits import TokenBucket
 from aiotcp.link.base import Link, require_link, send_run
 from aiotcp.listeners import Listeners
@@ -112,6 +113,7 @@ class Engine:
         self._observer = observer
         self._table: dict[bytes, Entry] = {}
         self._time_waits = TimeWaits()  # those of the table
+        self._half_opens = HalfOpens()  # of the table, those that are not in `_timers` themselves
         self._listeners = Listeners()
         self._resets = self._bucket(self.options.rst_rate)
         self._icmp: IcmpHost | None = None  # made for the first packet that is not of TCP
@@ -192,7 +194,9 @@ class Engine:
             if entry.ended:
                 self._retire(entry, now)
             elif entry.deadline < entry.armed_at:
-                self._timers.enter(entry, entry.deadline)
+                waits: Timed = self._half_opens if self._half_opens.add(entry) else entry
+                if entry.deadline < waits.armed_at:
+                    self._timers.enter(waits, entry.deadline)
         elif type(entry) is TimeWait:
             if entry.due is not None:
                 template = self._template(entry.flow, entry.options)
@@ -307,10 +311,14 @@ class Engine:
             return
         del self._table[entry.flow]
         if type(entry) is HalfOpen:
-            self._timers.drop(entry)
+            self._disarm(entry)
         elif type(entry) is TimeWait:
             entry.ended = True
             self._time_waits.ended()
+
+    def _disarm(self, entry: HalfOpen) -> None:
+        if not self._half_opens.drop(entry):
+            self._timers.drop(entry)
 
     def _forget_connection(self, conn: Connection) -> None:
         flow = conn.flow

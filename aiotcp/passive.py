@@ -7,6 +7,7 @@ from typing import Final
 
 from aiotcp.addresses import is_looped, is_unicast, split_flow
 from aiotcp.engine import Engine
+from aiotcp.halfopens import HalfOpens
 from aiotcp.mypyc import mypyc_attr
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp import fastopen
@@ -22,6 +23,7 @@ from aiotcp.tcp.seq import MASK, unwrap
 from aiotcp.tcp.tcb import State
 from aiotcp.tcp.timewait import TimeWait
 from aiotcp.tcp.usual import begins_calm
+from aiotcp.timers import Timed
 from aiotcp.wire import tcp
 
 _LISTEN: Final = State.LISTEN
@@ -251,7 +253,7 @@ class PassiveOpens(Engine):
             entry.ended = True
             listener.half_open -= 1
         conn = self._connection_of(entry, now)
-        self._timers.drop(entry)
+        self._disarm(entry)
         self._table[entry.flow] = conn
         self._connections += 1
         conn.open_passive(entry, now)
@@ -260,6 +262,13 @@ class PassiveOpens(Engine):
         self._accepted.append((listener, conn))
         self.counters.connections_accepted += 1
         return conn
+
+    def _on_due(self, item: Timed, due: float) -> None:
+        if isinstance(item, HalfOpens):
+            while (entry := item.take_due(due)) is not None:
+                super()._on_due(entry, due)
+        else:
+            super()._on_due(item, due)
 
     def _connection_of(self, entry: HalfOpen, now: float) -> Connection:
         template = entry.template

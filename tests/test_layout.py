@@ -15,6 +15,7 @@ MODULES = sorted((ROOT / "aiotcp").rglob("*.py"))
 LEAVES = {"errors", "mypyc", "options", "ranges", "reasons"}
 STACK = {
     *("stack", "engine", "inbound", "clock", "addresses", "counters", "icmp", "info", "limits"),
+    "halfopens",
     *("listeners", "loopback", "passive", "ports", "nstat", "tcpinfo", "timers", "timewaits"),
     *("transition", "taps", "tally", "waiting", "failures"),
 }

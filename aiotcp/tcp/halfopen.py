@@ -17,7 +17,7 @@ from aiotcp.tcp.opening import Offer, SynTerms, syn_options, syn_window
 from aiotcp.tcp.seq import unwrap
 from aiotcp.tcp.window import scale_for
 from aiotcp.wire.frame import Frame
-from aiotcp.wire.tcp import ACK, RST, SYN, HeaderTemplate, Segment, pack_options, pack_usual_syn
+from aiotcp.wire.tcp import ACK, RST, SYN, HeaderTemplate, Segment, pack_options
 
 if TYPE_CHECKING:
     from aiotcp.tcp.listener import Listener
@@ -160,17 +160,18 @@ class HalfOpen:
         self, now: float, template: HeaderTemplate, transmit: Callable[[Frame], None]
     ) -> None:
         """Send what is due."""
-        offload = self.path.offload
+        path = self.path
         if self.resets:
             for seq in self.resets:
-                transmit(template.frame(seq, 0, RST, 0, offload=offload, reason=Why.RST_BAD_ACK))
+                frame = template.frame(seq, 0, RST, 0, offload=path.offload, reason=Why.RST_BAD_ACK)
+                transmit(frame)
             self.resets = ()
         why, self.due = self.due, None
         if why is None or self.ended:
             return
         options = self.options
         offer = self.offer
-        ts = (int(now * 1000) + self.ts_offset, offer.tsval or 0)
+        tsval = int(now * 1000) + self.ts_offset
         if why is _OPEN_REPLY:
             self.sent_at = now
             self.deadline = now + options.rto_initial_s
@@ -181,24 +182,27 @@ class HalfOpen:
                 and not (offer.ecn or offer.cookie or options.uto)
             ):  # as nearly always
                 terms = self.listener.terms
-                if terms is None or terms.path is not self.path or terms.options is not options:
-                    terms = self.listener.terms = SynTerms(self.path, options)
+                if terms is None or terms.path is not path or terms.options is not options:
+                    terms = self.listener.terms = SynTerms(path, options)
                 transmit(
-                    template.frame(
+                    template.usual_syn_ack(
                         self.iss,
                         self.irs + 1,
-                        SYN | ACK,
                         terms.window,
-                        options=pack_usual_syn(terms.mss, terms.wscale, ts),
-                        offload=offload,
-                        reason=_OPEN_REPLY,
+                        terms.mss,
+                        terms.wscale,
+                        tsval,
+                        offer.tsval,
+                        path.offload,
+                        _OPEN_REPLY,
                     )
                 )
                 return
+        ts = (tsval, offer.tsval or 0)
         window = syn_window(options)
         if why in (Why.OPEN_REPLY, Why.OPEN_REPLY_RETRANSMIT):
             seq, flags = self.iss, SYN | ACK | ecn_setup.synack_flags(offer.ecn)
-            header_options = syn_options(self.path, options, ts, offer)
+            header_options = syn_options(path, options, ts, offer)
         else:
             seq, flags = self.iss + 1, ACK | ecn_setup.ack_flags(offer.ecn)
             if offer.wscale is not None:
@@ -212,7 +216,7 @@ class HalfOpen:
                 flags,
                 window,
                 options=header_options,
-                offload=offload,
+                offload=path.offload,
                 reason=why,
             )
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from aiotcp.wire.frame import Buffer
 
 if TYPE_CHECKING:
-    from aiotcp.wire.tcp import Segment
+    from aiotcp.wire.segment import Segment
 
 MAX_OPTIONS_LENGTH: Final = 40
 

@@ -36,6 +36,33 @@ async def test_the_number_of_repetitions_is_an_option() -> None:
         assert peer.info is None
 
 
+@pytest.mark.req("4987-3")
+@pytest.mark.parametrize("patient", [0, 3, 6])
+async def test_each_repeats_in_its_own_time(patient: int) -> None:
+    """An entry of a patient listener, whenever it began, does not hold those of others up; nor does
+    one that is over, by an ACK or a reset, and that is not repeated."""
+    async with Peer() as peer:
+        peer.listens(80, options=Options(rto_initial_s=4, synack_retries=1))
+        peer.listens(81, options=Options(rto_initial_s=1, synack_retries=1))
+        ends = [peer.another(port=port) for port in range(7)]
+        due: list[tuple[float, Peer]] = []
+        for number, end in enumerate(ends, 1):
+            end.port, end.stack_port = number, 80 if number - 1 == patient else 81
+            end.sends(SYN)
+            await end.sees(SYN | ACK)
+            due.append((peer.now + (4 if end.stack_port == 80 else 1), end))
+            await peer.wait(0.1)
+        for end in (ends[1], ends[4]):
+            end.sends(RST)
+        ends[2].sends(ACK)
+        over = (ends[1], ends[2], ends[4])
+        for at, end in sorted(due, key=lambda each: each[0]):
+            if end not in over:
+                await end.sees(SYN | ACK, after=at - peer.now, why=Why.OPEN_REPLY_RETRANSMIT)
+        await peer.wait(40)
+        assert [row.state for row in peer.stack.connections()] == ["ESTABLISHED"]
+
+
 async def test_a_syn_that_comes_again_is_answered_again() -> None:
     async with Peer() as peer:
         peer.listens(80)

@@ -255,6 +255,32 @@ def test_an_offloaded_checksum_is_the_pseudo_header_over_the_whole_length(
 
 
 @pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("offload", [False, True])
+@relaxed
+@given(
+    numbers=st.tuples(st.integers(0, 1 << 40), st.integers(0, 1 << 40)),
+    terms=st.tuples(st.integers(0, 65535), st.integers(0, 65535), st.integers(0, 14)),
+    stamps=st.tuples(st.integers(0, 1 << 40), st.integers(0, 1 << 40)),
+)
+def test_the_usual_syn_ack_is_what_the_general_way_makes(
+    version: int,
+    offload: bool,
+    numbers: tuple[int, int],
+    terms: tuple[int, int, int],
+    stamps: tuple[int, int],
+) -> None:
+    template = HeaderTemplate(FAMILIES[version][0], 80, FAMILIES[version][1], 50000)
+    window, mss, wscale = terms
+    usual = template.usual_syn_ack(*numbers, window, mss, wscale, *stamps, offload, "open_reply")
+    options = tcp.pack_usual_syn(mss, wscale, stamps)
+    general = template.frame(
+        *numbers, SYN | ACK, window, options=options, offload=offload, reason="open_reply"
+    )
+    for name in ("header", "payload", "length", "gso_size", "checksum_start", "reason"):
+        assert getattr(usual, name) == getattr(general, name), name
+
+
+@pytest.mark.parametrize("version", [4, 6])
 @relaxed
 @given(payload=st.binary(max_size=200))
 def test_completing_an_offloaded_checksum_gives_the_plain_one(version: int, payload: bytes) -> None:
