@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import current_task
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,10 @@ _NO_PIECES: deque[bytes | memoryview] = deque()
 class StreamReader(asyncio.StreamReader):
     """asyncio's own, except that what arrives in large pieces is kept in these pieces: `read(n)`
     returns the very bytes that came, if they are no more than `n`.
+
+    And a task that waits for data goes on in the very call that feeds it, as a protocol's
+    `data_received()` would, not in the next turn of the loop: its answer leaves with the batch that
+    brought the question, and what it takes need not be kept.
 
     Everything else finds them in `_buffer`, as libraries do that look in there: it is the bytearray
     that it always was, with the pieces added as soon as somebody looks.
@@ -69,12 +74,13 @@ class StreamReader(asyncio.StreamReader):
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None
-            if not waiter.cancelled():
-                waiter.set_result(None)
+            if not waiter.done():
+                self._go_on(waiter)
         if (
             len(self._before) + self._pieces_bytes > 2 * self._limit
             and self._transport is not None
             and not self._paused
+            and self._waiter is None  # it has seen that, and wants more
         ):
             try:
                 self._transport.pause_reading()
@@ -82,6 +88,20 @@ class StreamReader(asyncio.StreamReader):
                 self._transport = None  # as asyncio: the buffer grows
             else:
                 self._paused = True
+
+    def _go_on(self, waiter: asyncio.Future[None]) -> None:
+        """Let the task that waits for data have it: at once, where no other one is running."""
+        callbacks = waiter._callbacks
+        if not callbacks or len(callbacks) > 1 or current_task(self._loop) is not None:
+            waiter.set_result(None)
+            return
+        wake_up, context = callbacks[0]
+        waiter.remove_done_callback(wake_up)
+        waiter.set_result(None)
+        try:
+            context.run(wake_up, waiter)
+        except RuntimeError:  # whoever feeds does so in the context of the task: it is entered
+            self._loop.call_soon(wake_up, waiter, context=context)
 
     def _maybe_resume_transport(self) -> None:
         if self._paused and len(self._before) + self._pieces_bytes <= self._limit:

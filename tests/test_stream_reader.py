@@ -6,6 +6,7 @@ CPython's own tests of StreamReader pass with it as well, on 3.11 to 3.13.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from typing import Any
 
 from hypothesis import given
@@ -112,3 +113,87 @@ async def test_libraries_may_take_bytes_out_of_the_buffer() -> None:
     reader._buffer.extend(b"c")
     reader.feed_data(b"d" * 10_000)
     assert await reader.read(1 << 18) == b"b" * 10_000 + b"c" + b"d" * 10_000
+
+
+# A task that waits goes on at once
+
+
+async def _waits(reader: StreamReader, got: list[bytes], **kwds: Any) -> asyncio.Task[None]:
+    async def take() -> None:
+        while data := await reader.read(10):
+            got.append(data)
+
+    task = asyncio.get_running_loop().create_task(take(), **kwds)
+    await asyncio.sleep(0)
+    return task
+
+
+async def _fed_by_the_loop(reader: StreamReader, got: list[bytes], **kwds: Any) -> list[bytes]:
+    """What had been taken when `feed_data` came back."""
+    found: list[bytes] = []
+    fed = asyncio.Event()
+
+    def feed() -> None:
+        reader.feed_data(b"one")
+        found.extend(got)
+        fed.set()
+
+    asyncio.get_running_loop().call_soon(feed, **kwds)
+    await fed.wait()
+    return found
+
+
+async def test_who_waits_goes_on_in_the_call_that_feeds() -> None:
+    reader = StreamReader(loop=asyncio.get_running_loop())
+    got: list[bytes] = []
+    task = await _waits(reader, got)
+    assert await _fed_by_the_loop(reader, got) == [b"one"]
+    reader.feed_eof()
+    await task
+    assert got == [b"one"]
+
+
+async def test_a_task_that_feeds_is_not_interrupted_by_the_one_that_waits() -> None:
+    reader = StreamReader(loop=asyncio.get_running_loop())
+    got: list[bytes] = []
+    task = await _waits(reader, got)
+    reader.feed_data(b"one")
+    assert got == []
+    await asyncio.sleep(0)
+    assert got == [b"one"]
+    reader.feed_eof()
+    await task
+
+
+async def test_who_feeds_in_the_context_of_the_task_that_waits_does_not_enter_it_twice() -> None:
+    reader = StreamReader(loop=asyncio.get_running_loop())
+    got: list[bytes] = []
+    context = contextvars.copy_context()
+    task = await _waits(reader, got, context=context)
+    assert await _fed_by_the_loop(reader, got, context=context) == []
+    reader.feed_eof()
+    await task
+    assert got == [b"one"]
+
+
+async def test_who_was_cancelled_while_waiting_is_not_called() -> None:
+    reader = StreamReader(loop=asyncio.get_running_loop())
+    got: list[bytes] = []
+    task = await _waits(reader, got)
+    task.cancel()
+    assert await _fed_by_the_loop(reader, got) == []
+    assert task.cancelled()
+    assert await reader.read(10) == b"one"
+
+
+async def test_who_wants_more_than_the_limit_is_not_paused_while_he_waits() -> None:
+    loop = asyncio.get_running_loop()
+    reader = StreamReader(limit=10, loop=loop)
+    transport = Paused()
+    reader.set_transport(transport)  # type: ignore[arg-type]
+    task = loop.create_task(reader.readexactly(100))
+    await asyncio.sleep(0)
+    for _ in range(4):
+        loop.call_soon(reader.feed_data, bytes(25))
+    assert await task == bytes(100)
+    assert transport.told == []
