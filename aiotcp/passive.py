@@ -220,6 +220,7 @@ class PassiveOpens(Engine):
         conn = self._connect(entry, now)
         if completes(conn, segment, now):
             return None
+        conn.begin()
         return conn.arrive(segment, now)
 
     def _establish(self, entry: HalfOpen, seq: int, words: int, stamps: int) -> bool:

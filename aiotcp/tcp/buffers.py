@@ -40,9 +40,10 @@ def largest_receive_buffer(options: Options) -> int:
 
 def settle_receive_buffer(conn: Connection) -> None:
     """The window scale is agreed: begin."""
-    options = conn.options
-    conn.rcv_space = min(initial_receive_buffer(options), _MAX_FIELD << conn.rcv_wscale)
-    if options.receive_buffer is None:
+    most = _MAX_FIELD << conn.rcv_wscale
+    if conn.rcv_space > most:
+        conn.rcv_space = most
+    if conn.options.receive_buffer is None:
         conn.rcv_tune_at = -math.inf
 
 

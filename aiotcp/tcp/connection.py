@@ -179,11 +179,11 @@ class Connection(Tcb):
             reached = await self.until(_SYNCHRONIZED, _SYN_CROSSED)
             if reached is _SYN_CROSSED:
                 self._enter(_SYN_RECEIVED)
-        if self.state is _SYN_RECEIVED:
+        if self.state is _SYN_RECEIVED and not self.established:
             await self.until(_SYNCHRONIZED)
 
-        self._enter(_ESTABLISHED)
         self.established = True
+        self._enter(_ESTABLISHED)
         if await self.until(_WE_CLOSE, _THEY_CLOSE) is _THEY_CLOSE:
             self._enter(_CLOSE_WAIT)  # passive close
             await self.until(_WE_CLOSE)
@@ -212,8 +212,8 @@ class Connection(Tcb):
         self._awaited = milestones
         return (yield)  # see `reach`: it is one of them
 
-    def _begin(self, state: State) -> None:
-        self._enter(state)
+    def begin(self) -> None:
+        """The life begins, in the state in which the connection is opened."""
         self._life = self.life()
         self._life.send(None)  # to its first `until`
 
@@ -277,21 +277,24 @@ class Connection(Tcb):
         """OPEN, active (RFC 9293 3.10.1): the SYN leaves with the next output."""
         mss = self.path.mss
         self.cc = CongestionControl(Start(mss, mss, mss, self.opened_at, None, self.random))
-        self._begin(State.SYN_SENT)
+        self._enter(_SYN_SENT)
+        self.begin()
 
     def open_passive(self, entry: HalfOpen, now: float) -> None:
-        """The half-open `entry` got the segment that completes its handshake; `arrive` follows."""
+        """The half-open `entry` got the segment that completes its handshake: `opening.complete`
+        follows, or `begin` and `arrive`."""
         self.snd_nxt = self.snd_max = self.iss + 1
         self.syn_sent_at = entry.sent_at
         self.retransmissions = int(entry.repeated)
         opening.settle(self, entry.offer, entry.irs, now, entry.listener.terms)
-        self._begin(_SYN_RECEIVED)
+        self.state = _SYN_RECEIVED
 
     def open_fast(self, listener: Listener, offer: Offer, segment: Segment, now: float) -> None:
         """A SYN brought a valid cookie (RFC 7413): its user need not wait for the handshake."""
         opening.settle(self, offer, segment.seq, now)
         fastopen_setup.accept(self, listener, offer, segment)
-        self._begin(_SYN_RECEIVED)
+        self.state = _SYN_RECEIVED
+        self.begin()
 
     @property
     def opens_early(self) -> bool:

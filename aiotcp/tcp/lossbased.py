@@ -17,6 +17,7 @@ from aiotcp.tcp.cwv import after_idle, after_limited, remembered
 from aiotcp.tcp.hystart import HyStart
 
 _OPEN: Final = Phase.OPEN
+_NOT_ASKED: Final = HyStart()  # what most have, all their life: never told anything
 _RTO_MARGIN_S: Final = 0.2
 """An RTO beyond the smoothed round trip on a path with little variance, as Linux has it."""
 
@@ -44,7 +45,7 @@ class LossBased(CongestionControl):
     def __init__(self, start: Start) -> None:
         super().__init__(start)
         self._restart_window = start.restart_window
-        self._hystart: HyStart | None = HyStart()
+        self._hystart: HyStart | None = _NOT_ASKED
         self._srtt = start.rtt or 0.0
         self._phase = _OPEN  # of the last event; an undo ends it
         self._saved: tuple[int, int, HyStart | None] | None = None
@@ -82,14 +83,15 @@ class LossBased(CongestionControl):
             self._unused(ack.now, ack.prior_flight, ack.phase)
         elif self.cwnd < self.ssthresh:
             step, hystart = ack.acked, self._hystart
+            if hystart is _NOT_ASKED:
+                hystart = self._hystart = HyStart()
             if hystart is not None:
                 step = hystart.grow(step, ack.flight, rtt, ack.delivered, ack.merged)
             if ack.phase is Phase.LOSS:
                 step = min(step, max(ack.prior_flight, self.mss))
             self._slow_start(ack.now, 0 if ack.ece else step)
         else:
-            self._full_at = ack.now
-            self._used = 0
+            self._full_at, self._used = ack.now, 0
             if not ack.ece:  # RFC 3168 6.1.2: no growth for an acknowledgment that tells of a mark
                 self._avoid(ack.now, ack.acked)
 
@@ -102,6 +104,8 @@ class LossBased(CongestionControl):
             self._unused(now, flight, _OPEN)
         elif self.cwnd < self.ssthresh:
             step, hystart = acked, self._hystart
+            if hystart is _NOT_ASKED:
+                hystart = self._hystart = HyStart()
             if hystart is not None:
                 step = hystart.grow(step, flight - acked, rtt, total, count)
             self._slow_start(now, step)
@@ -168,8 +172,7 @@ class LossBased(CongestionControl):
         self.cwnd = min(self.ssthresh, max(self.cwnd, 2 * self.mss))
 
     def on_recovered(self, flight: int, now: float) -> None:
-        self._full_at = now
-        self._used = 0
+        self._full_at, self._used = now, 0
         if self._phase is Phase.RECOVERY:
             # RFC 6582 3.2 step 3, full acknowledgment, option 1: no burst of what has piled up.
             self.cwnd = min(self.ssthresh, max(flight, self.mss) + self.mss)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
 
 TIMESTAMP_OPTION_BYTES: Final = 12
+_LONG_AGO: Final = -math.inf
 _SYNCHRONIZED: Final = Milestone.SYNCHRONIZED
 _LEAST_MSS: Final = 48
 """A peer that offers less would have us send a header for each few bytes."""
@@ -79,11 +80,17 @@ def read_offer(segment: Segment, path: Path, options: Options) -> Offer:
 
 def usual_offer(mss: int, wscale: int, tsval: int, options: Options) -> Offer:
     """The same, of a SYN with these options and SACK permitted, and nothing else."""
-    return Offer(
-        mss if mss > _LEAST_MSS else _LEAST_MSS,
-        (wscale if wscale < MAX_WSCALE else MAX_WSCALE) if options.window_scaling else None,
-        options.sack,
-        tsval if options.timestamps else None,
+    return tuple.__new__(  # as `Offer` would: five times as quick
+        Offer,
+        (
+            mss if mss > _LEAST_MSS else _LEAST_MSS,
+            (wscale if wscale < MAX_WSCALE else MAX_WSCALE) if options.window_scaling else None,
+            options.sack,
+            tsval if options.timestamps else None,
+            0,
+            None,
+            b"",
+        ),
     )
 
 
@@ -197,7 +204,7 @@ def _start(conn: Connection, now: float) -> Start:
         conn.mss if lost else window,
         window,
         now,
-        None if lost or conn.syn_sent_at == -math.inf else now - conn.syn_sent_at,
+        None if lost or conn.syn_sent_at == _LONG_AGO else now - conn.syn_sent_at,
         conn.random,
         conn.sack_enabled,
     )
@@ -206,19 +213,11 @@ def _start(conn: Connection, now: float) -> Start:
 def syn_acknowledged(conn: Connection, seq: int, ack: int, window: int, now: float) -> None:
     """Our SYN arrived: take its round trip, and leave SYN-SENT or SYN-RECEIVED. The segment at
     `seq` that told it offers `window` bytes."""
-    if conn.retransmissions == 0:
-        if conn.syn_sent_at > -math.inf:  # unknown after a SYN cookie
-            conn.rto.sample(now - conn.syn_sent_at)
-    else:
-        # RFC 6298 5.7: "If the timer expires awaiting the ACK of a SYN segment and the TCP
-        # implementation is using an RTO less than 3 seconds, the RTO MUST be re-initialized
-        # to 3 seconds when data transmission begins".
-        conn.rto.restart(3.0)
+    _take_round_trip(conn, now)
     conn.snd_una = una = conn.iss + 1
     if conn.snd_nxt < una:  # data may have followed a SYN+ACK (RFC 7413)
         conn.snd_nxt = una
     conn.heard_at = now
-    conn.retransmissions = 0
     conn.rexmt_at = math.inf
     conn.stalled_since = math.inf
     conn.soft_error = None
@@ -231,14 +230,34 @@ def syn_acknowledged(conn: Connection, seq: int, ack: int, window: int, now: flo
     conn.reach(_SYNCHRONIZED)
 
 
+def _take_round_trip(conn: Connection, now: float) -> None:
+    """That of the handshake."""
+    if conn.retransmissions == 0:
+        if conn.syn_sent_at > _LONG_AGO:  # unknown after a SYN cookie
+            conn.rto.sample(now - conn.syn_sent_at)
+    else:
+        # RFC 6298 5.7: "If the timer expires awaiting the ACK of a SYN segment and the TCP
+        # implementation is using an RTO less than 3 seconds, the RTO MUST be re-initialized
+        # to 3 seconds when data transmission begins".
+        conn.rto.restart(3.0)
+        conn.retransmissions = 0
+
+
 def complete(conn: Connection, window: int, tsval: int | None, now: float) -> None:
     """Of a passive open: the ACK of the handshake has come, and nothing else with it, with this
-    window field. Its half-open entry has checked all that `arrive` would."""
+    window field. Its half-open entry has checked all that `arrive` would; what that would change
+    in a connection that has just been made is this."""
     conn.segs_in += 1
     if tsval is not None and conn.ts_enabled:
         conn.ts_recent = unwrap(tsval, conn.ts_recent)
         conn.ts_recent_at = now
-    syn_acknowledged(conn, conn.rcv_nxt, conn.iss + 1, window << conn.snd_wscale, now)
+    _take_round_trip(conn, now)
+    conn.snd_una = conn.snd_wl2 = conn.snd_nxt
+    conn.heard_at = now
+    conn.snd_wnd = conn.max_snd_wnd = window << conn.snd_wscale
+    conn.snd_wl1 = conn.rcv_nxt
+    conn.established = True
+    conn.begin()
 
 
 def completes(conn: Connection, segment: Segment, now: float) -> bool:

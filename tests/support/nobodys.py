@@ -12,6 +12,7 @@ from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
 from aiotcp import streamreader, transport
+from aiotcp.tcp import lossbased
 from aiotcp.tcp.frto import NO_TIMEOUT
 from aiotcp.tcp.reassembly import NOTHING_HELD
 from aiotcp.tcp.repetitions import NOTHING_REPEATED
@@ -22,6 +23,7 @@ NOBODYS: dict[str, Any] = {
     "NOTHING_IN_FLIGHT": NOTHING_IN_FLIGHT,
     "NOTHING_REPEATED": NOTHING_REPEATED,
     "NO_TIMEOUT": NO_TIMEOUT,
+    "lossbased._NOT_ASKED": lossbased._NOT_ASKED,
     "streamreader._NO_PIECES": streamreader._NO_PIECES,
     "transport._NONE_LEFT": transport._NONE_LEFT,
 }
