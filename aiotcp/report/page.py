@@ -11,6 +11,7 @@ from typing import Any
 
 from aiotcp.trace import explain, phrases
 from aiotcp.trace.events import Fault, Said, Sample, Segment, State, Trace
+from aiotcp.trace.lanes import lanes
 
 MAX_SEGMENTS = 20_000
 """What a browser still draws at once; a report of more holds the first so many."""
@@ -90,6 +91,7 @@ def columns(trace: Trace) -> dict[str, Any]:
         "notes": notes,
         "chinese": chinese,
         "hosts": trace.hosts,
+        "lanes": [[hosts[host] for host in lane] for lane in lanes(trace.hosts, trace.flows)],
         "flows": [
             {
                 "name": str(flow),

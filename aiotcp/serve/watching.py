@@ -191,7 +191,7 @@ class Watching:
         for name in ("seed", "replay", "notes", "chinese"):
             del made[name]
         if self._told:
-            del made["hosts"], made["flows"]
+            del made["hosts"], made["lanes"], made["flows"]
         else:
             made["epoch"] = time.time()
             made["here"] = self._host

@@ -13,7 +13,8 @@ choose colours; `text()` is all of it without.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from typing import NamedTuple
 
 from aiotcp.trace.events import (
@@ -22,16 +23,20 @@ from aiotcp.trace.events import (
     LATE,
     LOST,
     UNDERWAY,
+    Event,
     Fault,
     Said,
     Segment,
     State,
     Trace,
 )
+from aiotcp.trace.lanes import lanes as lanes_of
 
 MIN_WIDTH, USUAL_WIDTH = 60, 100
 _TIME_WIDTH = 11
 _WHY_WIDTH = 24
+_NAMES_MAX = 3
+"""Of the hosts that share a lane, so many have their names above it."""
 _CROSSED = frozenset({LOST, CORRUPTED})
 
 
@@ -46,10 +51,13 @@ class Piece(NamedTuple):
 def lines(trace: Trace, *, width: int = USUAL_WIDTH) -> Iterator[list[Piece]]:
     """The ladder's lines, the head first. `width` is the most columns that a line may take."""
     width = max(width, MIN_WIDTH)
-    lanes = _Lanes(trace.hosts, width - _TIME_WIDTH - _WHY_WIDTH, trace.shows)
-    yield [Piece(" " * _TIME_WIDTH, "lane"), Piece(lanes.head(), "lane")]
+    numbers = _Numbers(trace)
+    room = width - _TIME_WIDTH - numbers.width - _WHY_WIDTH
+    lanes = _Lanes(lanes_of(trace.hosts, trace.flows), room, trace.shows)
+    for row in lanes.head():
+        yield [Piece(" " * (_TIME_WIDTH + numbers.width), "lane"), Piece(row, "lane")]
     for event in trace.events:
-        time = Piece(f"{event.at:9.3f}  ", "time")
+        time = Piece(f"{event.at:9.3f}  {numbers.of(event)}", "time")
         if isinstance(event, Segment):
             yield [time, *lanes.arrow(event), *_why(event)]
         elif isinstance(event, State):
@@ -97,30 +105,57 @@ def _fault(lanes: _Lanes, fault: Fault) -> list[Piece]:
     return lanes.beside(fault.host, words, "fault") if fault.host else [Piece(words, "fault")]
 
 
+class _Numbers:
+    """Of several connections, which one a line is about, as `aiotcp ladder --flows` counts them."""
+
+    def __init__(self, trace: Trace) -> None:
+        flows = {event.flow for event in trace.events if isinstance(event, Segment)}
+        self.digits = len(str(max(flows) + 1)) if len(flows) > 1 else 0
+        self.width = self.digits + 1 if self.digits else 0
+
+    def of(self, event: Event) -> str:
+        if not self.digits:
+            return ""
+        number = event.flow + 1 if isinstance(event, Segment | State) else ""
+        return f"{number:>{self.digits}} "
+
+
 class _Lanes:
     """Columns for the hosts, and what is drawn between them."""
 
-    def __init__(self, hosts: list[str], width: int, shows: list[str]) -> None:
-        self.hosts = hosts or [""]
+    def __init__(self, lanes: list[list[str]], width: int, shows: list[str]) -> None:
+        self.lanes = lanes or [[""]]
         self.shows = shows
-        count = len(self.hosts)
         self.width = width
-        step = (width - 1) // max(count - 1, 1)
-        self.at = {host: min(n * step, width - 1) for n, host in enumerate(self.hosts)}
+        step = (width - 1) // max(len(self.lanes) - 1, 1)
+        self.places = [min(n * step, width - 1) for n in range(len(self.lanes))]
+        self.at = {
+            host: at for at, hosts in zip(self.places, self.lanes, strict=True) for host in hosts
+        }
 
-    def head(self) -> str:
+    def head(self) -> list[str]:
+        """The names above the lanes."""
+        named = [
+            hosts
+            if len(hosts) <= _NAMES_MAX
+            else [*hosts[: _NAMES_MAX - 1], f"and {len(hosts) - _NAMES_MAX + 1} more"]
+            for hosts in self.lanes
+        ]
+        return [self._names(row) for row in zip_longest(*named, fillvalue="")]
+
+    def _names(self, names: Iterable[str]) -> str:
         row = [" "] * (self.width + 1)
-        for host, at in self.at.items():
-            last = host == self.hosts[-1] and len(self.hosts) > 1
-            begin = max(at + 1 - len(host), 0) if last else max(at - len(host) // 2, 0)
-            for n, sign in enumerate(host[: self.width]):
+        for at, name in zip(self.places, names, strict=True):
+            last = at == self.places[-1] and len(self.places) > 1
+            begin = max(at + 1 - len(name), 0) if last else max(at - len(name) // 2, 0)
+            for n, sign in enumerate(name[: self.width]):
                 if begin + n <= self.width:
                     row[begin + n] = sign
         return "".join(row).rstrip()
 
     def _bare(self) -> list[str]:
         row = [" "] * self.width
-        for at in self.at.values():
+        for at in self.places:
             row[at] = "│"
         return row
 

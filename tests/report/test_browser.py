@@ -14,7 +14,7 @@ import pytest
 from aiotcp import report
 from aiotcp.scenario.model import find
 from aiotcp.scenario.player import play
-from aiotcp.trace.events import Trace
+from aiotcp.trace.events import State, Trace
 from tests.support import traces
 from tests.support.chromium import Chromium, Page
 from tests.support.netns import loopback as loopback
@@ -159,7 +159,8 @@ def test_keys_take_lines_away_and_a_wide_window_is_not_shown_at_first(
 
 def test_what_is_told_bit_by_bit_is_kept_within_bounds(show: Callable[[Trace], Page]) -> None:
     """As the live page has it: `take` adds, `keep` forgets the oldest."""
-    page = show(traces.lossy(300_000))
+    trace = traces.lossy(300_000)
+    page = show(trace)
     page.click_on(row_of(page, "s.n === 0"))
     last = page.run("D.p.at[D.p.at.length - 1]")
     cut = page.run("keep(50)")
@@ -172,6 +173,11 @@ def test_what_is_told_bit_by_bit_is_kept_within_bounds(show: Callable[[Trace], P
     page.run("whole()")
     assert page.run("keep(50)") == 0
     assert page.run("ladder.rows.filter(([kind]) => kind === 'p').length") == 50
+    # What each side was in has not ended with the row that said it.
+    before = trace.events[: trace.events.index(trace.segments[-50])]
+    entered = {event.host: event.new for event in before if isinstance(event, State)}
+    states = page.run("[0, 1].map((host) => statesOf(host, 0)[0].state)")
+    assert states == [entered[host] for host in trace.hosts]
     assert page.errors == []
 
 
@@ -236,6 +242,19 @@ def test_a_scenario_in_chinese(show: Callable[[Trace], Page]) -> None:
     for words in ("崩溃", "crashes"):
         page.run(f"view.find = '{words}'; layoutLadder()")
         assert page.run("ladder.rows.length") == 1
+    assert page.errors == []
+
+
+def test_lanes_are_shared_and_one_connection_has_its_own(show: Callable[[Trace], Page]) -> None:
+    page = show(traces.dual())
+    heads = "Array.from(document.querySelectorAll('#lanes span'), (e) => e.innerText)"
+    numbers = "Array.from(document.querySelectorAll('.row .of'), (e) => e.innerText)"
+    assert page.run(heads) == ["192.0.2.1\n2001:db8::1", "192.0.2.2\n2001:db8::2"]
+    assert page.run(numbers) == ["1", "2"]
+    assert page.run("document.getElementById('flow').options[2].text").startswith("2")
+    page.run("flow.value = 1; flow.dispatchEvent(new Event('change'))")
+    assert page.run(heads) == ["2001:db8::1", "2001:db8::2"]
+    assert page.run(numbers) == []
     assert page.errors == []
 
 

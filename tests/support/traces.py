@@ -60,3 +60,15 @@ def three() -> Trace:
     made.events.append(State(3.31, "proxy", 1, "ESTABLISHED", "CLOSED", "ECONNRESET"))
     made.events.append(Said(3.31, "proxy", "502 Bad Gateway"))
     return made
+
+
+def dual() -> Trace:
+    """A capture of two hosts that talk by IPv4 and by IPv6."""
+    made = Trace(title="dual.pcap")
+    for number, (client, server) in enumerate(
+        (("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2"))
+    ):
+        made.hosts += client, server
+        made.flows.append(Flow(client, client, 50000, server, server, 80))
+        made.events.append(Segment(float(number), client, server, number, "SYN", 0, None, 9, 0))
+    return made

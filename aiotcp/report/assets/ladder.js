@@ -1,7 +1,8 @@
 "use strict";
 // The ladder: as many rows as fit are in the document at a time.
 const ROW = 24, TIME = 92, WHY = 142;
-const ladder = { rows: [], shown: new Map(), pause: 0 };
+const ladder = { rows: [], lanes: [], numbers: false, shown: new Map(), pause: 0 };
+const NAMES_MAX = 3; // above a lane that hosts share
 
 const byId = (id) => document.getElementById(id);
 
@@ -18,24 +19,52 @@ function svg(kind, attributes) {
   return one;
 }
 
-function laneX(host, width) {
-  const count = D.hosts.length, inner = width - TIME - (width < 600 ? 0 : WHY) - 60;
-  return TIME + 30 + (count > 1 ? (inner * host) / (count - 1) : inner / 2);
+const laneOf = (host) => Math.max(ladder.lanes.findIndex((hosts) => hosts.includes(host)), 0);
+
+function placeX(lane, width) {
+  const count = ladder.lanes.length, inner = width - TIME - (width < 600 ? 0 : WHY) - 60;
+  return TIME + 30 + (count > 1 ? (inner * lane) / (count - 1) : inner / 2);
+}
+
+const laneX = (host, width) => placeX(laneOf(host), width);
+
+// Of one connection, the lanes of those of whom there is something to tell.
+function lanesOf(rows) {
+  if (view.flow < 0) return D.lanes;
+  const seen = new Set();
+  for (const [kind, n] of rows) {
+    if (kind === "p") { seen.add(D.p.from[n]); seen.add(D.p.to[n]); } else if (kind !== "g") seen.add(D[kind][n][1]);
+  }
+  const found = D.lanes.map((hosts) => hosts.filter((host) => seen.has(host))).filter((hosts) => hosts.length);
+  return found.length > 1 ? found : D.lanes;
+}
+
+const nameOf = (host) => (D.hosts[host] === D.here ? `${D.hosts[host]} ${say("(here)", "（本机）")}` : D.hosts[host]);
+
+function laneLabel(hosts) {
+  const names = hosts.map(nameOf), label = element("span");
+  const shown = names.length <= NAMES_MAX ? names : [...names.slice(0, NAMES_MAX - 1), say(`and ${names.length - NAMES_MAX + 1} more`, `以及另外 ${names.length - NAMES_MAX + 1} 个`)];
+  label.append(...shown.map((name) => element("div", "", name)));
+  label.title = names.join("\n");
+  return label;
 }
 
 function layoutLadder() {
   ladder.rows = rowsOf(view.flow, view.find);
+  ladder.lanes = lanesOf(view.find ? rowsOf(view.flow, "") : ladder.rows);
+  ladder.numbers = view.flow < 0 && flowsSeen().size > 1;
   const [first, last] = moments();
   ladder.pause = Math.max((last - first) / 25, 0.01);
   byId("all").style.height = `${ladder.rows.length * ROW}px`;
   byId("found").textContent = view.find ? `${ladder.rows.length} / ${D.order.length}` : "";
   const lanes = byId("lanes"), width = byId("rows").clientWidth;
   lanes.replaceChildren();
-  D.hosts.forEach((name, host) => {
-    const label = element("span", "", name === D.here ? `${name} ${say("(here)", "（本机）")}` : name);
-    label.style.left = `${laneX(host, width)}px`;
+  ladder.lanes.forEach((hosts, lane) => {
+    const label = laneLabel(hosts);
+    label.style.left = `${placeX(lane, width)}px`;
     lanes.append(label);
   });
+  lanes.style.height = `${Math.max(1, ...ladder.lanes.map((hosts) => Math.min(hosts.length, NAMES_MAX))) * 18 + 9}px`;
   for (const row of ladder.shown.values()) row.remove();
   ladder.shown.clear();
   showRows();
@@ -66,8 +95,8 @@ function rowElement(n, width) {
   row.setAttribute("aria-setsize", ladder.rows.length);
   row.style.top = `${n * ROW}px`;
   const drawing = svg("svg", { "aria-hidden": "true" });
-  D.hosts.forEach((_, host) => {
-    const x = laneX(host, width);
+  ladder.lanes.forEach((_, lane) => {
+    const x = placeX(lane, width);
     drawing.append(svg("line", { x1: x, x2: x, y1: 0, y2: ROW, stroke: "var(--lane)", "stroke-width": 1.5 }));
   });
   const at = momentOf(ladder.rows[n]), time = element("span", "time", at.toFixed(digits()));
@@ -77,6 +106,12 @@ function rowElement(n, width) {
     if (since >= ladder.pause) row.classList.add("pause");
   }
   row.append(drawing, time);
+  const flow = kind === "p" ? D.p.flow[index] : kind === "s" ? D.s[index][2] : -1;
+  if (ladder.numbers && flow >= 0) {
+    const number = element("span", "of", String(flow + 1));
+    number.title = D.flows[flow].ends;
+    row.append(number);
+  }
   if (kind === "p") segmentRow(row, drawing, segment(index), width);
   else if (kind === "s") {
     const [, host, , , state, error] = D.s[index];
@@ -111,7 +146,7 @@ function markRow(row, chosen) {
 
 // To the right of its lane; at the last one, to its left.
 function atLane(one, x, host, width) {
-  if (host > 0 && host === D.hosts.length - 1) one.style.right = `${width - x + 9}px`;
+  if (laneOf(host) > 0 && laneOf(host) === ladder.lanes.length - 1) one.style.right = `${width - x + 9}px`;
   else one.style.left = `${x + 9}px`;
 }
 

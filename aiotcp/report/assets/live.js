@@ -5,7 +5,7 @@ function forget() {
   for (const name of SEGMENT) D.p[name].length = 0;
   for (const name of SAMPLE) D.m[name].length = 0;
   for (const kind of ["s", "a", "f", "g"]) D[kind].length = 0;
-  D.order = ""; D.flows = []; D.hosts = [];
+  D.before.clear(); D.order = ""; D.flows = []; D.hosts = []; D.lanes = [];
   view.chosen = view.zoom = null;
   view.decided.clear();
   made.clear();

@@ -2,7 +2,8 @@
 // The data, as it came and as the page uses it: rows of the ladder, points of the plots.
 // `take` adds to it, so a page may begin with nothing and be told more as it happens.
 const D = {
-  title: "", here: null, seed: "", replay: "", epoch: null, notes: [], hosts: [], flows: [], order: "",
+  title: "", here: null, seed: "", replay: "", epoch: null, notes: [], hosts: [], lanes: [], flows: [], order: "",
+  before: new Map(), // by host and flow, the last of its states that was forgotten
   p: {}, s: [], a: [], f: [], g: [], m: {}, words: [], explain: { why: {}, drop: {} }, chinese: Object.create(null),
 };
 const SEGMENT = ["at", "from", "to", "flow", "flags", "seq", "ack", "win", "len", "opt", "why", "fate", "drop", "ecn", "again", "came", "head"];
@@ -32,7 +33,7 @@ function numberOf(word) {
 function extend(list, more) { for (const one of more) list.push(one); }
 
 function take(news) {
-  for (const name of ["title", "seed", "replay", "epoch", "notes", "hosts", "flows", "here"]) if (name in news) D[name] = news[name];
+  for (const name of ["title", "seed", "replay", "epoch", "notes", "hosts", "lanes", "flows", "here"]) if (name in news) D[name] = news[name];
   const word = (news.words || []).map(numberOf);
   for (const [here, names] of [["p", SEGMENT], ["m", SAMPLE]]) {
     if (news[here]) for (const name of names) extend(D[here][name], SPOKEN.has(name) ? news[here][name].map((n) => word[n]) : news[here][name]);
@@ -51,6 +52,7 @@ function keep(most) {
   const gone = { p: 0, s: 0, a: 0, f: 0, g: 0 };
   for (; over > 0; cut++) { gone[D.order[cut]]++; if (D.order[cut] === "p") over--; }
   D.order = D.order.slice(cut);
+  for (const row of D.s.slice(0, gone.s)) D.before.set(`${row[1]} ${row[2]}`, row);
   for (const name of SEGMENT) D.p[name].splice(0, gone.p);
   for (const kind of ["s", "a", "f", "g"]) D[kind].splice(0, gone[kind]);
   const from = D.p.at[0];
@@ -228,7 +230,8 @@ function lastSample(host, flow, at) {
 
 // What the connection of one side is in, from when to when.
 function statesOf(host, flow) {
-  const spans = [];
+  const spans = [], before = D.before.get(`${host} ${flow}`);
+  if (before) spans.push({ n: -1, at: before[0], until: null, state: before[4], error: before[5] });
   D.s.forEach(([at, of, flowOf, , state, error], n) => {
     if (of !== host || flowOf !== flow) return;
     if (spans.length) spans[spans.length - 1].until = at;

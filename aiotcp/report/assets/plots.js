@@ -275,7 +275,7 @@ function hideTip() { byId("tip").hidden = true; }
 function clicked(u, event) {
   const { at, left, top } = pointed(u, event);
   if (u.id === "seq") { const n = nearest(left, top); if (n >= 0) return choose(["p", n], "plot"); }
-  if (u.id === "states") { const one = laneAt(left, top); if (one) choose(["s", one.n], "plot"); return; }
+  if (u.id === "states") { const one = laneAt(left, top); if (one && one.n >= 0) choose(["s", one.n], "plot"); return; }
   const fault = D.f.findIndex(([from, , , until]) => until === null && Math.abs(u.valToPos(from, "x") - u.valToPos(at, "x")) < 5);
   if (fault >= 0) return choose(["f", fault], "plot");
   if (u.id === "seq") return;

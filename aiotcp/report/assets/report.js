@@ -30,7 +30,7 @@ function fillChoices() {
   flows.replaceChildren();
   const seen = flowsSeen();
   if (seen.size !== 1) flows.append(new Option(say("all", "全部"), -1));
-  D.flows.forEach((flow, n) => { if (!seen.has(n)) return; const one = new Option(flow.name, n); one.title = flow.ends; flows.append(one); });
+  D.flows.forEach((flow, n) => { if (!seen.has(n)) return; const one = new Option(seen.size > 1 ? `${n + 1}  ${flow.name}` : flow.name, n); one.title = flow.ends; flows.append(one); });
   flows.value = view.flow;
   sides.replaceChildren();
   const flow = D.flows[shownFlow()];
