@@ -171,11 +171,10 @@ class Engine:
             if entry.ended:
                 self._retire_connection(entry, now)
             else:
-                if entry.calm:  # nothing is kept out of order
-                    sending = entry.sending
-                    held = entry.received_bytes + sending.end - sending.start
-                else:
-                    held = entry.held_bytes
+                sending = entry.sending  # as `held_bytes`
+                held = entry.received_bytes + sending.end - sending.start
+                if not entry.calm:
+                    held += entry.reassembly.cost
                 if held != entry.accounted:
                     self._account(entry, held)
                 if entry.closed_by_user and entry.flow not in self._orphans:

@@ -138,6 +138,19 @@ class StreamReader(asyncio.StreamReader):
             self._maybe_resume_transport()
         return data
 
+    async def readline(self) -> bytes:
+        # asyncio's, where a whole line is there: no more is asked than that needs.
+        buffer = self._before
+        if buffer and not self._pieces and self._exception is None:
+            end = buffer.find(b"\n") + 1
+            if 0 < end <= self._limit:
+                line = bytes(buffer[:end])
+                del buffer[:end]
+                if self._paused:
+                    self._maybe_resume_transport()
+                return line
+        return await super().readline()
+
     def _take(self, n: int) -> bytes:
         """Up to `n` bytes of the pieces."""
         pieces = self._pieces

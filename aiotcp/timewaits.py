@@ -31,19 +31,6 @@ class TimeWaits:
     def add(self, record: TimeWait) -> None:
         """A wait begins."""
         self._count += 1
-        self._append(record)
-
-    def moved(self, record: TimeWait) -> None:
-        """The wait of `record` has begun anew."""
-        record.restarted = False
-        record.stale_places += 1
-        self._append(record)
-
-    def ended(self) -> None:
-        """A record has `ended`; its place is cleaned up when its time would have come."""
-        self._count -= 1
-
-    def _append(self, record: TimeWait) -> None:
         wait = record.options.time_wait_s
         queue = self._queues.get(wait)
         if queue is None:
@@ -52,6 +39,17 @@ class TimeWaits:
         self._places += 1
         if self._places > 2 * self._count + _MANY:
             self._clean()
+
+    def moved(self, record: TimeWait) -> None:
+        """The wait of `record` has begun anew."""
+        record.restarted = False
+        record.stale_places += 1
+        self._count -= 1  # it is there already
+        self.add(record)
+
+    def ended(self) -> None:
+        """A record has `ended`; its place is cleaned up when its time would have come."""
+        self._count -= 1
 
     def _clean(self) -> None:
         self._places = 0

@@ -2,10 +2,10 @@
 
 Theory of operation
 -------------------
-`life()` is a bare coroutine that reads as the figure does. It waits for milestones and is resumed
-by `reach`, synchronously, in the call stack of the segment, timer or call that reached one; a
-reset, an abort or a timeout enters by `fail` as an exception. Nothing else may resume it, and it
-may await nothing but `until`: it is no asyncio task.
+`life()` is a bare coroutine that reads as the figure does. It yields the milestones that it waits
+for and is resumed by `reach`, synchronously, in the call stack of the segment, timer or call that
+reached one; a reset, an abort or a timeout enters by `fail` as an exception. Nothing else may
+resume it, and it waits for nothing else: it is no asyncio task.
 
 Segments, timers and calls are plain methods that change variables (`Tcb`), in modules named after
 RFC 9293 3.10: `arrival`, `output`, `timeouts`. None of them sends, except `output`, which the
@@ -21,8 +21,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Coroutine, Generator
-from types import coroutine
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiotcp.errors import aborted, broken_pipe, reset
@@ -162,7 +161,7 @@ class Connection(Tcb):
 
         self._reached: tuple[Milestone, ...] = ()
         self._awaited: tuple[Milestone, ...] = ()
-        self._life: Coroutine[None, Milestone | None, None] | None = None
+        self._life: Generator[tuple[Milestone, ...], Milestone, None] | None = None
 
     def __repr__(self) -> str:
         return (
@@ -173,60 +172,55 @@ class Connection(Tcb):
 
     # -- the life ---------------------------------------------------------------------------
 
-    async def life(self) -> None:
-        """RFC 9293 figure 5, from the first SYN on."""
+    def life(self) -> Generator[tuple[Milestone, ...], Milestone, None]:
+        """RFC 9293 figure 5, from the first SYN on. What is yielded is awaited: the first of these
+        that is reached, or was; the order breaks a tie."""
         if self.state is _SYN_SENT:
-            reached = await self.until(_SYNCHRONIZED, _SYN_CROSSED)
+            reached = yield _SYNCHRONIZED, _SYN_CROSSED
             if reached is _SYN_CROSSED:
                 self._enter(_SYN_RECEIVED)
         if self.state is _SYN_RECEIVED and not self.established:
-            await self.until(_SYNCHRONIZED)
+            yield (_SYNCHRONIZED,)
 
         self.established = True
         self._enter(_ESTABLISHED)
-        if await self.until(_WE_CLOSE, _THEY_CLOSE) is _THEY_CLOSE:
+        reached = yield _WE_CLOSE, _THEY_CLOSE
+        if reached is _THEY_CLOSE:
             self._enter(_CLOSE_WAIT)  # passive close
-            await self.until(_WE_CLOSE)
+            yield (_WE_CLOSE,)
             self._enter(_LAST_ACK)
-            await self.until(_FIN_ACKED)
+            yield (_FIN_ACKED,)
             self._enter(_CLOSED)
             return
 
         self._enter(_FIN_WAIT_1)  # active close
-        if await self.until(_FIN_ACKED, _THEY_CLOSE) is _FIN_ACKED:
+        reached = yield _FIN_ACKED, _THEY_CLOSE
+        if reached is _FIN_ACKED:
             self._enter(_FIN_WAIT_2)
-            await self.until(_THEY_CLOSE)
+            yield (_THEY_CLOSE,)
         else:
             self._enter(_CLOSING)  # simultaneous close
-            await self.until(_FIN_ACKED)
+            yield (_FIN_ACKED,)
         self._enter(_TIME_WAIT)  # 2MSL is spent as a small record: see timewait
-
-    @coroutine
-    def until(self, *milestones: Milestone) -> Generator[None, Milestone, Milestone]:
-        """The first of `milestones` that is reached, or was; the order breaks a tie. The only place
-        where a life waits."""
-        if self._reached:
-            for milestone in milestones:
-                if milestone in self._reached:
-                    return milestone
-        self._awaited = milestones
-        return (yield)  # see `reach`: it is one of them
 
     def begin(self) -> None:
         """The life begins, in the state in which the connection is opened."""
         self._life = self.life()
-        self._life.send(None)  # to its first `until`
+        self._awaited = next(self._life)
 
     def reach(self, milestone: Milestone) -> None:
         """Something the life waits for, now or later, has happened."""
-        if self._life is None:
+        life = self._life
+        if life is None:
             return
         if milestone not in self._awaited:
             self._reached += (milestone,)
             return
-        self._awaited = ()
         try:
-            self._life.send(milestone)
+            self._awaited = life.send(milestone)
+            if self._reached:
+                while before := [each for each in self._awaited if each in self._reached]:
+                    self._awaited = life.send(before[0])
         except StopIteration:
             self._end(None)
 

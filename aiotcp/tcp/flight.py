@@ -5,10 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from heapq import heappush
+from typing import Final
 
 from aiotcp.mypyc import mypyc_attr
 from aiotcp.tcp.delivery import Stamp
 from aiotcp.tcp.timeline import Sent, Timeline
+
+_NONE_LOST: Final[list[Sent]] = []  # what most have, all their life: never added to
 
 
 @mypyc_attr(acyclic=True)
@@ -34,7 +37,7 @@ class Flight:
         self._records: list[Sent] = []
         self._first = 0  # entries before this one are acknowledged and not yet cut off
         self._timeline = Timeline()
-        self._losses: list[Sent] = []  # a heap, lowest first
+        self._losses = _NONE_LOST  # a heap, lowest first
         self.in_flight = 0
         self.lost_bytes = 0
         """Bytes that wait for retransmission."""
@@ -90,9 +93,14 @@ class Flight:
         rest.lost, rest.sacked = record.lost, record.sacked
         self._records.insert(index + 1, rest)
         if rest.lost:
-            heappush(self._losses, rest)
+            self._await_repetition(rest)
         elif not rest.sacked:
             self._timeline.insert(rest)
+
+    def _await_repetition(self, record: Sent) -> None:
+        if self._losses is _NONE_LOST:
+            self._losses = []
+        heappush(self._losses, record)
 
 
 def _start(record: Sent) -> int:

@@ -23,7 +23,9 @@ from aiotcp.tcp.window import worth_update
 from aiotcp.wire.tcp import ACK, RST
 
 if TYPE_CHECKING:
+    from aiotcp.tcp.accecn import AccurateEcn
     from aiotcp.tcp.connection import Connection
+    from aiotcp.tcp.ecn import ClassicEcn
 
 _OVERRIDE_S: Final = 1.0
 """RFC 9293 3.8.6.2.1: "The override timeout should be in the range 0.1 - 1.0 seconds"."""
@@ -52,7 +54,11 @@ def output(conn: Connection, now: float) -> None:
             if state is _SYN_RECEIVED and conn.acks.due is not None:
                 acknowledge(conn, now)
             return
-    if conn.acks.duplicates or conn.dsacks or _answers_handshake(conn):
+    if (
+        conn.acks.duplicates
+        or conn.dsacks
+        or (conn.ecn is not None and _answers_handshake(conn, conn.ecn))
+    ):
         # Apart from the data that may follow: an acknowledgment counts as a duplicate only if
         # "the incoming acknowledgment carries no data" (RFC 5681 2); and that of a SYN+ACK tells
         # which codepoint that had only if it is a pure one (RFC 9768 3.2.2.1).
@@ -99,9 +105,9 @@ def _held_by_cork(conn: Connection) -> bool:
     return conn.cork is not None and conn.cork.deadline != math.inf
 
 
-def _answers_handshake(conn: Connection) -> bool:
+def _answers_handshake(conn: Connection, ecn: ClassicEcn | AccurateEcn) -> bool:
     """Whether the acknowledgment that is due has to tell the SYN+ACK's codepoint."""
-    return conn.ecn is not None and conn.ecn.ack_apart and conn.acks.due is not None
+    return ecn.ack_apart and conn.acks.due is not None
 
 
 def _window_opened(conn: Connection, now: float) -> bool:

@@ -7,7 +7,7 @@ acknowledged, as a whole. Sizes are bytes.
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heappop
 from typing import Final, TypeAlias
 
 from aiotcp.mypyc import mypyc_attr
@@ -188,7 +188,7 @@ class Scoreboard(Flight):
         size = record.size
         self.in_flight -= size
         self.lost_bytes += size
-        heappush(self._losses, record)
+        self._await_repetition(record)
         return record
 
     def forgive(self) -> int:

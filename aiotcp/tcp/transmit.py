@@ -242,7 +242,7 @@ def _send_only_one(conn: Connection, now: float) -> bool:
         or conn.paced
         or cc.pacing_rate is not None
         or repair.phase is not _OPEN
-        or (conn.reassembly and conn.sack_enabled)
+        or (conn.reassembly.cost and conn.sack_enabled)
     ):
         return False
     if start > conn.iss + 1:
