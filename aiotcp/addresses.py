@@ -74,29 +74,30 @@ class LocalAddresses:
         for host in hosts:
             if not isinstance(host, str):
                 raise TypeError(f"an address must be a string, not {host!r}")
-        self._packed = {pack(host): host for host in hosts}
-        for address, host in self._packed.items():
+        self.packed = {pack(host): host for host in hosts}
+        """By what packets carry; to look at."""
+        for address, host in self.packed.items():
             if not is_unicast(address):
                 raise ValueError(f"{host} can not be the address of a stack")
-        if not self._packed:
+        if not self.packed:
             raise ValueError("a stack needs at least one address")
 
     def __contains__(self, address: bytes) -> bool:
-        return address in self._packed
+        return address in self.packed
 
     def __iter__(self) -> Iterator[str]:
-        return map(unpack, self._packed)
+        return map(unpack, self.packed)
 
     def source_for(self, remote: bytes) -> bytes | None:
         """MUST-44: the address that a connection to `remote` uses; None without one. To one of
         these it comes from there, as on Linux."""
-        if remote in self._packed:
+        if remote in self.packed:
             return remote
-        return next((own for own in self._packed if len(own) == len(remote)), None)
+        return next((own for own in self.packed if len(own) == len(remote)), None)
 
     def require(self, address: bytes) -> bytes:
         """`address` if it is one of these. Raises OSError (EADDRNOTAVAIL)."""
-        if address not in self._packed:
+        if address not in self.packed:
             raise address_not_available(unpack(address))
         return address
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from aiotcp.addresses import Address
 from aiotcp.options import Options
 from aiotcp.tcp.flow import Endpoint
-from aiotcp.threadcheck import new_transport
+from aiotcp.threadcheck import transport_type
 from aiotcp.transport import Transport
 
 if TYPE_CHECKING:
@@ -155,7 +155,8 @@ async def create_connection(
         stack.push(opened)
         raise
     waiter = loop.create_future()
-    transport = new_transport(stack, opened, protocol, context=copy_context(), waiter=waiter)
+    made = transport_type(stack.loop)
+    transport = made(stack, opened, protocol, context=copy_context(), waiter=waiter)
     try:
         await waiter
     except BaseException:

@@ -104,7 +104,7 @@ class PassiveOpens(Engine):
         if key in self._table or self._connections >= self.options.max_connections:
             return False
         local, local_port, remote, remote_port = split_flow(key)
-        addresses = self.addresses
+        addresses = self.addresses.packed
         if (
             local not in addresses
             or not local_port

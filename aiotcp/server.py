@@ -17,7 +17,7 @@ from aiotcp.addresses import family_of
 from aiotcp.client import Resolved, bind_error, resolve
 from aiotcp.forever import ForeverServer
 from aiotcp.tcp.flow import Endpoint
-from aiotcp.threadcheck import new_transport
+from aiotcp.threadcheck import transport_type
 from aiotcp.transport import Transport
 
 if TYPE_CHECKING:
@@ -128,13 +128,15 @@ class Server(ForeverServer):
                 }
             )
             return
-        transport = new_transport(self._stack, connection, protocol, context=context, owner=self)
+        made = transport_type(self._stack.loop)
+        transport = made(self._stack, connection, protocol, context=context, owner=self)
         self._clients[transport] = None
         transport.begin()
 
     def _detach(self, transport: Transport) -> None:
         self._clients.pop(transport, None)
-        self._wake_if_gone()
+        if self._closed:
+            self._wake_if_gone()
 
     def _wake_if_gone(self) -> None:
         if self._closed and not self._clients and self._waiters is not None:

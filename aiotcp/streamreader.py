@@ -7,6 +7,8 @@ from asyncio import current_task
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+_LIMIT = 64 * 1024  # asyncio's
+
 _SMALL_BYTES = 4096
 """Less than this is cheaper to copy than to keep apart."""
 
@@ -37,10 +39,10 @@ class StreamReader(asyncio.StreamReader):
 
         async def _wait_for_data(self, func_name: str) -> None: ...
 
-    def __init__(self, *args: Any, **kwds: Any) -> None:
+    def __init__(self, limit: int = _LIMIT, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._pieces = _NO_PIECES
         self._pieces_bytes = 0
-        super().__init__(*args, **kwds)
+        super().__init__(limit, loop)
 
     @property
     def _buffer(self) -> bytearray:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
 
 from aiotcp.transport import Transport
 
 
-def new_transport(stack: Any, *args: Any, **kwds: Any) -> Transport:
-    """A `Transport`; on a loop in debug mode (`loop.set_debug()`) one that checks its callers."""
-    return (_Checked if stack.loop.get_debug() else Transport)(stack, *args, **kwds)
+def transport_type(loop: asyncio.AbstractEventLoop) -> type[Transport]:
+    """`Transport`; on a loop in debug mode (`loop.set_debug()`) one that checks its callers."""
+    return _Checked if loop.get_debug() else Transport
 
 
 class _Checked(Transport):

@@ -8,6 +8,7 @@ from typing import Final
 from aiotcp.mypyc import mypyc_attr
 from aiotcp.reasons import Why
 
+_NEVER: Final = math.inf
 _SECOND_SEGMENT: Final = Why.ACK_SECOND_SEGMENT
 _QUICK: Final = Why.ACK_QUICK
 _LEAST_FULL_BYTES: Final = 536
@@ -30,7 +31,7 @@ class AckPolicy:
         """Never delay (TCP_QUICKACK)."""
         self.due: Why | None = None
         """Why an acknowledgment must leave now, if one must."""
-        self.deadline = math.inf
+        self.deadline = _NEVER
         """When a delayed one must."""
         self.duplicates = 0
         """Out-of-order segments of this batch: each is worth a duplicate ACK (RFC 5681 4.2)."""
@@ -56,7 +57,7 @@ class AckPolicy:
                 self.due = _SECOND_SEGMENT
         elif self.quick:
             self.at_once(_QUICK)
-        elif self.deadline == math.inf:
+        elif self.deadline == _NEVER:
             self.deadline = now + self.delay_s
 
     def at_once(self, why: Why) -> None:
@@ -67,7 +68,7 @@ class AckPolicy:
     def set_quick(self, quick: bool) -> None:
         """What is being delayed goes at once, too."""
         self.quick = quick
-        if quick and self.deadline != math.inf:
+        if quick and self.deadline != _NEVER:
             self.at_once(Why.ACK_QUICK)
 
     def on_out_of_order(self) -> None:
@@ -82,6 +83,6 @@ class AckPolicy:
     def sent(self) -> None:
         """A segment that carries the acknowledgment left."""
         self.due = None
-        self.deadline = math.inf
+        self.deadline = _NEVER
         self.duplicates = 0
         self.pending = 0

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aiotcp.tcp.tcb import Path
 
 _REPLY_INTERVAL_S: Final = 0.5
+_NEVER: Final = math.inf
 _LONG_AGO: Final = -math.inf  # one object, as there may be many records
 _OPEN_REPLY: Final = Why.OPEN_REPLY
 
@@ -77,7 +78,7 @@ class HalfOpen:
         """What its headers have in common, and the connection's: the owner makes it."""
         self.sent_at = _LONG_AGO
         """When the SYN+ACK left; so it stays if the entry was made of a cookie."""
-        self.deadline = math.inf
+        self.deadline = _NEVER
         self.retransmissions = 0
         """By the timer, and so counted against the limit."""
         self.repeated = False
@@ -87,7 +88,7 @@ class HalfOpen:
         self.replied_at = _LONG_AGO
         self.resets: tuple[int, ...] = ()
         self.ended = False
-        self.armed_at = math.inf
+        self.armed_at = _NEVER
         self.touched = False
 
     def arrive(self, segment: Segment, now: float) -> Drop | None:

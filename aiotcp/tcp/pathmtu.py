@@ -99,7 +99,7 @@ def begin(conn: Tcb, now: float) -> int:
 
     Where nothing else is known, there is nothing to keep before a full-sized segment leaves."""
     conn.mtu_mark = math.inf
-    known = conn.paths.find(_destination(conn), now) if conn.paths else None
+    known = conn.paths.find(_destination(conn), now) if conn.paths.changes else None
     if known is None and conn.options.mtu_probing != "on":
         conn.mtu_at = -math.inf
         headers = _headers(conn)

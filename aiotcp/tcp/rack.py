@@ -13,6 +13,7 @@ from aiotcp.mypyc import mypyc_attr
 
 DUP_THRESH: Final = 3
 _PERSIST_RECOVERIES: Final = 16
+_LONG_AGO: Final = -math.inf
 
 
 @mypyc_attr(acyclic=True)
@@ -33,7 +34,7 @@ class Rack:
     )
 
     def __init__(self, iss: int) -> None:
-        self.xmit_ts = -math.inf
+        self.xmit_ts = _LONG_AGO
         """When the segment left that was sent last, of all that have arrived."""
         self.end_seq = iss
         """Where that segment ends: who left later, of those that left at one time."""

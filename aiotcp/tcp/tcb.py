@@ -78,7 +78,7 @@ class Milestone(Enum):
 class Path:
     """What the way to the peer looks like from here."""
 
-    __slots__ = ("gso_max_bytes", "ip_header", "mtu", "offload")
+    __slots__ = ("default_mss", "gso_max_bytes", "ip_header", "mss", "mtu", "offload")
 
     def __init__(self, mtu: int, ip_header: int, gso_max_bytes: int, offload: bool) -> None:
         self.mtu = mtu
@@ -89,16 +89,10 @@ class Path:
         """Largest frame the link cuts for us, IP packet bytes; 0 where it does not."""
         self.offload = offload
         """Whether the link completes checksums."""
-
-    @property
-    def mss(self) -> int:
+        self.mss = mtu - ip_header - 20
         """RFC 6691: the MTU less the fixed headers; options are never subtracted here."""
-        return self.mtu - self.ip_header - 20
-
-    @property
-    def default_mss(self) -> int:
+        self.default_mss = 536 if ip_header == 20 else 1220
         """MUST-15: what a peer that sends no MSS option takes."""
-        return 536 if self.ip_header == 20 else 1220
 
 
 # Looked up once: a member of an enumeration costs as much as a call.
