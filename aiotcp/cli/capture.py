@@ -22,7 +22,7 @@ import click
 from aiotcp.cli import output
 from aiotcp.cli.asking import EXIT_CODES, NoAnswer, choose, which_stack
 from aiotcp.control.client import Client, ControlError
-from aiotcp.control.packets import FilterError, packet_filter
+from aiotcp.control.packets import FilterError, packet_filter, with_addresses
 from aiotcp.trace.capturefile import INBOUND, packets
 from aiotcp.trace.conversations import Conversations
 
@@ -71,11 +71,12 @@ def command(
 
       aiotcp capture -w web.pcapng -c 100 'port 80 and host 192.0.2.1'
 
-    FILTER is tcpdump's language: host, net, port, portrange, with src or dst; ip, ip6, tcp, icmp,
-    icmp6; and, or, not, and parentheses.
+    FILTER is tcpdump's language: host, net, port, portrange, with src or dst; less, greater; ip,
+    ip6, tcp, udp, sctp, icmp, icmp6; and, or, not, and parentheses. Names of hosts are looked up
+    once, now.
     """
-    text = " ".join(filter)
     try:
+        text = with_addresses(" ".join(filter), _addresses)
         packet_filter(text)
     except FilterError as exc:
         raise click.UsageError(str(exc)) from None
@@ -109,6 +110,11 @@ def command(
                     output.to_nowhere()
                 merged.abandon()
         click.echo(merged.summary(), err=True)
+
+
+def _addresses(name: str) -> list[str]:
+    found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]).partition("%")[0] for *_, address in found))
 
 
 def _clients(paths: list[Path]) -> Iterator[Client]:

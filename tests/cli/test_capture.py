@@ -228,6 +228,7 @@ async def test_what_can_not_be_captured_says_why(tmp_path: Path) -> None:
         at = f"--socket={world.control.path}"
         for arguments, code, why in (
             (("colour red",), 2, "not understood: 'colour red'"),
+            (("host a..b or port 80",), 2, "host a..b: neither an address nor a host's name"),
             (("--secrets", "--keylog", "x"), 2, "exclude each other"),
             (("-w", str(tmp_path / "no" / "file")), 1, "No such file or directory"),
             (("-c", "0"), 2, "'-c'"),
