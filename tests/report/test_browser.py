@@ -157,6 +157,43 @@ def test_keys_take_lines_away_and_a_wide_window_is_not_shown_at_first(
     assert page.errors == []
 
 
+def test_a_graph_has_keys_and_numbers_for_what_is_in_it(show: Callable[[Trace], Page]) -> None:
+    whole = traces.lossy(1000, 0.0)
+    begun = [Trace(whole.hosts, whole.flows, whole.events[:count], title="SYN") for count in (1, 5)]
+    keys = "[...document.querySelectorAll('#key-seq .entry:not([hidden])')]"
+    shown = f"{keys}.map((entry) => entry.dataset.name)"
+    numbers = "plots.seq.axes[1]._values"
+    page = show(begun[1])
+    assert page.run(shown) == ["seg", "ack", "wnd"]
+    page = show(begun[0])
+    assert page.run(shown) == ["seg"]
+    told = [number for number in page.run(numbers) if number]
+    assert len(told) >= 2
+    assert all(number.isdigit() for number in told), "of bytes there are whole ones, and from zero"
+    assert page.run("plots.rtt.blank[0]") == "no round trip was measured"
+    assert page.run("plots.seq.blank") is None
+    assert page.errors == []
+
+
+def test_the_graphs_share_the_height_of_the_window(show: Callable[[Trace], Page]) -> None:
+    page = show(traces.lossy(300_000))
+    plots = "document.getElementById('plots')"
+    for height in (900, 1400):
+        page.resize(1500, height)
+        page.until(
+            f"{plots}.clientHeight > {height} - 100 && {plots}.scrollHeight == {plots}.clientHeight"
+            f" && {plots}.lastElementChild.getBoundingClientRect().bottom > {height} - 40"
+        )
+    assert page.errors == []
+
+
+def test_what_a_connection_waits_for_is_told_in_chinese(show: Callable[[Trace], Page]) -> None:
+    page = show(traces.lossy(1000, 0.0))
+    page.click_on("document.getElementById('language')")
+    told = page.run("['end of 2MSL', 'ACK of 7 bytes', 'nothing'].map(waitsFor)")
+    assert told == ["2MSL 结束", "对 7 字节的确认", "无"]
+
+
 def test_what_is_told_bit_by_bit_is_kept_within_bounds(show: Callable[[Trace], Page]) -> None:
     """As the live page has it: `take` adds, `keep` forgets the oldest."""
     trace = traces.lossy(300_000)

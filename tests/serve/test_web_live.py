@@ -142,6 +142,8 @@ def test_a_browser_shows_a_transfer_as_it_happens(public: Path, tmp_path: Path) 
         ):
             page = chromium.open(url)
             page.until("live.rows.filter((row) => row[4] > 0).length >= 2")
+            assert page.run("document.querySelector('main').hidden")
+            assert "Choose a connection" in page.run("document.body.innerText")
             page.until("live.rows.some((row) => row[4] > 2e6)")
             busiest = page.run("[...live.rows].sort((a, b) => b[4] - a[4])[0][0]")
             page.click_on(f"document.querySelector('.pick[data-flow=\"{busiest}\"]')")

@@ -100,6 +100,7 @@ function segmentDetail(s, box, row) {
   row(say("window", "窗口"), s.win);
   row(say("options", "选项"), s.opt.split(" ").join(", "));
   row("ECN", s.ecn);
+  if (flowsSeen().size > 1) row(say("connection", "连接"), D.flows[s.flow].ends);
   known(s.from, s.flow, s.at, row);
   return `${D.hosts[s.from]} → ${D.hosts[s.to]}  ${s.flags}`;
 }
@@ -114,7 +115,7 @@ const WAITS = {
 };
 function waitsFor(words) {
   const number = words.match(/\d+/), plain = words.replace(/\d+/, "N");
-  return say(words, (WAITS[plain] || words).replace("N ", number ? `${number[0]} ` : "N "));
+  return say(words, WAITS[words] || (WAITS[plain] || words).replace("N ", number ? `${number[0]} ` : "N "));
 }
 
 // What that side knew, then.

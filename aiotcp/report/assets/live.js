@@ -26,6 +26,8 @@ function watch(flow) {
   live.side = null;
   live.paused = false;
   forget();
+  byId("rows").closest("main").hidden = false;
+  byId("side").closest("label").hidden = false;
   whole();
   listen();
 }
@@ -51,11 +53,13 @@ function hear(told) {
 function status(words) {
   const gap = D.g.reduce((sum, one) => sum + one[2], 0);
   const parts = [words, live.paused ? say("paused", "已暂停") : "", live.over ? say("this connection is over", "该连接已结束") : ""];
-  if (!live.flow) parts.push(say("choose a connection", "请选择一个连接"));
   if (gap) parts.push(say(`sampled: ${gap} segments are not shown`, `抽样显示：${gap} 个报文段未显示`));
   byId("status").textContent = parts.filter(Boolean).join(" · ");
   byId("pause").textContent = live.paused ? say("Go on", "继续") : say("Pause", "暂停");
-  byId("pause").hidden = !live.flow;
+  byId("pause").hidden = !live.flow || live.over;
+  byId("hint").textContent = live.flow ? "" : live.rows.length
+    ? say("Choose a connection: its ladder and its graphs are shown here as it happens.", "请选择一个连接：它的梯形图和曲线图将实时显示在这里。")
+    : say("No connection is open. Each one appears above as it begins.", "目前没有连接。新的连接会立即出现在上面。");
   byId("count").textContent = live.all > live.rows.length ? say(`the newest ${live.rows.length} of ${live.all}`, `共 ${live.all} 个，显示最新的 ${live.rows.length} 个`) : "";
 }
 
@@ -75,10 +79,12 @@ function table() {
       const button = element("button", "pick", local);
       button.type = "button"; button.dataset.flow = flow;
       button.setAttribute("aria-pressed", flow === live.flow);
+      button.setAttribute("aria-label", `${local} ← ${peer}`);
       name.append(button);
     } else name.append(local);
     row.append(name);
-    const cells = [peer, state, bytes(sent), bytes(received), rtt === null ? "–" : millis(rtt * 1000), cwnd ? bytes(cwnd) : "–", again || "–", `${age < 100 ? age.toFixed(1) : age.toFixed(0)} s`, waitsFor(waits) + (until === null ? "" : ` ${until.toFixed(1)} s`)];
+    // Of what is half open or in TIME-WAIT, no more is kept than that.
+    const cells = [peer, state, flow ? bytes(sent) : "–", flow ? bytes(received) : "–", rtt === null ? "–" : millis(rtt * 1000), cwnd ? bytes(cwnd) : "–", again || "–", flow || age ? `${age < 100 ? age.toFixed(1) : age.toFixed(0)} s` : "–", waitsFor(waits) + (until === null ? "" : ` ${until.toFixed(1)} s`)];
     cells.forEach((text, n) => row.append(element("td", n > 1 && n < 8 ? "n" : "", String(text))));
     if (workers) row.append(element("td", "n", String(worker)));
     row.addEventListener("click", () => { if (flow && flow !== live.flow) watch(flow); });
@@ -89,9 +95,9 @@ function table() {
 }
 
 function openLive() {
-  D.title = "";
+  D.title = "Live connections"; D.chinese[D.title] = "实时连接";
   begin();
-  byId("flow").closest("label").hidden = true;
+  byId("flow").closest("label").hidden = byId("side").closest("label").hidden = byId("rows").closest("main").hidden = true;
   byId("language").addEventListener("click", () => { view.language = view.language === "zh" ? "en" : "zh"; whole(); table(); });
   byId("side").addEventListener("change", () => { live.side = view.side; });
   byId("pause").addEventListener("click", () => { live.paused = !live.paused; if (live.paused) listen(); else watch(live.flow); });

@@ -133,7 +133,7 @@ function moments() {
     for (const list of [D.p.at, D.m.at, ...["s", "a", "f", "g"].map((kind) => D[kind].map((row) => row[0]))]) {
       if (list.length) { firsts.push(list[0]); lasts.push(list[list.length - 1]); }
     }
-    const first = firsts.length ? Math.min(...firsts) : 0, last = lasts.length ? Math.max(...lasts) : 0;
+    const first = firsts.length ? Math.min(...firsts) : 0, last = lasts.length ? Math.max(...lasts) : 1;
     return [first, Math.max(last, first + 1e-6)];
   });
 }

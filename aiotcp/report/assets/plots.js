@@ -6,6 +6,10 @@ const AXIS = 76, SAMPLED = ["cwnd", "ssthresh", "flight", "rcv"];
 const bytes = (v) => (Math.abs(v) >= 1e6 ? `${+(v / 1e6).toFixed(2)} MB` : Math.abs(v) >= 1e4 ? `${+(v / 1e3).toFixed(1)} kB` : `${+v.toFixed(0)}`);
 const millis = (v) => (v >= 1000 ? `${+(v / 1000).toFixed(2)} s` : v >= 1 ? `${+v.toFixed(1)} ms` : `${+(v * 1000).toFixed(1)} µs`);
 
+// 1, 2, 2.5 and 5 of each power of ten; of bytes there are whole ones, and from zero up.
+const STEPS = [1, 2, 5, ...Array.from({ length: 14 }, (_, n) => [1, 2, 2.5, 5].map((digit) => digit * 10 ** (n + 1))).flat()];
+const WHOLE = { incrs: STEPS, filter: (_, splits) => splits.map((v) => (v < 0 ? null : v)) };
+
 function axes(format, y = {}) {
   const common = () => ({
     stroke: () => colour("soft"), font: `11px ${FONT}`,
@@ -13,13 +17,13 @@ function axes(format, y = {}) {
   });
   return [
     { ...common(), size: 26, gap: 3, values: (_, values) => values.map((v) => `${+v.toFixed(6)} s`) },
-    { ...common(), size: AXIS, values: (_, values) => values.map(format), ...y },
+    { ...common(), size: AXIS, values: (_, values) => values.map((v) => (v === null ? "" : format(v))), ...y },
   ];
 }
 
 // 1, 2 and 5 of each power of ten, or as many as there is room for.
 function logSplits(u) {
-  const { min, max } = u.scales.y, wide = Math.log10(max / min) > 2.2;
+  const { min, max } = u.scales.y, wide = u.bbox.height / devicePixelRatio < 48 * Math.log10(max / min);
   const found = [];
   for (let power = Math.floor(Math.log10(min)); 10 ** power <= max; power++) {
     for (const digit of wide ? [1] : [1, 2, 5]) { const v = digit * 10 ** power; if (v >= min && v <= max) found.push(v); }
@@ -46,9 +50,9 @@ function plot(id, height, series, { draw = [], under = [], y, format, axis }) {
       bind: { dblclick: () => () => zoomTo(null) },
     },
     scales: { x: { time: false }, y }, axes: axes(format, axis), series: [{}, ...series],
-    hooks: { setSelect: [zoomed], drawAxes: [drawFaults, ...under], draw: [...draw, drawChosen] },
+    hooks: { setSelect: [zoomed], drawAxes: [drawFaults, ...under], draw: [...draw, drawBlank, drawChosen] },
   }, [[0, 1], ...series.map(() => [null, null])], place);
-  u.id = id;
+  u.id = id; u.usual = height;
   u.over.setAttribute("role", "img");
   u.over.addEventListener("mousemove", (event) => showTip(u, event));
   u.over.addEventListener("mouseleave", hideTip);
@@ -58,13 +62,13 @@ function plot(id, height, series, { draw = [], under = [], y, format, axis }) {
 
 function makePlots() {
   readPalette();
-  plot("seq", 310, [{ stroke: "transparent", points: { show: false } }], { draw: [drawSequence], y: { range: sequenceRange }, format: bytes });
-  plot("win", 180, SAMPLED.map(line), { y: { range: windowRange }, format: bytes });
+  plot("seq", 310, [{ stroke: "transparent", points: { show: false } }], { draw: [drawSequence], y: { range: sequenceRange }, format: bytes, axis: WHOLE });
+  plot("win", 180, SAMPLED.map(line), { y: { range: windowRange }, format: bytes, axis: WHOLE });
   plot("rtt", 150, ["srtt", "rto"].map(line), { under: [drawTrips], y: { distr: 3, log: 10, range: tripRange }, format: millis, axis: { splits: logSplits, filter: (_, splits) => splits } });
   const names = () => { const chosen = plotted(); return chosen ? [D.hosts[chosen.receiver], D.hosts[chosen.sender]] : ["", ""]; };
   plot("states", 100, [{ stroke: "transparent", points: { show: false } }], {
     draw: [drawStates], y: { range: () => [0, 2] }, format: String,
-    axis: { grid: { show: false }, ticks: { show: false }, splits: () => [0.5, 1.5], values: () => names().map((name) => (name.length > 13 ? `${name.slice(0, 12)}…` : name)) },
+    axis: { grid: { show: false }, ticks: { show: false }, splits: () => [0.5, 1.5], values: () => names().map((name) => (name.length <= 13 ? name : /:\d+$/.test(name) ? `…${name.slice(-11)}` : `${name.slice(0, 12)}…`)) },
   });
 }
 
@@ -172,8 +176,15 @@ function fillPlots() {
   const has = found.at.length > 0;
   plots.win.setData(has ? [found.at, ...SAMPLED.map((name) => found[name])] : [[first, last], ...SAMPLED.map(() => [null, null])], false);
   plots.rtt.setData(has ? [found.at, found.srtt, found.rto] : [[first, last], [null, null], [null, null]], false);
+  const { data, acks, sacks, edges, trips } = sequence(), kinds = new Set(data.map(kindOf));
+  const there = { seg: kinds.has("seg"), again: kinds.has("again"), lost: kinds.has("lost"), ack: acks.length, sack: sacks.length, wnd: edges.length };
+  plots.seq.lacking = new Set(Object.keys(there).filter((name) => !there[name]));
   plots.win.lacking = new Set(SAMPLED.filter((name) => !found[name].some((v) => v !== null)));
   plots.rtt.lacking = new Set(["srtt", "rto"].filter((name) => !found[name].some((v) => v !== null)));
+  if (!trips.length) plots.rtt.lacking.add("trip");
+  plots.seq.blank = data.length || acks.length ? null : ["nothing was sent", "没有发送任何报文段"];
+  plots.rtt.blank = plots.rtt.lacking.size < KEYS.rtt.length ? null : ["no round trip was measured", "没有测得往返时间"];
+  plots.win.blank = plots.win.lacking.size < KEYS.win.length ? null : ["nothing is known of them", "未知"];
   SAMPLED.forEach((name, n) => { if (plots.win.series[n + 1].show !== isOn(name)) plots.win.setSeries(n + 1, { show: isOn(name) }); });
   byId("which").textContent = D.flows.length > 1 && chosen ? `${D.flows[chosen.flow].name} · ${say(`${D.hosts[chosen.sender]} sends`, `${D.hosts[chosen.sender]} 发送`)}` : "";
   showSpan();
@@ -183,8 +194,16 @@ function fillPlots() {
 
 const redrawPlots = () => { for (const u of Object.values(plots)) u.redraw(false); };
 
+// Beside the ladder they share its height, within reason; below it they have their own.
 function sizePlots() {
-  for (const [id, u] of Object.entries(plots)) u.setSize({ width: byId(`plot-${id}`).clientWidth, height: u.height });
+  const box = byId("plots"), grow = ["seq", "win", "rtt"], sum = (list) => list.reduce((all, n) => all + n, 0);
+  const usual = sum(grow.map((id) => plots[id].usual)), now = sum(grow.map((id) => plots[id].height));
+  const last = box.lastElementChild, room = box.clientHeight - (last.offsetTop + last.offsetHeight + 14 - now);
+  const by = innerWidth > 900 ? Math.min(Math.max(room / usual, 0.7), 2) : 1;
+  for (const [id, u] of Object.entries(plots)) {
+    const width = byId(`plot-${id}`).clientWidth, height = grow.includes(id) ? Math.floor(u.usual * by) : u.usual;
+    if (width !== u.width || height !== u.height) u.setSize({ width, height });
+  }
 }
 
 // -- keys -----------------------------------------------------------------------------------------

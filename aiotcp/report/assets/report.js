@@ -7,7 +7,7 @@ function about() {
   line.replaceChildren();
   if (D.seed) parts.push(`${say("seed", "种子")} ${D.seed}`);
   const [first, last] = moments();
-  parts.push(say(`${D.p.at.length} segments in ${+(last - first).toPrecision(4)} s`, `${+(last - first).toPrecision(4)} 秒内 ${D.p.at.length} 个报文段`));
+  if (D.order) parts.push(say(`${D.p.at.length} segments in ${+(last - first).toPrecision(4)} s`, `${+(last - first).toPrecision(4)} 秒内 ${D.p.at.length} 个报文段`));
   const lost = D.p.fate.filter((fate) => LOST.has(W(fate))).length, again = D.p.again.filter(Boolean).length;
   if (lost) parts.push(say(`${lost} lost`, `丢失 ${lost} 个`));
   if (again) parts.push(say(`${again} sent again`, `重传 ${again} 个`));
@@ -98,6 +98,7 @@ function begin() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { theme("auto"); redrawPlots(); });
   document.addEventListener("keydown", pressed);
   let waiting = 0;
+  new ResizeObserver(() => sizePlots()).observe(byId("plots"));
   addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(redo, 120); });
   addEventListener("beforeprint", () => { document.documentElement.dataset.theme = "light"; readPalette(); redo(); redrawPlots(); });
   addEventListener("afterprint", () => { theme("auto"); redo(); redrawPlots(); });

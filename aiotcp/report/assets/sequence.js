@@ -18,6 +18,7 @@ function clipped(u, work) {
   ctx.beginPath();
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
+  ctx.textBaseline = "alphabetic"; // uPlot leaves that of its axes
   work(ctx, (t) => u.valToPos(t, "x", true), (v) => u.valToPos(v, "y", true), devicePixelRatio);
   ctx.restore();
 }
@@ -76,6 +77,17 @@ function inSight(list, timeOf) {
   let last = first;
   while (last < list.length && timeOf(list[last]) <= max) last++;
   return list.slice(Math.max(first - 1, 0), last + 1);
+}
+
+function blank(ctx, words, x, y, r) {
+  ctx.font = `${11.5 * r}px ${FONT}`; ctx.textAlign = "center"; ctx.fillStyle = colour("soft");
+  ctx.fillText(words, x, y);
+}
+
+// A graph without anything in it says why.
+function drawBlank(u) {
+  if (!u.blank) return;
+  clipped(u, (ctx, x, y, r) => blank(ctx, say(...u.blank), u.bbox.left + u.bbox.width / 2, u.bbox.top + u.bbox.height / 2, r));
 }
 
 const kindOf = (one) => (one.lost ? "lost" : one.again ? "again" : "seg");
@@ -200,6 +212,7 @@ function drawStates(u) {
         if (words) ctx.fillText(words, from + 6 * r, above + tall / 2 + 4 * r);
         lanes.push([Math.max(from - 2 * r, start) / r, above / r, to / r, (above + tall) / r, { ...one, host }]);
       }
+      if (!statesOf(host, chosen.flow).length) blank(ctx, say("no states recorded", "没有状态记录"), start + width / 2, above + tall / 2 + 4 * r, r);
     });
   });
 }
