@@ -35,6 +35,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def shipped() -> list[str]:
 def find(name: str) -> Scenario:
     """The scenario of a file, or one of those that come with aiotcp, by its id.
 
-    Raises BadScenario, and FileNotFoundError with the ids that there are.
+    Raises BadScenario, and FileNotFoundError with the ids that are like it, or else all of them.
     """
     own = SHIPPED / f"{name}.toml"
     if own.is_file():
@@ -128,8 +129,10 @@ def find(name: str) -> Scenario:
     path = Path(name)
     if path.is_file():
         return load(path)
-    near = [path.stem for path in sorted(SHIPPED.glob("*.toml"))]
-    raise FileNotFoundError(f"no scenario and no file {name!r}; there are {', '.join(near)}")
+    known = [path.stem for path in sorted(SHIPPED.glob("*.toml"))]
+    near = get_close_matches(name, known, 3)
+    told = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(known)}"
+    raise FileNotFoundError(f"no scenario and no file {name!r}; {told}")
 
 
 def load(path: Path) -> Scenario:

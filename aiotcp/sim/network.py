@@ -169,6 +169,14 @@ class Host:
         self._network.crashed.append(self.stack)
 
 
+def _netem(words: str | Netem) -> Netem:
+    if isinstance(words, Netem):
+        return words
+    if not isinstance(words, str):
+        raise TypeError(f"netem takes words, as in 'delay 40ms loss 1%', or a Netem, not {words!r}")
+    return read_netem(words)
+
+
 class Link:
     """What is between two hosts, in both directions."""
 
@@ -181,8 +189,9 @@ class Link:
 
     def netem(self, words: str | Netem, *, source: str | None = None) -> Netem:
         """Set what happens to packets from now on, in netem's words (see `netemwords`); of both
-        directions, or of packets from `source` only. Raises ValueError."""
-        settings = read_netem(words) if isinstance(words, str) else words
+        directions, or of packets from `source` only. Raises ValueError, or TypeError for what is
+        neither words nor a Netem."""
+        settings = _netem(words)
         for way in self._ways(source):
             self._network.way(*way).netem = settings
         return settings
@@ -285,7 +294,7 @@ class Network:
 
     def netem(self, words: str | Netem) -> None:
         """Set what happens to packets on every link, those of hosts to come included."""
-        self.default = read_netem(words) if isinstance(words, str) else words
+        self.default = _netem(words)
         for way in self._ways.values():
             way.netem = self.default
 

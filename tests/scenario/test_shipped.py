@@ -33,3 +33,5 @@ def test_a_name_that_there_is_not() -> None:
         FileNotFoundError, match=r"no scenario and no file 'nothing'; there are .*close"
     ):
         find("nothing")
+    with pytest.raises(FileNotFoundError, match=r"'close-activ'; did you mean close-active, "):
+        find("close-activ")

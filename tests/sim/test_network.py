@@ -89,6 +89,13 @@ async def test_losses_are_repaired_and_counted() -> None:
             assert 0 < net.counters(*way)["loss"] < net.counters(*way)["packets"] / 5
 
 
+async def test_what_is_no_netem_is_refused_where_it_is_said() -> None:
+    async with network() as net:
+        for place in (net, net.link("a", "b")):
+            with pytest.raises(TypeError, match="netem takes words"):
+                place.netem(0.04)  # type: ignore[arg-type]
+
+
 async def test_a_partition_separates_groups_and_heals() -> None:
     async with network(c="") as net:
         a, b, c = net.hosts.values()
