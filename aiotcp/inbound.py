@@ -126,11 +126,16 @@ class Inbound(PassiveOpens):
                         counters = self.counters
                         counters.packets_received += 1
                         counters.bytes_received += size
-                        if not conn.touched:
+                        first = not conn.touched
+                        if first:
                             conn.touched = True
                             self._touched.append(conn)
                         if length:
-                            train.begin(conn, seq + length, words, stamps, gso_size, length, now)
+                            # A packet that ends what the peer had to say is mostly the only one.
+                            if gso_size or not (first and words & _PSH):
+                                train.begin(
+                                    conn, seq + length, words, stamps, gso_size, length, now
+                                )
                         elif conn.acks_noted:
                             train.begin_acks(conn, seq, stamps)
                         return

@@ -106,7 +106,7 @@ class Cubic(LossBased):
     #    updated due to application-limited behavior" (4.2, 5.8)
 
     def on_send(self, now: float, flight: int, app_limited: bool) -> None:
-        if not flight:
+        if not flight and self._t_epoch is not None:
             self._pause(now)
 
     def _pause(self, now: float) -> None:

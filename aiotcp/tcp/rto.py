@@ -53,8 +53,10 @@ class RtoEstimator:
         trip. For one sample in each round trip, which is what the gains are made for: more of them
         would make the variance forget too soon (RFC 7323, appendix G).
         """
-        if in_order and (self.min_rtt is None or rtt < self.min_rtt):
-            self.min_rtt = rtt
+        if in_order:
+            least = self.min_rtt
+            if least is None or rtt < least:
+                self.min_rtt = rtt
         srtt = self.srtt
         if srtt is None:  # RFC 6298 2.2
             srtt = rtt
@@ -66,7 +68,8 @@ class RtoEstimator:
             srtt += _ALPHA * error
         self.srtt = srtt
         self.rttvar = rttvar
-        rto = self._base = srtt + (4 * rttvar if 4 * rttvar > _GRANULARITY_S else _GRANULARITY_S)
+        spread = 4 * rttvar
+        rto = self._base = srtt + (spread if spread > _GRANULARITY_S else _GRANULARITY_S)
         self.backoff = 0
         if rto < self.minimum:
             rto = self.minimum

@@ -103,8 +103,12 @@ _timestamped: Final[Callable[[Buffer, int], tuple[int, int, int, int, int, int, 
 )
 _pack_ipv4: Final = struct.Struct("!2sHH4sH12sIIHHHH").pack
 _pack_ipv6: Final = struct.Struct("!4sH38sIIHHHH").pack
-_pack_plain_ipv4: Final = struct.Struct("!2sHH4sH12sIIHHHHIII").pack
-_pack_plain_ipv6: Final = struct.Struct("!4sH38sIIHHHHIII").pack
+_pack_head_ipv4: Final = struct.Struct("!2sHH4sH12s").pack
+_pack_head_ipv6: Final = struct.Struct("!4sH38s").pack
+_pack_plain_ipv4: Final = struct.Struct("!24sIIHHH6sII").pack
+_pack_plain_ipv6: Final = struct.Struct("!44sIIHHH6sII").pack
+_NOT_URGENT: Final = struct.pack("!HI", 0, TIMESTAMPS_FIRST)
+"""The urgent pointer, and the timestamps option without them."""
 _pack_syn_ipv4: Final = struct.Struct("!2sHH4sH12sIIHHHHIIIII").pack
 _pack_syn_ipv6: Final = struct.Struct("!4sH38sIIHHHHIIIII").pack
 _SYN_ACK: Final = 0xA000 | SYN | ACK
@@ -175,6 +179,9 @@ class HeaderTemplate:
         "_base",
         "_ipv4",
         "_middle",
+        "_plain_field",
+        "_plain_head",
+        "_plain_length",
         "_pseudo",
         "_start",
         "_with_ports",
@@ -202,6 +209,7 @@ class HeaderTemplate:
         # 65536 is 1 modulo 65535, so a number of whole words is congruent to their sum.
         self._pseudo = int.from_bytes(addresses, "big") % 0xFFFF + PROTOCOL
         self._with_ports = self._pseudo + local_port + remote_port
+        self._plain_length = 0
         self._ipv4 = len(local) == 4
         if self._ipv4:
             self._start = _IPV4_STARTS[traffic_class]
@@ -239,6 +247,21 @@ class HeaderTemplate:
             word = int.from_bytes(self._start, "big") & ~(0xFC << 20) | (traffic_class & 0xFC) << 20
             self._start = word.to_bytes(4, "big")
             self._middle = self._middle[:1] + bytes((hop_limit,)) + self._middle[2:]
+        self._plain_length = 0
+
+    def _prepare_plain(self, length: int) -> None:
+        """All that `plain` needs to know of a TCP segment of so many bytes: the next one mostly has
+        as many."""
+        self._plain_length = length
+        self._plain_field = (self._pseudo + length) % 0xFFFF
+        if self._ipv4:
+            size = 20 + length
+            sum_field = -(self._base + size) % 0xFFFF
+            self._plain_head = _pack_head_ipv4(
+                self._start, size, 0, self._after_length, sum_field, self._middle
+            )
+        else:
+            self._plain_head = _pack_head_ipv6(self._start, length, self._middle)
 
     def plain(
         self,
@@ -259,54 +282,25 @@ class HeaderTemplate:
         ack &= 0xFFFFFFFF
         tsval &= 0xFFFFFFFF
         tsecr &= 0xFFFFFFFF
-        offset_flags = 0x8000 + flags
+        flags += 0x8000  # the data offset
         length = 32 + payload_length
-        if offload:
-            field = (self._pseudo + length) % 0xFFFF
+        if length != self._plain_length:
+            self._prepare_plain(length)
+        if self._ipv4:
+            start, pack = 20, _pack_plain_ipv4
         else:
-            total = self._with_ports + length + seq + ack + offset_flags + window
+            start, pack = 40, _pack_plain_ipv6
+        if offload:
+            checksum_start, field = start, self._plain_field
+        else:
+            checksum_start = 0
+            total = self._with_ports + length + seq + ack + flags + window
             total += TIMESTAMPS_FIRST + tsval + tsecr
             if payload_length:
                 total += checksum.sum_buffers(payload)
             field = -total % 0xFFFF
-        if self._ipv4:
-            checksum_start = 20
-            packet_length = 20 + length
-            header = _pack_plain_ipv4(
-                self._start,
-                packet_length,
-                0,
-                self._after_length,
-                -(self._base + packet_length) % 0xFFFF,
-                self._middle,
-                seq,
-                ack,
-                offset_flags,
-                window,
-                field,
-                0,
-                TIMESTAMPS_FIRST,
-                tsval,
-                tsecr,
-            )
-        else:
-            checksum_start = 40
-            packet_length = 40 + length
-            header = _pack_plain_ipv6(
-                self._start,
-                length,
-                self._middle,
-                seq,
-                ack,
-                offset_flags,
-                window,
-                field,
-                0,
-                TIMESTAMPS_FIRST,
-                tsval,
-                tsecr,
-            )
-        return Frame(header, payload, packet_length, 0, checksum_start if offload else 0, reason)
+        header = pack(self._plain_head, seq, ack, flags, window, field, _NOT_URGENT, tsval, tsecr)
+        return Frame(header, payload, start + length, 0, checksum_start, reason)
 
     def usual_syn_ack(
         self,
