@@ -1,5 +1,5 @@
 """`python -m aiotcp.cli`: the same as `aiotcp`."""
 
-from aiotcp.cli.main import main
+from aiotcp.cli.start import main
 
 main()

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import click
 
 from aiotcp.serve.standard import open_standard_files
+from aiotcp.serve.start import interruptible
 from aiotcp.tcp import COMPILED
 
 EXIT_CODES = "Exit codes: 0 done; 1 failed; 2 options that make no sense; 130 Ctrl-C; 141 nobody \
@@ -24,6 +25,10 @@ _INTERRUPTED, _NO_READER = 128 + signal.SIGINT, 128 + signal.SIGPIPE
 _ENDED_BY_CTRL_C = frozenset({"run", "report", "ladder", "doctor", "info", "stat"})
 """They have nothing to put in order. An exception may come anywhere, in the middle of a loop that
 closes or where it is lost: so the signal itself ends them, which shells call 130."""
+
+
+_PUT_IN_ORDER = frozenset({"ss", "capture", "nc"})
+"""For these Ctrl-C is an exception once they are imported; `serve` says itself from when on."""
 
 
 class _Command(NamedTuple):
@@ -56,6 +61,8 @@ class _Lazily(click.Group):
         module, _, attribute = _COMMANDS[name].module.partition(":")
         found = getattr(import_module(module), attribute)
         assert isinstance(found, click.Command)
+        if name in _PUT_IN_ORDER:
+            interruptible()
         return found
 
     def invoke(self, context: click.Context) -> Any:

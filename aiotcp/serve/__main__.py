@@ -1,5 +1,5 @@
 """`python -m aiotcp.serve` is `aiotcp-serve`."""
 
-from aiotcp.serve.main import main
+from aiotcp.serve.start import main
 
 main()

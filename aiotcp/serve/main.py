@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -12,6 +14,7 @@ import click
 from aiotcp.serve.problems import BadOptions, NoPermission
 from aiotcp.serve.settings import Settings, checked_addresses
 from aiotcp.serve.standard import Seconds, open_standard_files
+from aiotcp.serve.start import interruptible
 from aiotcp.serve.tunables import read_options, table
 from aiotcp.tcp import COMPILED
 
@@ -24,11 +27,20 @@ def main() -> None:
     cli(prog_name="aiotcp-serve")
 
 
+class _Quiet(click.Group):
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:  # before it serves; then it is a signal that is waited for
+            sys.exit(128 + signal.SIGINT)
+
+
 @click.group(
+    cls=_Quiet,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 stopped by SIGTERM, Ctrl-C or SIGHUP; 1 failed; 2 options; "
     "3 no /dev/net/tun; 4 no permission; 5 addresses in use elsewhere; 6 device in use; "
-    "7 port taken; 8 no such ASGI application.",
+    "7 port taken; 8 no such ASGI application; 130 Ctrl-C before it serves.",
 )
 @click.version_option(
     package_name="aiotcp",
@@ -410,4 +422,5 @@ def _chosen(port: int | None, settings: Settings) -> int:
 def _run(settings: Settings, new_service: Callable[[Sequence[str]], Any]) -> None:
     from aiotcp.serve.program import run
 
+    interruptible()
     run(settings, new_service)

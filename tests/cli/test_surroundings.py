@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.support import invoke
+from tests.support.documents import ROOT
 
 AIOTCP = (sys.executable, "-m", "aiotcp.cli")
 
@@ -25,6 +26,31 @@ def test_ctrl_c_ends_a_command_with_130_and_without_a_traceback() -> None:
     running.send_signal(signal.SIGINT)
     _, told = running.communicate()
     assert (running.returncode, told) == (-signal.SIGINT, b""), "130, as shells have it"
+
+
+@pytest.mark.parametrize("program", ["cli", "serve"])
+def test_ctrl_c_while_modules_are_imported_is_no_traceback(program: str, tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("import os\nos.kill(os.getpid(), 2)\n")
+    paths = f"{tmp_path}:{ROOT}"
+    done = subprocess.run(
+        (sys.executable, "-m", f"aiotcp.{program}", "--help"),
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (-signal.SIGINT, b"")
+
+
+def test_ctrl_c_before_it_serves_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "pyroute2.py").write_text(
+        "import signal\nassert signal.getsignal(2) is signal.default_int_handler\n"
+        "signal.raise_signal(2)\n"
+    )
+    done = subprocess.run(
+        ("unshare", "-rn", sys.executable, "-m", "aiotcp.serve", "echo"),
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        capture_output=True,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (130, b"")
 
 
 def test_a_signal_ends_a_run_on_a_device_with_all_that_belongs_to_it(tmp_path: Path) -> None:
