@@ -28,13 +28,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import uvloop
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from aiotcp import AsyncioEventLoop, EventLoop
 from aiotcp.sim import VirtualLoop
 from tests.support import nobodys
 
-settings.register_profile("aiotcp", deadline=None)  # no test is about the machine's speed
+# No test is about the machine's speed, nor about that of drawing examples while others use it.
+settings.register_profile("aiotcp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("aiotcp")
 
 pytest_plugins = ["tests.support.conformance"]
