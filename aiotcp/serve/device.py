@@ -12,7 +12,7 @@ from typing import Any
 
 from aiotcp.link.queues import Queues, open_queues
 from aiotcp.link.tun import Tun
-from aiotcp.serve import privileges
+from aiotcp.serve import ownname, privileges
 from aiotcp.serve.problems import AddressClash, BadOptions, DeviceBusy, NoPermission, NoTun, Problem
 from aiotcp.serve.settings import Settings
 
@@ -162,7 +162,7 @@ def _ways_out() -> str:
     device = "aiotcp0"
     return f"""\
 There are three ways out:
-  root:       sudo aiotcp-serve … --user {user}
+  root:       sudo {ownname.as_root()} … --user {user}
   namespace:  unshare -Urn bash; there, run aiotcp-serve … and what is to talk to it
   once, as root, a device that belongs to {user}:
               ip tuntap add dev {device} mode tun user {user}

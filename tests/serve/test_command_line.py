@@ -106,7 +106,7 @@ def test_files_are_not_served_as_root(
         (
             OSError(errno.EPERM, "not allowed"),
             4,
-            ["sudo aiotcp-serve", "unshare -Urn", "ip tuntap add", "--no-configure"],
+            ["sudo /", "unshare -Urn", "ip tuntap add", "--no-configure"],
         ),
         (
             network.PrefixInUse("192.0.2.0/24", "eth7", "routed through"),
