@@ -17,10 +17,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from aiotcp.link.base import Receiver
+from aiotcp.link.base import Receiver, receive_run
 from aiotcp.mypyc import mypyc_attr
 from aiotcp.wire.frame import Frame, length_of
 
+_FEW: Final = 3
+"""Frames that are better delivered one by one."""
 OFFLOAD_MAX_BYTES: Final = 65535
 """Largest packet with segmentation offload: what IPv4's total length field can say."""
 
@@ -57,6 +59,7 @@ class MemoryLink:
         self._receiver: Receiver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._arrived: list[Frame] = []  # if not empty, `_deliver` is called on the next turn
+        self._run = 0, 0  # of these, the latest that `send_run` took: begin and end of those alike
         self._handed_packets = self._handed_bytes = 0  # not yet among the counters
         self._counted = 0  # how many of these the other end has counted as sent
         self._closed = False
@@ -147,6 +150,9 @@ class MemoryLink:
         if not peer._arrived:
             assert peer._loop is not None
             peer._loop.call_soon(peer._deliver)
+        if len(frames) > _FEW:
+            begin = len(peer._arrived)
+            peer._run = begin, begin + len(frames) - 1
         peer._arrived += frames
 
     def _send_unusual(self, frame: Frame) -> None:
@@ -223,6 +229,7 @@ class MemoryLink:
             self._count_waiting()
             peer = None
         batch, self._arrived, self._counted = self._arrived, [], 0
+        (begin, end), self._run = self._run, (0, 0)
         if receiver is None:
             return
         octets = sum(map(length_of, batch))
@@ -230,23 +237,39 @@ class MemoryLink:
             counters = peer._counters
             counters["sent_packets"] += len(batch)
             counters["sent_bytes"] += octets
+        run = receive_run(receiver) if end and batch[0].checksum_start else None
+        if run is None:
+            taken = self._pass_on(receiver, batch)
+        else:
+            taken = self._pass_on(receiver, batch[:begin]) if begin else 0
+            if not self._closed:
+                alike = batch[begin:end]
+                run(
+                    [memoryview(b"".join((frame.header, *frame.payload))) for frame in alike],
+                    alike[0].gso_size,
+                )
+                taken = end + self._pass_on(receiver, batch[end:])
+        if taken < len(batch):
+            octets = sum(map(length_of, batch[:taken]))
+        counters = self._counters
+        counters["received_packets"] += taken
+        counters["received_bytes"] += octets
+        if not self._closed:
+            receiver.flush()
+
+    def _pass_on(self, receiver: Receiver, frames: Sequence[Frame]) -> int:
+        """Each by itself: so many, since the receiver may close this end."""
         receive = receiver.receive
-        frames = iter(batch)
-        for frame in frames:
+        left = iter(frames)
+        for frame in left:
             receive(
                 memoryview(b"".join((frame.header, *frame.payload))),
                 frame.checksum_start > 0,
                 frame.gso_size,
             )
             if self._closed:
-                batch = batch[: len(batch) - len(list(frames))]  # without what it leaves
-                octets = sum(map(length_of, batch))
-                break
-        counters = self._counters
-        counters["received_packets"] += len(batch)
-        counters["received_bytes"] += octets
-        if not self._closed:
-            receiver.flush()
+                return len(frames) - len(list(left))
+        return len(frames)
 
     def close(self) -> None:
         """Stop delivering; what waits is lost. The other end is not told: its packets are drops."""
@@ -254,6 +277,7 @@ class MemoryLink:
         self._receiver = None
         self._count_waiting()
         self._arrived = []
+        self._run = 0, 0
         self._counted = 0
         if self._open is not None:
             self._open._open = None

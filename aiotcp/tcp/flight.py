@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from heapq import heappush
+from itertools import repeat
 from typing import Final
 
 from aiotcp.mypyc import mypyc_attr
@@ -75,7 +76,8 @@ class Flight:
 
     def sent_alike(self, start: int, end: int, size: int, stamp: Stamp) -> None:
         """New bytes left in frames of `size` bytes each, all at once; the last may be smaller."""
-        records = [Sent(seq, seq + size, stamp) for seq in range(start, end, size)]
+        ends = range(start + size, end + size, size)
+        records = list(map(Sent, range(start, end, size), ends, repeat(stamp)))
         records[-1].end = end
         self._records += records
         self._timeline.sent_alike(records, stamp)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import count
+from collections.abc import Sequence
+from itertools import repeat
 
 from aiotcp.wire import checksum
 from aiotcp.wire.frame import Buffer, Frame
@@ -16,7 +16,7 @@ def frames(
     ack: int,
     flags: int,
     window: int,
-    payloads: Iterable[Sequence[Buffer]],
+    payloads: Sequence[Sequence[Buffer]],
     payload_length: int,
     *,
     options: bytes,
@@ -39,17 +39,10 @@ def frames(
     header, length, start = first.header, first.length, first.checksum_start
     before, after = header[: start + 4], header[start + 8 :]
     if offload:
-        return [
-            Frame(
-                before + (number & 0xFFFFFFFF).to_bytes(4, "big") + after,
-                payload,
-                length,
-                gso_size,
-                start,
-                reason,
-            )
-            for number, payload in zip(count(seq, payload_length), payloads, strict=False)
-        ]
+        numbers = range(seq, seq + len(payloads) * payload_length, payload_length)
+        headers = [before + (each & 0xFFFFFFFF).to_bytes(4, "big") + after for each in numbers]
+        alike = repeat(length), repeat(gso_size), repeat(start), repeat(reason)
+        return list(map(Frame, headers, payloads, *alike))
     found: list[Frame] = []
     middle, after = header[start + 8 : start + 16], header[start + 18 :]
     # The field holds the pseudo-header's sum; the rest is that of the words.
