@@ -89,6 +89,8 @@ def columns(trace: Trace) -> dict[str, Any]:
         "replay": trace.replay,
         "epoch": trace.epoch,
         "notes": notes,
+        "question": trace.question,
+        "answer": trace.answer,
         "chinese": chinese,
         "hosts": trace.hosts,
         "lanes": [[hosts[host] for host in lane] for lane in lanes(trace.hosts, trace.flows)],

@@ -63,6 +63,7 @@ class Play:
         trace = self.recording.trace
         trace.shows = list(scenario.shows)
         trace.title, trace.title_zh = scenario.title["en"], scenario.title["zh"]
+        trace.question, trace.answer = dict(scenario.question), dict(scenario.answer)
         trace.seed = str(seed)
         trace.replay = f"aiotcp run {scenario.id} --seed {seed}"
 

@@ -188,7 +188,7 @@ class Watching:
         samples, self._samples = self._samples, []
         flows = self._conversations.flows
         made = columns(Trace(hosts=self._hosts, flows=flows, events=events, samples=samples))
-        for name in ("seed", "replay", "notes", "chinese"):
+        for name in ("seed", "replay", "notes", "question", "answer", "chinese"):
             del made[name]
         if self._told:
             del made["hosts"], made["lanes"], made["flows"]

@@ -197,6 +197,9 @@ class Trace:
     title: str = ""
     title_zh: str = ""
     """The title in Chinese, if it has one."""
+    question: dict[str, str] = field(default_factory=dict)
+    """What it is the answer to, by language, `en` and `zh`; empty if nobody asked."""
+    answer: dict[str, str] = field(default_factory=dict)
     seed: str = ""
     replay: str = ""
     """The command that makes it happen again."""
@@ -228,6 +231,8 @@ class Trace:
             samples=[sample for sample in self.samples if sample.flow == flow],
             title=self.title,
             title_zh=self.title_zh,
+            question=self.question,
+            answer=self.answer,
             seed=self.seed,
             replay=self.replay,
             epoch=self.epoch,
@@ -247,6 +252,8 @@ class Trace:
             "hosts",
             "title",
             "title_zh",
+            "question",
+            "answer",
             "seed",
             "replay",
             "epoch",

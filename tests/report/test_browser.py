@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,20 @@ def test_a_graph_has_keys_and_numbers_for_what_is_in_it(show: Callable[[Trace], 
     assert all(number.isdigit() for number in told), "of bytes there are whole ones, and from zero"
     assert page.run("plots.rtt.blank[0]") == "no round trip was measured"
     assert page.run("plots.seq.blank") is None
+    assert page.errors == []
+
+
+def test_a_scenario_asks_its_question_and_answers_it(show: Callable[[Trace], Page]) -> None:
+    trace = traces.lossy(1000, 0.0)
+    asked, answered = {"en": "Why?", "zh": "为什么？"}, {"en": "For\nthis.", "zh": "因为\n这个。"}
+    story = "document.getElementById('story')"
+    assert show(trace).run(f"{story}.hidden")
+    page = show(replace(trace, question=asked, answer=answered))
+    assert page.run(f"{story}.innerText") == "Why?"
+    page.click_on(f"{story}.firstElementChild")
+    assert page.run(f"{story}.lastElementChild.innerText") == "For this."
+    page.click_on("document.getElementById('language')")
+    assert page.run(f"{story}.innerText").split() == ["为什么？", "因为这个。"]
     assert page.errors == []
 
 

@@ -2,7 +2,7 @@
 // The data, as it came and as the page uses it: rows of the ladder, points of the plots.
 // `take` adds to it, so a page may begin with nothing and be told more as it happens.
 const D = {
-  title: "", here: null, seed: "", replay: "", epoch: null, notes: [], hosts: [], lanes: [], flows: [], order: "",
+  title: "", here: null, seed: "", replay: "", epoch: null, notes: [], question: {}, answer: {}, hosts: [], lanes: [], flows: [], order: "",
   before: new Map(), // by host and flow, the last of its states that was forgotten
   p: {}, s: [], a: [], f: [], g: [], m: {}, words: [], explain: { why: {}, drop: {} }, chinese: Object.create(null),
 };
@@ -33,7 +33,7 @@ function numberOf(word) {
 function extend(list, more) { for (const one of more) list.push(one); }
 
 function take(news) {
-  for (const name of ["title", "seed", "replay", "epoch", "notes", "hosts", "lanes", "flows", "here"]) if (name in news) D[name] = news[name];
+  for (const name of ["title", "seed", "replay", "epoch", "notes", "question", "answer", "hosts", "lanes", "flows", "here"]) if (name in news) D[name] = news[name];
   const word = (news.words || []).map(numberOf);
   for (const [here, names] of [["p", SEGMENT], ["m", SAMPLE]]) {
     if (news[here]) for (const name of names) extend(D[here][name], SPOKEN.has(name) ? news[here][name].map((n) => word[n]) : news[here][name]);

@@ -14,6 +14,12 @@ function about() {
   if (D.epoch !== null) parts.push(new Date(D.epoch * 1000).toISOString().replace("T", " ").slice(0, 19) + " UTC");
   parts.push(...D.notes.map(spoken));
   line.append(parts.join(" · "));
+  const story = byId("story");
+  if (story && D.question.en) {
+    story.hidden = false;
+    story.firstElementChild.textContent = D.question[view.language];
+    story.lastElementChild.textContent = D.answer[view.language].replace(/\s*\n\s*/g, say(" ", ""));
+  }
   if (D.replay) {
     const replay = element("button", "replay", D.replay);
     replay.type = "button";
