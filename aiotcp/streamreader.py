@@ -93,7 +93,7 @@ class StreamReader(asyncio.StreamReader):
 
     def _go_on(self, waiter: asyncio.Future[None]) -> None:
         """Let the task that waits for data have it: at once, where no other one is running."""
-        callbacks = waiter._callbacks
+        callbacks = getattr(waiter, "_callbacks", None)  # asyncio's own futures have it, C or not
         if not callbacks or len(callbacks) > 1 or current_task(self._loop) is not None:
             waiter.set_result(None)
             return

@@ -289,6 +289,7 @@ _START = Block(
             "ms",
             ours=Starts(startup.IMPORT_AIOTCP, "from aiotcp import Stack, ..."),
             references=(Starts(startup.IMPORT_ASYNCIO, "import asyncio"),),
+            beside=(Starts(startup.IMPORT_NAMES, "import aiotcp alone"),),
             floor=60,
             at_most=True,
             difference=True,

@@ -16,8 +16,10 @@ IMPORT_AIOTCP = (
     *(sys.executable, "-c"),
     "from aiotcp import Stack, open_connection, start_server",
 )
-"""All that a stack needs: `import aiotcp` alone brings nothing but names."""
-HELP = (sys.executable, "-c", "from aiotcp.serve.main import main; main()", "--help")
+"""All that a stack needs."""
+IMPORT_NAMES = (sys.executable, "-c", "import aiotcp")
+"""Names alone; what they stand for comes when it is used (PEP 562)."""
+HELP = (sys.executable, "-c", "from aiotcp.serve.start import main; main()", "--help")
 """What the console script does."""
 
 
