@@ -21,7 +21,6 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from aiotcp import failures
 from aiotcp.addresses import (
     LocalAddresses,
     endpoints,
@@ -31,6 +30,7 @@ from aiotcp.addresses import (
 from aiotcp.clock import NO_LOOP, no_clock
 from aiotcp.counters import Counters
 from aiotcp.errors import timed_out
+from aiotcp.failures import Failures
 from aiotcp.halfopens import HalfOpens
 from aiotcp.limits import TokenBucket
 from aiotcp.link.base import Link, require_link, send_run
@@ -141,6 +141,7 @@ class Engine:
         self._replies: list[tuple[Callable[[Frame], None], Frame]] = []
         self._transitions: list[Transition] = []
         self._loopback = Loopback(self.counters)
+        self._failures = Failures()
         self._receive_queue: ReceiveQueue | None = None
         self._latest_way = (0, 0, 0, False)
         self._latest_path = Path(*self._latest_way)
@@ -161,7 +162,7 @@ class Engine:
             self._user_failed(function, exc)
 
     def _user_failed(self, function: Callable[..., None], exc: BaseException) -> None:
-        failures.report(self.loop, function, exc)
+        self._failures.report(self.loop, function, exc)
 
     def _finish(self, entry: Entry, now: float) -> None:
         """Output, then the deadline; what has ended leaves the table."""

@@ -35,6 +35,15 @@ class Described(transports._FlowControlMixin):
         _overflow: deque[memoryview]
         _overflow_bytes: int
 
+        # What _FlowControlMixin has and the stubs leave out.
+        _extra: dict[str, Any]
+        _protocol_paused: bool
+        _high_water: int
+        _low_water: int
+
+        def _maybe_pause_protocol(self) -> None: ...
+        def _maybe_resume_protocol(self) -> None: ...
+
     def _wants_input(self) -> bool:
         return self._started and not (self._closing or self._paused or self._eof_received)
 

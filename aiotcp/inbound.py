@@ -127,13 +127,13 @@ class Inbound(PassiveOpens):
                         counters = self.counters
                         counters.packets_received += 1
                         counters.bytes_received += size
-                        first = not conn.touched
-                        if first:
+                        only = not conn.touched  # so far in this batch
+                        if only:
                             conn.touched = True
                             self._touched.append(conn)
                         if length:
                             # A packet that ends what the peer had to say is mostly the only one.
-                            if gso_size or not (first and words & _PSH):
+                            if gso_size or not (only and words & _PSH):
                                 train.begin(
                                     conn, seq + length, words, stamps, gso_size, length, now
                                 )

@@ -87,15 +87,6 @@ class Transport(Described):
         "_urgent_bytes",
     )
 
-    if TYPE_CHECKING:  # what _FlowControlMixin has and the stubs leave out
-        _extra: dict[str, Any]
-        _protocol_paused: bool
-        _high_water: int
-        _low_water: int
-
-        def _maybe_pause_protocol(self) -> None: ...
-        def _maybe_resume_protocol(self) -> None: ...
-
     def __init__(
         self,
         stack: PacketStack,
@@ -178,9 +169,8 @@ class Transport(Described):
             self._context.run(self._look)
             if self._again:
                 self._context.run(self._look_again)
-        except (SystemExit, KeyboardInterrupt):  # the rest, if the loop runs again after that
-            self._again = True
-            self._loop.call_soon(self._enter, self._look_again, context=self._context)
+        except (SystemExit, KeyboardInterrupt):
+            self._look_later()
             raise
         finally:
             self._in_progress = self._entered = False
@@ -192,8 +182,17 @@ class Transport(Described):
         try:
             function(*args)
             self._look_again()
+        except (SystemExit, KeyboardInterrupt):
+            self._look_later()
+            raise
         finally:
             self._entered = False
+
+    def _look_later(self) -> None:
+        """At the rest, if the loop runs again after what ends it now."""
+        if self._loop is not None:
+            self._again = True
+            self._loop.call_soon(self._enter, self._look_again, context=self._context)
 
     def _look_again(self) -> None:
         while self._again:

@@ -161,3 +161,33 @@ def test_the_others_are_accepted_where_one_can_not_be(world: World) -> None:
     assert closed in (b"", b"reset")
     assert others == answered(0)
     assert len(made) == COUNT
+
+
+def test_what_comes_with_the_handshake_is_not_lost_either(world: World) -> None:
+    """Text and FIN in the batch that completes it; the protocol leaves at the text."""
+
+    class Leaves(Answers):
+        left = False
+
+        def data_received(self, data: bytes) -> None:
+            if not Leaves.left:
+                Leaves.left = True
+                raise SystemExit
+            super().data_received(data)
+
+    world.ends(SystemExit, Leaves)
+    first, *others = world.answers()
+    assert first == b", the end"
+    assert others == answered(0)
+
+
+def test_several_that_leave_end_one_run(world: World) -> None:
+    """The next one is asyncio.run()'s, in which tasks clean up."""
+
+    class Leaves(Answers):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            raise SystemExit
+
+    world.ends(SystemExit, Leaves)
+    assert world.answers() == answered()

@@ -237,7 +237,7 @@ class MemoryLink:
             counters = peer._counters
             counters["sent_packets"] += len(batch)
             counters["sent_bytes"] += octets
-        run = receive_run(receiver) if end and batch[0].checksum_start else None
+        run = receive_run(receiver) if end and batch[begin].checksum_start else None
         if run is None:
             taken = self._pass_on(receiver, batch)
         else:
