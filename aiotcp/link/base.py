@@ -165,9 +165,8 @@ def hand_over(link: Link) -> Callable[[Sequence[Frame]], None] | None:
 def send_run(link: Link) -> Callable[[Sequence[Frame]], None] | None:
     """Takes several frames, as `send` does one after the other: its method `send_run`. All but the
     last have the same length, and differ in sequence number, checksum and text alone; each follows
-    the one before. None, or not
-    a method of the very class of `link`, so that whoever overrides `send` need not know of it:
-    there is `send`."""
+    the one before. None, or not a method of the very class of `link`, so that whoever overrides
+    `send` need not know of it: there is `send`."""
     if "send_run" not in vars(type(link)) or "send" in getattr(link, "__dict__", ()):
         return None
     found: Callable[[Sequence[Frame]], None] = link.send_run  # type: ignore[attr-defined]
