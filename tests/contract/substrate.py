@@ -12,8 +12,8 @@ import socket
 import ssl
 import struct
 import sys
-import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -100,7 +100,7 @@ class Net:
         self.early_asyncio = (self.kernel or self.loops) and _EARLY
         """The functions are those of a release of asyncio with faults that the next have not."""
         self.reports: list[dict[str, Any]] = []
-        self._protocols: list[weakref.ref[Calls]] = []
+        self._open: set[Calls] = set()
         loop.set_exception_handler(lambda _, context: self.reports.append(context))
 
     async def start_tls(
@@ -134,16 +134,19 @@ class Net:
         await accepted
         listening.close()
         await server.made
-        self._protocols += [weakref.ref(client), weakref.ref(server)]
+        for each in (client, server):
+            self._open.add(each)
+            each.lost.add_done_callback(partial(self._ended, each))
         return transport, server.transport
+
+    def _ended(self, protocol: Calls, _: asyncio.Future[None]) -> None:
+        self._open.discard(protocol)
 
     async def close(self) -> None:
         """End what tests leave open."""
-        for reference in self._protocols:
-            protocol = reference()
-            if protocol is not None and not protocol.lost.done():
-                protocol.transport.abort()
-        self._protocols.clear()
+        # uvloop's transports that don't read are kept by their protocols alone.
+        for protocol in list(self._open):
+            protocol.transport.abort()
         await self.turns()
 
     async def unused_port(self) -> int:
