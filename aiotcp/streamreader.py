@@ -42,7 +42,18 @@ class StreamReader(asyncio.StreamReader):
     def __init__(self, limit: int = _LIMIT, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._pieces = _NO_PIECES
         self._pieces_bytes = 0
-        super().__init__(limit, loop)
+        if loop is None or limit <= 0 or loop.get_debug():
+            super().__init__(limit, loop)
+            return
+        # What that would do, in one call.
+        self._limit = limit
+        self._loop = loop
+        self._before = bytearray()
+        self._eof = False
+        self._waiter = None
+        self._exception = None
+        self._transport = None
+        self._paused = False
 
     @property
     def _buffer(self) -> bytearray:

@@ -13,12 +13,14 @@ from __future__ import annotations
 import asyncio
 import ssl as ssl_module
 import sys
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from functools import partial
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from warnings import warn
+from weakref import ReferenceType, ref
 
 from aiotcp import tls
 from aiotcp.server import Server
@@ -47,6 +49,19 @@ class StreamWriter(asyncio.StreamWriter):
         _protocol: Any
         _reader: Any
         _loop: asyncio.AbstractEventLoop
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        protocol: asyncio.BaseProtocol,
+        reader: asyncio.StreamReader | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        # Without asyncio's future that is done, one for each writer, which nobody asks for.
+        self._transport = transport
+        self._protocol = protocol
+        self._reader = reader
+        self._loop = loop
 
     def __del__(self, warn: Callable[..., None] = warn) -> None:
         # The default is there still when the interpreter is on its way out.
@@ -157,53 +172,123 @@ class Stack(PacketStack):
         port: `writer.get_extra_info("sockname")` is the original destination (see
         `server.create_server`).
         """
-        tasks: set[asyncio.Task[None]] = set()  # the loop holds them weakly
+        loop = self.loop
+        tasks: _Tasks = {}
+        finish = partial(_finish, tasks)
 
         def factory() -> asyncio.StreamReaderProtocol:
-            reader = StreamReader(limit=limit, loop=self.loop)
-            protocol = _Accepted(reader, client_connected_cb, loop=self.loop)
-            protocol.tasks = tasks
-            return protocol
+            return _Accepted(StreamReader(limit, loop), client_connected_cb, loop, tasks, finish)
 
         return await self.create_server(factory, host, port, **kwds)
 
 
+_Tasks = dict[asyncio.Task[None], asyncio.StreamWriter]
+"""Those of a server's connections, which the loop holds weakly."""
+
+
 class _Accepted(asyncio.StreamReaderProtocol):
     """asyncio's own, but for how a server's connection begins: with a `StreamWriter` of ours, and a
-    task whose failure closes the connection, which older Pythons forget."""
+    task whose failure closes the connection, which older Pythons forget.
 
-    tasks: set[asyncio.Task[None]]
+    asyncio's `__init__` is not called. Most of what it sets stays as it is, and is here once for
+    all connections; what few need is made when it is asked for.
+    """
 
-    if TYPE_CHECKING:  # what the stubs leave out
-        _client_connected_cb: _ClientConnected
-        _loop: asyncio.AbstractEventLoop
-        _over_ssl: bool
-        _stream_reader: StreamReader
-        _stream_writer: asyncio.StreamWriter
-        _strong_reader: StreamReader | None
-        _transport: asyncio.BaseTransport
+    _over_ssl = False
+    _reject_connection = False
+    _task = None
+    _stream_writer: asyncio.StreamWriter | None = None
+    _transport: asyncio.BaseTransport | None = None
+    _closed: asyncio.Future[None] | None = None
+    """None until somebody waits for the end of the connection."""
+    _lost_by: Exception | None = None
+    _drain_waiters: deque[asyncio.Future[None]] | tuple[()] = ()
+
+    def __init__(
+        self,
+        reader: StreamReader,
+        client_connected_cb: _ClientConnected,
+        loop: asyncio.AbstractEventLoop,
+        tasks: _Tasks,
+        finish: Callable[[asyncio.Task[None]], None],
+    ) -> None:
+        """`finish` is called with each of `tasks` that is over."""
+        self._loop = loop
+        self._paused = False
+        self._connection_lost = False
+        self._stream_reader_wr: ReferenceType[StreamReader] | None = ref(reader)
+        self._strong_reader: StreamReader | None = reader
+        self._client_connected_cb = client_connected_cb
+        self._tasks = tasks
+        self._finish = finish
+
+    def __del__(self) -> None:
+        if self._closed is not None:
+            super().__del__()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        reader, loop = self._stream_reader, self._loop
+        reader, loop = self._strong_reader, self._loop
+        assert reader is not None
         self._transport = transport
         reader.set_transport(transport)
-        self._over_ssl = transport.get_extra_info("sslcontext") is not None
+        if transport.get_extra_info("sslcontext") is not None:
+            self._over_ssl = True
         writer = StreamWriter(cast("asyncio.Transport", transport), self, reader, loop)
         if sys.version_info < (3, 13):
             self._stream_writer = writer
         outcome = self._client_connected_cb(reader, writer)
         if type(outcome) is CoroutineType or asyncio.iscoroutine(outcome):
             task = loop.create_task(outcome)
-            self.tasks.add(task)
-            task.add_done_callback(partial(_finish, self.tasks, writer))
+            self._tasks[task] = writer
+            task.add_done_callback(self._finish)
         self._strong_reader = None  # whoever wants to read has it now
 
+    def data_received(self, data: bytes) -> None:
+        get_reader = self._stream_reader_wr
+        if get_reader is not None and (reader := get_reader()) is not None:
+            reader.feed_data(data)
 
-def _finish(
-    tasks: set[asyncio.Task[None]], writer: asyncio.StreamWriter, task: asyncio.Task[None]
-) -> None:
+    def pause_writing(self) -> None:
+        if not self._drain_waiters:
+            self._drain_waiters = deque()
+        super().pause_writing()
+
+    def _get_close_waiter(self, stream: asyncio.StreamWriter) -> asyncio.Future[None]:
+        if self._closed is None:
+            self._closed = self._loop.create_future()
+            if self._connection_lost:
+                _settle(self._closed, self._lost_by)
+        return self._closed
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        get_reader = self._stream_reader_wr
+        if get_reader is not None and (reader := get_reader()) is not None:
+            if exc is None:
+                reader.feed_eof()
+            else:
+                reader.set_exception(exc)
+        self._lost_by = exc
+        if self._closed is not None:
+            _settle(self._closed, exc)
+        self._connection_lost = True
+        if self._paused:
+            for waiter in self._drain_waiters:
+                _settle(waiter, exc)
+        self._stream_reader_wr = self._stream_writer = self._transport = None
+
+
+def _settle(future: asyncio.Future[None], exc: Exception | None) -> None:
+    if future.done():
+        return
+    if exc is None:
+        future.set_result(None)
+    else:
+        future.set_exception(exc)
+
+
+def _finish(tasks: _Tasks, task: asyncio.Task[None]) -> None:
     """What becomes of a connection whose callback's `task`, one of `tasks`, is over."""
-    tasks.discard(task)
+    writer = tasks.pop(task)
     if task.cancelled():
         writer.close()
         return

@@ -122,15 +122,21 @@ async def test_the_end_of_the_stream_leaves_it_half_open(net: Net) -> None:
             their_writer.write(b"no")
 
 
-async def test_drain_waits_until_there_is_room(net: Net) -> None:
+either_end = pytest.mark.parametrize("accepted", [False, True])
+
+
+@either_end
+async def test_drain_waits_until_there_is_room(net: Net, accepted: bool) -> None:
     async with Accepting(net) as accepting:
-        (_, writer), (their_reader, _) = await accepting.connect()
-        writer.write(bytes(2 * BIG))
-        drains = [asyncio.ensure_future(writer.drain()) for _ in range(3)]
-        await net.turns()
-        assert not any(drain.done() for drain in drains)
-        await their_reader.readexactly(2 * BIG)
-        await asyncio.gather(*drains)
+        ends = await accepting.connect()
+        (_, writer), (their_reader, _) = ends[::-1] if accepted else ends
+        for _ in range(2):
+            writer.write(bytes(2 * BIG))
+            drains = [asyncio.ensure_future(writer.drain()) for _ in range(3)]
+            await net.turns()
+            assert not any(drain.done() for drain in drains)
+            await their_reader.readexactly(2 * BIG)
+            await asyncio.gather(*drains)
 
 
 async def test_a_reader_holds_no_more_than_its_limit_and_a_batch(net: Net) -> None:
@@ -200,10 +206,30 @@ async def test_a_local_address(net: Net) -> None:
             assert caught.value.errno == errno.EADDRINUSE
 
 
-@pytest.mark.req("MUST-12")
-async def test_reset_by_the_peer(net: Net) -> None:
+@either_end
+async def test_an_end_that_was_awaited(net: Net, accepted: bool) -> None:
     async with Accepting(net) as accepting:
-        (reader, writer), (_, their_writer) = await accepting.connect()
+        ends = await accepting.connect()
+        (_, writer), (_, their_writer) = ends[::-1] if accepted else ends
+        writer.write(bytes(2 * BIG))
+        drain = asyncio.ensure_future(writer.drain())
+        closed = asyncio.ensure_future(writer.wait_closed())
+        await net.turns()
+        assert not drain.done()
+        assert not closed.done()
+        reset_on_close(their_writer.transport)
+        their_writer.close()
+        for waiting in (drain, closed):
+            with pytest.raises(ConnectionResetError):
+                await waiting
+
+
+@pytest.mark.req("MUST-12")
+@either_end
+async def test_reset_by_the_peer(net: Net, accepted: bool) -> None:
+    async with Accepting(net) as accepting:
+        ends = await accepting.connect()
+        (reader, writer), (_, their_writer) = ends[::-1] if accepted else ends
         reading = asyncio.ensure_future(reader.read())
         reset_on_close(their_writer.transport)
         their_writer.close()
