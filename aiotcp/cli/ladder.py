@@ -42,8 +42,9 @@ STYLES = {
 )
 @click.option("--json", "json", is_flag=True, help="For programs: the trace, with all there is.")
 def command(file: Path, flow: int | None, flows: bool, width: int | None, json: bool) -> None:
-    """Draw the segments of FILE, a pcapng or pcap file of ours, tcpdump's or Wireshark's: a lane
-    for each host, a line for each segment, and in captures of ours, why it was sent."""
+    """Draw the segments of FILE, a pcapng or pcap file of ours, tcpdump's or Wireshark's (- is
+    stdin, and gzip's are read as they are): a lane for each host, a line for each segment, and in
+    captures of ours, why it was sent."""
     try:
         trace = read(file, flow=None if flow is None else flow - 1)
     except OSError as exc:

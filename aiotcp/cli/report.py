@@ -33,7 +33,7 @@ EXIT_CODES = (
 @click.option("--open", "show", is_flag=True, help="Show it in the browser.")
 def command(what: str, output: Path, seed: str, flow: int | None, show: bool) -> None:
     """Make one HTML page, which needs nothing else, of a capture (pcapng or pcap, of ours or
-    tcpdump's), or of a scenario that is played for it.
+    tcpdump's; - is stdin), or of a scenario that is played for it.
 
     It has the ladder, the time-sequence graph, windows, round trips and states, and of each segment
     the header, and the reason why it was sent."""
@@ -66,7 +66,8 @@ def _trace(what: str, seed: str, flow: int | None) -> Trace:
     from aiotcp.scenario.model import BadScenario, find
 
     path = Path(what)
-    if path.suffix != ".toml" and (path.exists() or "/" in what or path.suffix):
+    is_file = path.exists() or "/" in what or path.suffix or what == "-"
+    if is_file and path.suffix != ".toml":
         from aiotcp.report.page import MAX_SEGMENTS
         from aiotcp.trace.capturefile import NoCapture, read
 

@@ -13,12 +13,14 @@ import heapq
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import BinaryIO, NamedTuple
 
 from aiotcp.trace.conversations import Conversations
 from aiotcp.trace.events import Segment, Trace
+from aiotcp.trace.opening import NoCapture as NoCapture
+from aiotcp.trace.opening import Plain
 
 _SECTION, _INTERFACE, _SIMPLE, _ENHANCED = 0x0A0D0D0A, 1, 3, 6
 _MAGIC = 0x1A2B3C4D
@@ -26,10 +28,6 @@ _MAX_BLOCK = 1 << 26
 _NO_CAPTURE = "no capture: "
 
 INBOUND, OUTBOUND = 1, 2
-
-
-class NoCapture(ValueError):
-    """The file is no capture, or one whose contents make no sense."""
 
 
 class Packet(NamedTuple):
@@ -55,49 +53,59 @@ class _Interface:
     offset_s: int
 
 
-def packets(file: BinaryIO) -> Iterator[Packet]:
+@dataclass(slots=True)
+class Seen:
+    """What else was met in a file."""
+
+    unknown: set[int] = field(default_factory=set)
+    """Link types that are not known."""
+    breaks_off: bool = False
+    """It ends in the middle of a packet."""
+
+
+def packets(file: BinaryIO, seen: Seen | None = None) -> Iterator[Packet]:
     """The IP packets of a capture, in the order of the file; others are passed over.
 
     Raises NoCapture where the file is none, or has nothing but frames of a kind that is not known.
     A file that ends in the middle of a packet, as one does that is still being written, ends before
-    it. Of packets of which only the beginning was captured, the rest is zeros.
+    it, and `seen` tells. Of packets of which only the beginning was captured, the rest is zeros.
     """
-    unknown: set[int] = set()
+    seen = seen or Seen()
     found = False
-    for packet in _packets(file, unknown):
+    for packet in _packets(file, seen):
         found = True
         yield packet
-    if unknown and not found:
-        kinds = ", ".join(map(str, sorted(unknown)))
+    if seen.unknown and not found:
+        kinds = ", ".join(map(str, sorted(seen.unknown)))
         raise NoCapture(
             f"no packet of it can be read: its link type is {kinds}, and known are Ethernet, "
             "raw IP, Linux cooked and BSD loopback"
         )
 
 
-def _packets(file: BinaryIO, unknown: set[int]) -> Iterator[Packet]:
+def _packets(file: BinaryIO, seen: Seen) -> Iterator[Packet]:
     head = file.read(4)
     if len(head) < 4:
         raise NoCapture("no capture: the file is empty" if not head else "no capture: too short")
     (magic,) = struct.unpack("<I", head)
     if magic == _SECTION:
-        yield from _pcapng(file, head, unknown)
+        yield from _pcapng(file, head, seen)
         return
     for order in "<>":
         (magic,) = struct.unpack(order + "I", head)
         if magic in (0xA1B2C3D4, 0xA1B23C4D):
-            yield from _pcap(file, order, 1 if magic == 0xA1B23C4D else 1000, unknown)
+            yield from _pcap(file, order, 1 if magic == 0xA1B23C4D else 1000, seen)
             return
     raise NoCapture("no capture: neither pcapng nor pcap")
 
 
-def _pcap(file: BinaryIO, order: str, unit_ns: int, unknown: set[int]) -> Iterator[Packet]:
+def _pcap(file: BinaryIO, order: str, unit_ns: int, seen: Seen) -> Iterator[Packet]:
     head = file.read(20)
     if len(head) < 20:
         raise NoCapture("no capture: too short")
     linktype = struct.unpack(order + "I", head[16:])[0] & 0xFFFF
     if linktype not in _LINKTYPES:
-        unknown.add(linktype)
+        seen.unknown.add(linktype)
     record = struct.Struct(order + "IIII")
     while len(head := file.read(record.size)) == record.size:
         seconds, fraction, captured, _ = record.unpack(head)
@@ -105,13 +113,14 @@ def _pcap(file: BinaryIO, order: str, unit_ns: int, unknown: set[int]) -> Iterat
             raise NoCapture(f"no capture: a packet of {captured} bytes")
         data = file.read(captured)
         if len(data) < captured:
-            return
+            break
         packet, missing = _network_layer(linktype, data)
         if packet:
             yield Packet(seconds * 10**9 + fraction * unit_ns, packet, "", 0, missing)
+    seen.breaks_off = bool(head)
 
 
-def _pcapng(file: BinaryIO, head: bytes, unknown: set[int]) -> Iterator[Packet]:
+def _pcapng(file: BinaryIO, head: bytes, seen: Seen) -> Iterator[Packet]:
     order = "<"
     latest_ns = 0
     interfaces: list[_Interface] = []
@@ -119,12 +128,12 @@ def _pcapng(file: BinaryIO, head: bytes, unknown: set[int]) -> Iterator[Packet]:
         (kind,) = struct.unpack(order + "I", head)
         raw_length = file.read(4)
         if len(raw_length) < 4:
-            return
+            break
         body = b""
         if kind == _SECTION:  # 4.1: of an order of its own, which its magic number shows
             magic = file.read(4)
             if len(magic) < 4:
-                return
+                break
             order = "<" if struct.unpack("<I", magic)[0] == _MAGIC else ">"
             if struct.unpack(order + "I", magic)[0] != _MAGIC:
                 raise NoCapture("no capture: a section without its magic number")
@@ -135,12 +144,12 @@ def _pcapng(file: BinaryIO, head: bytes, unknown: set[int]) -> Iterator[Packet]:
             raise NoCapture(f"no capture: a block of {length} bytes")
         body += file.read(length - 8 - len(body))
         if len(body) < length - 8:
-            return
+            break
         body = body[:-4]
         if kind == _INTERFACE:
             interfaces.append(_interface(order, body))
             if interfaces[-1].linktype not in _LINKTYPES:
-                unknown.add(interfaces[-1].linktype)
+                seen.unknown.add(interfaces[-1].linktype)
         elif kind == _ENHANCED:
             packet = _enhanced(order, body, interfaces)
             if packet is not None:
@@ -152,6 +161,7 @@ def _pcapng(file: BinaryIO, head: bytes, unknown: set[int]) -> Iterator[Packet]:
             if data:
                 yield Packet(latest_ns, data, "", 0, missing)
         head = file.read(4)
+    seen.breaks_off = bool(head)
 
 
 def _interface(order: str, body: bytes) -> _Interface:
@@ -225,40 +235,40 @@ def _behind_header(linktype: int, data: bytes) -> bytes:
         return data
     if linktype == 0:  # loopback of BSD
         return data[4:]
-    if linktype == 1:  # Ethernet
-        at = 12
-        while int.from_bytes(data[at : at + 2], "big") in _VLAN:
-            at += 4
-    elif linktype == 113:  # Linux "cooked", of tcpdump -i any
-        at = 14
-    elif linktype == 276:
+    if linktype == 276:
         return data[20:] if int.from_bytes(data[:2], "big") in _IP else b""
-    else:
+    if linktype not in (1, 113):
         return b""
+    at = 12 if linktype == 1 else 14  # Ethernet; Linux "cooked", of tcpdump -i any
+    while int.from_bytes(data[at : at + 2], "big") in _VLAN:
+        at += 4
     return data[at + 2 :] if int.from_bytes(data[at : at + 2], "big") in _IP else b""
 
 
 def read(
     path: str | os.PathLike[str], *, max_events: int = 200_000, flow: int | None = None
 ) -> Trace:
-    """The trace that a capture shows. Hosts are named by their addresses.
+    """The trace that a capture shows, plain or compressed by gzip, bzip2 or xz; "-" is stdin. Hosts
+    are named by their addresses.
 
     max_events: of segments; what comes behind so many is only counted.
     flow: of these, those of that connection only (an index into `flows`).
     What a reader should know is in its `notes`: what was left out, that the windows of a connection
     whose handshake is missing are as in the headers, that the file was not in order of time, or is
-    damaged behind what was read.
+    damaged behind what was read, or breaks off.
     Raises OSError, and NoCapture, with the file's name in front.
     """
-    trace = Trace(title=os.path.basename(os.fspath(path)))
+    name = os.fspath(path) if os.fspath(path) != "-" else "stdin"
+    trace = Trace(title=os.path.basename(name))
     conversations = Conversations()
     trace.flows = conversations.flows
     began_ns: int | None = None
     latest_ns = passed_over = cut = left_out = 0
     jumps = False
-    with open(path, "rb") as file:
-        try:
-            for packet in _by_time(packets(file)):
+    seen = Seen()
+    try:
+        with Plain(path) as file:
+            for packet in _by_time(packets(file, seen)):
                 if len(trace.events) >= max_events:
                     left_out += 1
                     continue
@@ -275,11 +285,14 @@ def read(
                 elif flow is None or segment.flow == flow:
                     segment.arrived.append(at)
                     trace.events.append(segment)
-        except NoCapture as exc:
-            if not trace.events:
-                raise NoCapture(f"{os.fspath(path)}: {exc}") from None
-            damage = str(exc).removeprefix(_NO_CAPTURE)
-            trace.notes.append(f"the file is damaged, and ends here: {damage}")
+            seen.breaks_off |= file.breaks_off
+    except NoCapture as exc:
+        if not trace.events:
+            raise NoCapture(f"{name}: {exc}") from None
+        damage = str(exc).removeprefix(_NO_CAPTURE)
+        trace.notes.append(f"the file is damaged, and ends here: {damage}")
+    if seen.breaks_off:
+        trace.notes.append("the file breaks off here, as one does that is still being written")
     if jumps:
         began_ns = (began_ns or 0) + _sort(trace.segments)
         trace.events.sort(key=attrgetter("at"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import cProfile
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -133,3 +135,20 @@ def test_what_is_no_capture_is_refused(tmp_path: Path) -> None:
         shown = invoke("ladder", str(tmp_path / name))
         assert shown.exit_code == 1
         assert why in shown.output
+
+
+def test_a_capture_comes_through_a_pipe(file: Path, tmp_path: Path) -> None:
+    with file.open("rb") as stdin:
+        shown = subprocess.run(
+            [sys.executable, "-m", "aiotcp.cli", "ladder", "-"],
+            stdin=stdin,
+            capture_output=True,
+            timeout=60,
+            check=True,
+        )
+    assert "├─ SYN " in shown.stdout.decode()
+    page = tmp_path / "page.html"
+    with subprocess.Popen(["cat", file], stdout=subprocess.PIPE) as cat:
+        command = [sys.executable, "-m", "aiotcp.cli", "report", "-", "-o", str(page)]
+        subprocess.run(command, stdin=cat.stdout, capture_output=True, timeout=60, check=True)
+    assert "<title>stdin" in page.read_text()

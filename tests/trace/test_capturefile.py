@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
+import random
 import struct
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +92,9 @@ def test_direction_and_comment_are_read() -> None:
         pytest.param(lambda packet: Ether() / packet, id="ethernet"),
         pytest.param(lambda packet: Ether() / Dot1Q(vlan=3) / packet, id="vlan"),
         pytest.param(lambda packet: CookedLinux(proto=0x0800) / packet, id="cooked"),
+        pytest.param(
+            lambda packet: CookedLinux(proto=0x8100) / Dot1Q(vlan=3) / packet, id="cooked vlan"
+        ),
     ],
 )
 def test_captures_of_others(write: object, layers: object, tmp_path: Path) -> None:
@@ -243,7 +251,7 @@ def test_several_connections_without_their_beginnings_are_named(tmp_path: Path) 
     )
 
 
-def captured(times_ms: list[int], made: list[IP]) -> bytes:
+def captured(times_ms: list[int], made: Sequence[IP | bytes]) -> bytes:
     """A capture with these packets at these times."""
     whole = section_header() + interface_description("x")
     for time_ms, packet in zip(times_ms, made, strict=True):
@@ -372,4 +380,78 @@ def test_a_head_that_is_cut_off(tmp_path: Path) -> None:
     file = tmp_path / "cut"
     file.write_bytes(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101)[:10])
     with pytest.raises(NoCapture, match="too short"):
+        read(file)
+
+
+BREAKS_OFF = "the file breaks off here, as one does that is still being written"
+
+
+@pytest.mark.parametrize("kind", ["pcap", "pcapng"])
+def test_a_file_that_breaks_off_says_so(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "f"
+    if kind == "pcap":
+        wrpcap(str(file), HANDSHAKE)
+    else:
+        file.write_bytes(captured([0, 1, 2], HANDSHAKE))
+    whole = file.read_bytes()
+    unmarked: list[int] = []
+    for size in range(24, len(whole) + 1):
+        file.write_bytes(whole[:size])
+        trace = read(file)
+        assert trace.notes.count(BREAKS_OFF) <= 1
+        if BREAKS_OFF not in trace.notes:
+            unmarked.append(len(trace.segments))
+    # Those that end behind a block: of pcapng, the interface's description is one, too.
+    assert [count for count in unmarked if count] == [1, 2, 3]
+    assert len(unmarked) <= 5
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+}
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+def test_a_compressed_capture_is_read(kind: str, tmp_path: Path) -> None:
+    file = tmp_path / f"f.pcapng.{kind}"
+    file.write_bytes(PACKERS[kind](captured([0, 1, 2], HANDSHAKE)))
+    trace = read(file)
+    assert [segment.flags for segment in trace.segments] == ["SYN", "SYN,ACK", "ACK"]
+    assert (trace.title, trace.notes) == (file.name, [])
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+def test_a_compressed_capture_that_breaks_off(kind: str, tmp_path: Path) -> None:
+    rng = random.Random(1)  # what can't be made smaller, in blocks of bzip2 and xz
+    head = bytes(tcp(True, "A", 2, ack=10) / bytes(20_000))[:40]
+    made: list[IP | bytes] = [*HANDSHAKE, *[head + rng.randbytes(20_000) for _ in range(200)]]
+    packed = PACKERS[kind](captured(list(range(len(made))), made))
+    file = tmp_path / "f"
+    file.write_bytes(packed[: len(packed) // 2])
+    trace = read(file)
+    assert 20 < len(trace.segments) < 150
+    assert trace.notes == [BREAKS_OFF]
+    file.write_bytes(packed[:-8] + bytes(8))  # where checksums are
+    (note,) = read(file).notes
+    assert note.startswith("the file is damaged, and ends here: it can't be unpacked: ")
+
+
+@pytest.mark.parametrize(
+    ("head", "command"),
+    [(b"\x28\xb5\x2f\xfd", "zstd -d"), (b"\x04\x22\x4d\x18", "lz4 -d"), (b"PK\3\4", "unzip")],
+)
+def test_what_else_is_compressed_is_said_to_be(head: bytes, command: str, tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(head + bytes(40))
+    with pytest.raises(NoCapture, match=f"compressed.*first {command} .*/f$"):
+        read(file)
+
+
+@pytest.mark.parametrize("content", [b"\x1f\x8bno", gzip.compress(b"no capture at all")])
+def test_what_is_no_capture_though_compressed(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "f.gz"
+    file.write_bytes(content)
+    with pytest.raises(NoCapture, match=r"f\.gz: (it can't be unpacked|no capture): "):
         read(file)

@@ -11,6 +11,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
 
 from aiotcp.trace.capturefile import read
 from aiotcp.trace.events import Trace
@@ -109,3 +111,41 @@ def test_all_of_it_is_read(way: str, tmp_path: Path) -> None:
         assert min(each.window for each in segments) > 1000, "windows are scaled"
     assert [note for note in trace.notes if "unknown" in note] == []
     assert trace.segments[-1].at < TIMEOUT_S
+
+
+@pytest.fixture
+def cable() -> Iterator[None]:
+    """From `here` to `there`."""
+    add = ("ip", "link", "add", "here", "type", "veth", "peer", "name", "there")
+    if subprocess.run(add, capture_output=True).returncode:
+        pytest.skip("this kernel has no veth")
+    for name in ("here", "there"):
+        subprocess.run(["ip", "link", "set", name, "up"], check=True)
+    yield
+    subprocess.run(["ip", "link", "del", "here"], check=True)
+
+
+@pytest.mark.usefixtures("cable")
+@pytest.mark.parametrize("way", ["Ethernet", "cooked", "pcapng"])
+def test_what_came_over_a_vlan_is_read(way: str, tmp_path: Path) -> None:
+    command = ["there" if part == "lo" else part for part in WAYS[way]]
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    packet = IP(src="192.0.2.1", dst="192.0.2.2") / TCP(sport=50000, dport=80, flags="S", seq=1)
+    tags = [Dot1Q(vlan=5)]
+    if way != "cooked":  # tcpdump itself does not know two of these again
+        tags.append(Dot1AD(vlan=7) / Dot1Q(vlan=5))
+    file = tmp_path / "capture"
+    with capturing(command, file), closing(socket.socket(socket.AF_PACKET, socket.SOCK_RAW)) as raw:
+        raw.bind(("here", 0))
+        for tag in tags:
+            raw.send(bytes(Ether(src="02:00:00:00:00:01", dst="ff:ff:ff:ff:ff:ff") / tag / packet))
+        for _ in range(600):
+            if file.exists() and file.stat().st_size > 24:
+                trace = read(file)
+                if len(trace.segments) == len(tags):
+                    break
+            threading.Event().wait(0.05)
+        else:
+            pytest.fail("it did not write what it has seen")
+    assert {(each.sender, each.flags) for each in trace.segments} == {("192.0.2.1", "SYN")}
