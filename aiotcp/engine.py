@@ -425,8 +425,8 @@ class Engine:
             local_port,
             remote,
             remote_port,
-            hop_limit=options.hop_limit,
-            traffic_class=options.traffic_class & 0xFC,
+            options.hop_limit,
+            options.traffic_class & 0xFC,
         )
 
     def _initial_numbers(self, key: bytes, now: float) -> tuple[int, int]:
@@ -450,15 +450,15 @@ class Engine:
             path,
             template,
             options,
-            iss=iss,
-            ts_offset=ts_offset,
-            now=now,
-            random=self._chance,
-            paths=self.paths,
-            transmit=self._loopback.send if looped else self._shared_transmit,
-            memory=self.memory,
-            events=self.counters.events,
-            challenges=self._challenges,
+            iss,
+            ts_offset,
+            now,
+            self._chance,
+            self.paths,
+            self._loopback.send if looped else self._shared_transmit,
+            self.memory,
+            self.counters.events,
+            self._challenges,
         )
         if not looped:
             conn.transmit_run = self._shared_transmit_run

@@ -46,13 +46,15 @@ class Listeners:
     def find(self, address: bytes, port: int, flow: bytes, *, own: bool) -> Listener | None:
         """Who takes a SYN to `address`, which is the stack's `own` or not; of several that share
         the port, `flow` decides."""
-        bound = self._by_port.get(port, {})
+        bound = self._by_port.get(port)
         candidates = None
-        if own:
+        if own and bound is not None:
             candidates = bound.get(address) or bound.get(bytes(len(address)))
         if not candidates and self.transparent:
             everyone = everywhere(address)
-            candidates = bound.get(everyone) or self._by_port.get(0, {}).get(everyone)
+            if bound is not None:
+                candidates = bound.get(everyone)
+            candidates = candidates or self._by_port.get(0, {}).get(everyone)
         if not candidates:
             return None
         return candidates[crc32(flow) % len(candidates)] if len(candidates) > 1 else candidates[0]

@@ -124,7 +124,7 @@ class PassiveOpens(Engine):
             iss = self.initial_number
         offer = usual_offer(mss, wscale, tsval, options)
         path = self._path_on(self.link, key)
-        entry = HalfOpen(listener, key, path, offer, irs=irs, iss=iss, ts_offset=ts_offset)
+        entry = HalfOpen(listener, key, path, offer, irs, iss, ts_offset)
         entry.template = self._template_between(local, local_port, remote, remote_port, options)
         listener.half_open += 1
         self._table[key] = entry

@@ -129,7 +129,7 @@ class Server(ForeverServer):
             )
             return
         made = transport_type(self._stack.loop)
-        transport = made(self._stack, connection, protocol, context=context, owner=self)
+        transport = made(self._stack, connection, protocol, context, None, self)
         self._clients[transport] = None
         transport.begin()
 

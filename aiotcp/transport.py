@@ -92,7 +92,6 @@ class Transport(Described):
         stack: PacketStack,
         connection: Connection,
         protocol: asyncio.BaseProtocol,
-        *,
         context: Context,
         waiter: asyncio.Future[None] | None = None,
         owner: _Owner | None = None,

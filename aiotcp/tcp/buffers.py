@@ -28,7 +28,8 @@ def initial_receive_buffer(options: Options) -> int:
     """What the first windows offer."""
     if options.receive_buffer is not None:
         return options.receive_buffer
-    return min(RECEIVE_INITIAL_BYTES, options.receive_buffer_max)
+    most = options.receive_buffer_max
+    return RECEIVE_INITIAL_BYTES if most > RECEIVE_INITIAL_BYTES else most
 
 
 def largest_receive_buffer(options: Options) -> int:
@@ -99,12 +100,14 @@ def initial_send_buffer(options: Options) -> int:
     """What `send` accepts at first."""
     if options.send_buffer is not None:
         return options.send_buffer
-    return min(SEND_INITIAL_BYTES, options.send_buffer_max)
+    most = options.send_buffer_max
+    return SEND_INITIAL_BYTES if most > SEND_INITIAL_BYTES else most
 
 
 def least_send_limit(options: Options) -> int:
     """What `send` accepts whatever windows and memory say."""
-    return min(initial_send_buffer(options), LEAST_SEND_BYTES)
+    initial = initial_send_buffer(options)
+    return initial if initial < LEAST_SEND_BYTES else LEAST_SEND_BYTES
 
 
 def send_room(conn: Connection) -> int:

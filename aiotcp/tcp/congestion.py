@@ -113,4 +113,8 @@ class CongestionControl:
 
 def initial_window(mss: int, segments: int) -> int:
     """RFC 6928 2: min(10*MSS, max(2*MSS, 14600)) for the usual `segments` of 10, in bytes."""
-    return min(segments * mss, max(2 * mss, segments * 1460))
+    least = segments * 1460
+    if least < 2 * mss:
+        least = 2 * mss
+    window = segments * mss
+    return window if window < least else least

@@ -42,7 +42,7 @@ class Cubic(LossBased):
     beta = _BETA
 
     def __init__(self, start: Start) -> None:
-        super().__init__(start)
+        LossBased.__init__(self, start)  # `super()` is an object
         self._w_max = 0.0  # undefined: it becomes the window where congestion avoidance begins
         self._cwnd_prior = 0
         self._k = 0.0

@@ -37,7 +37,9 @@ class Flight:
     def __init__(self) -> None:
         self._records: list[Sent] = []
         self._first = 0  # entries before this one are acknowledged and not yet cut off
-        self._timeline = Timeline()
+        self._timeline: Timeline | None = None
+        """None as long as nobody needs it, and nothing was sent twice: then the one order is the
+        other one, too."""
         self._losses = _NONE_LOST  # a heap, lowest first
         self.in_flight = 0
         self.lost_bytes = 0
@@ -71,7 +73,8 @@ class Flight:
         """New bytes left; `start` is where the last record ended."""
         record = Sent(start, end, stamp)
         self._records.append(record)
-        self._timeline.sent(record)
+        if self._timeline is not None:
+            self._timeline.sent(record)
         self.in_flight += end - start
 
     def sent_alike(self, start: int, end: int, size: int, stamp: Stamp) -> None:
@@ -80,8 +83,21 @@ class Flight:
         records = list(map(Sent, range(start, end, size), ends, repeat(stamp)))
         records[-1].end = end
         self._records += records
-        self._timeline.sent_alike(records, stamp)
+        if self._timeline is not None:
+            self._timeline.sent_alike(records, stamp)
         self.in_flight += end - start
+
+    def _by_time(self) -> Timeline:
+        """What is neither lost nor selectively acknowledged, in the order in which it left."""
+        timeline = self._timeline
+        if timeline is None:
+            timeline = self._timeline = Timeline()
+            self._rebuild()
+        return timeline
+
+    def _rebuild(self) -> None:
+        if self._timeline is not None:
+            self._timeline.rebuild(r for r in self if not (r.sacked or r.lost))
 
     def _find(self, seq: int) -> int:
         """The index of the record that holds `seq`, or else of the first one."""
@@ -96,7 +112,7 @@ class Flight:
         self._records.insert(index + 1, rest)
         if rest.lost:
             self._await_repetition(rest)
-        elif not rest.sacked:
+        elif not rest.sacked and self._timeline is not None:
             self._timeline.insert(rest)
 
     def _await_repetition(self, record: Sent) -> None:

@@ -60,7 +60,6 @@ class HalfOpen:
         flow: bytes,
         path: Path,
         offer: Offer,
-        *,
         irs: int,
         iss: int,
         ts_offset: int,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable
 from typing import Final
 
 from aiotcp.tcp.digest import blake2b
@@ -11,15 +13,14 @@ _TICKS_PER_S: Final = 250_000
 """RFC 9293 3.4.1, MUST-8: a clock that ticks about every 4 microseconds."""
 
 
-def _keyed(secret: bytes, flow: bytes) -> int:
-    """64 bits: half of them for each number, which tells nothing of the other one."""
-    return int.from_bytes(blake2b(flow, key=secret, digest_size=8).digest(), "big")
+_halves: Final[Callable[[bytes], tuple[int, int]]] = struct.Struct("!II").unpack
+"""Of 64 bits, each for a number of its own, of which the other one tells nothing."""
 
 
 def initial_numbers(secret: bytes, flow: bytes, now: float) -> tuple[int, int]:
     """`initial_sequence_number` and `timestamp_offset` by one hash."""
-    keyed = _keyed(secret, flow)
-    return int(now * _TICKS_PER_S) + (keyed >> 32) & MASK, keyed & MASK
+    number, offset = _halves(blake2b(flow, key=secret, digest_size=8).digest())
+    return int(now * _TICKS_PER_S) + number & MASK, offset
 
 
 def initial_sequence_number(secret: bytes, flow: bytes, now: float) -> int:
@@ -32,4 +33,4 @@ def initial_sequence_number(secret: bytes, flow: bytes, now: float) -> int:
 
 def timestamp_offset(secret: bytes, flow: bytes) -> int:
     """Where this connection's timestamp clock starts (RFC 7323 7.1: random per connection)."""
-    return _keyed(secret, flow) & MASK
+    return initial_numbers(secret, flow, 0.0)[1]

@@ -43,7 +43,7 @@ class LossBased(CongestionControl):
     """What is left of the flight after a loss or a mark."""
 
     def __init__(self, start: Start) -> None:
-        super().__init__(start)
+        CongestionControl.__init__(self, start)
         self._restart_window = start.restart_window
         self._hystart: HyStart | None = _NOT_ASKED
         self._srtt = start.rtt or 0.0

@@ -102,8 +102,10 @@ def begin(conn: Tcb, now: float) -> int:
     known = conn.paths.find(_destination(conn), now) if conn.paths.changes else None
     if known is None and conn.options.mtu_probing != "on":
         conn.mtu_at = -math.inf
-        headers = _headers(conn)
-        return min(conn.path.mtu, conn.peer_mss + conn.path.ip_header + 20) - headers
+        path, mss = conn.path, conn.peer_mss
+        if path.mss < mss:
+            mss = path.mss
+        return mss - _TIMESTAMP_OPTION_BYTES if conn.ts_enabled else mss
     conn.pmtu = found = Discovery(conn, known)
     found.seen = conn.paths.changes
     conn.mtu_at = found.attend_at()

@@ -20,7 +20,7 @@ class RtoEstimator:
 
     __slots__ = ("_base", "backoff", "maximum", "min_rtt", "minimum", "rto", "rttvar", "srtt")
 
-    def __init__(self, *, initial: float, minimum: float, maximum: float) -> None:
+    def __init__(self, initial: float, minimum: float, maximum: float) -> None:
         self.srtt: float | None = None
         """Smoothed round-trip time; None before the first sample."""
         self.rttvar = 0.0

@@ -55,11 +55,17 @@ class Scoreboard(Flight):
                 break
             record.lost, record.sacked = False, True
             first += 1
-        if first >= _COMPACT_AT or first == len(records):
+        if first == len(records):
+            records.clear()
+            self._first = 0
+            self._timeline = None
+            return delivered
+        if first >= _COMPACT_AT:
             del records[:first]
             first = 0
         self._first = first
-        self._timeline.trim()
+        if self._timeline is not None:
+            self._timeline.trim()
         return delivered
 
     def acknowledge_usual(self, una: int) -> Sent:
@@ -70,7 +76,7 @@ class Scoreboard(Flight):
         if record.end == una:  # all of it has arrived
             records.clear()
             self._first = self.in_flight = 0
-            self._timeline.clear()
+            self._timeline = None
             return record
         first = self._first
         record = records[first]
@@ -88,7 +94,8 @@ class Scoreboard(Flight):
             del records[:first]
             first = 0
         self._first = first
-        self._timeline.trim()
+        if self._timeline is not None:
+            self._timeline.trim()
         return record
 
     def sack(self, left: int, right: int, grain: int = 1) -> list[Delivered]:
@@ -149,7 +156,7 @@ class Scoreboard(Flight):
                 self.repeated_end = record.end
                 self.in_flight += record.size
         self.sacked_bytes = 0
-        self._timeline.rebuild(r for r in self if not (r.sacked or r.lost))
+        self._rebuild()
 
     # -- what is lost -----------------------------------------------------------------------
 
@@ -167,7 +174,7 @@ class Scoreboard(Flight):
 
     def any_overtaken(self, sent_at: float, end: int) -> bool:
         """Whether `overtaken` would find anything, now or later."""
-        return self._timeline.before(sent_at, end) is not None
+        return bool(self) and self._by_time().before(sent_at, end) is not None
 
     def overtaken(
         self, sent_at: float, end: int, patience: float, now: float
@@ -176,7 +183,8 @@ class Scoreboard(Flight):
         `sent_at` and ends at `end`, which has arrived, and has not itself arrived within
         `patience` seconds. Also returns how long to wait for the next; 0.0: for nothing."""
         found: list[Sent] = []
-        while (record := self._timeline.before(sent_at, end)) is not None:
+        timeline = self._by_time()
+        while (record := timeline.before(sent_at, end)) is not None:
             remaining = record.stamp.sent_at + patience - now
             if remaining > 0:
                 return found, remaining
@@ -199,7 +207,7 @@ class Scoreboard(Flight):
         self._losses.clear()
         self.in_flight += size
         self.lost_bytes = 0
-        self._timeline.rebuild(r for r in self if not (r.sacked or r.lost))
+        self._rebuild()
         return size
 
     # -- what is repeated -------------------------------------------------------------------
@@ -245,6 +253,7 @@ class Scoreboard(Flight):
 
     def repeated(self, record: Sent, stamp: Stamp) -> None:
         """`record` was retransmitted: it is in the network again."""
+        timeline = self._by_time()
         if record.lost:
             size = record.size
             record.lost = False
@@ -254,7 +263,7 @@ class Scoreboard(Flight):
         record.stamp = stamp
         if record.end > self.repeated_end:
             self.repeated_end = record.end
-        self._timeline.sent(record)
+        timeline.sent(record)
 
 
 NOTHING_IN_FLIGHT: Final = Scoreboard()

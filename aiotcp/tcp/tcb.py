@@ -221,7 +221,6 @@ class Tcb:
         options: Options,
         paths: PathMtuCache,
         challenges: SharedLimit | None,
-        *,
         iss: int,
         ts_offset: int,
         now: float,
@@ -268,7 +267,7 @@ class Tcb:
         self.snd_wscale = 0
         self.snd_up: int | None = None
         """One above our urgent data (MUST-62); None without."""
-        self.mss = min(path_mss, default_mss)
+        self.mss = path_mss if path_mss < default_mss else default_mss
         """Eff.snd.MSS: payload bytes of a full segment, options taken off (MUST-16)."""
         self.peer_mss = default_mss
         """What the peer's MSS option said, or its default."""
@@ -346,9 +345,7 @@ class Tcb:
         """What our SYNs have asked for, in the terms of `ecn_setup`."""
 
         # -- loss, congestion, timers -------------------------------------------------------
-        self.rto = RtoEstimator(
-            initial=options.rto_initial_s, minimum=options.rto_min_s, maximum=options.rto_max_s
-        )
+        self.rto = RtoEstimator(options.rto_initial_s, options.rto_min_s, options.rto_max_s)
         self.rtt_seq = iss
         """An acknowledgment beyond this gives the next round-trip sample: one for each window,
         however many frames or acknowledgments that takes (RFC 6298 3)."""

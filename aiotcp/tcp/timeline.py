@@ -76,11 +76,6 @@ class Timeline:
         self._entries = sorted(((r.stamp, r) for r in records), key=_order)
         self._first = 0
 
-    def clear(self) -> None:
-        """Everything has arrived."""
-        self._entries.clear()
-        self._first = 0
-
     def trim(self) -> None:
         """Let go of what has arrived at the old end."""
         entries, first = self._entries, self._first

@@ -79,8 +79,9 @@ class TimeWait:
     def offer(self, conn: Connection) -> None:
         """The window as the last words of `conn` told it, rounded up, so as not to shrink it
         (SHLD-14). To be called again if they leave after the record was made."""
-        offered = max(conn.rcv_adv - conn.rcv_nxt, 0)
-        self.window = min(-(-offered >> conn.rcv_wscale), 0xFFFF)
+        offered = conn.rcv_adv - conn.rcv_nxt
+        window = -(-offered >> conn.rcv_wscale) if offered > 0 else 0
+        self.window = window if window < 0xFFFF else 0xFFFF
 
     def accepts(self, segment: Segment) -> bool:
         """Whether a SYN may open a new connection now: RFC 6191 2, MAY-2.

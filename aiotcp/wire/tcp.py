@@ -115,6 +115,7 @@ _SYN_ACK: Final = 0xA000 | SYN | ACK
 
 _ports: Final = struct.Struct("!HH").pack
 _u32: Final = struct.Struct("!I").pack
+_ipv4_addresses: Final[Callable[[bytes], tuple[int]]] = struct.Struct("!Q").unpack
 
 _ECT_0: Final = 2
 """RFC 3168 5: the codepoint of an ECN-capable transport, in the low bits of the traffic class."""
@@ -193,7 +194,6 @@ class HeaderTemplate:
         local_port: int,
         remote: bytes,
         remote_port: int,
-        *,
         hop_limit: int = 64,
         traffic_class: int = 0,
         flow_label: int = 0,
@@ -207,23 +207,24 @@ class HeaderTemplate:
             raise ValueError("local and remote address are of different families")
         addresses = local + remote
         # 65536 is 1 modulo 65535, so a number of whole words is congruent to their sum.
-        self._pseudo = int.from_bytes(addresses, "big") % 0xFFFF + PROTOCOL
-        self._with_ports = self._pseudo + local_port + remote_port
         self._plain_length = 0
         self._ipv4 = len(local) == 4
         if self._ipv4:
+            self._pseudo = _ipv4_addresses(addresses)[0] % 0xFFFF + PROTOCOL
             self._start = _IPV4_STARTS[traffic_class]
             self._after_length = _IPV4_AFTER_LENGTH[hop_limit]
             self._middle = addresses + _ports(local_port, remote_port)
             # The IPv4 header's sum without total length, identification and checksum.
             self._base = self._pseudo + 0x8500 + traffic_class + (hop_limit << 8)
         else:
+            self._pseudo = int.from_bytes(addresses, "big") % 0xFFFF + PROTOCOL
             self._start = _u32(6 << 28 | traffic_class << 20 | flow_label)
             self._after_length = b""
             self._middle = (
                 bytes((PROTOCOL, hop_limit)) + addresses + _ports(local_port, remote_port)
             )
             self._base = 0
+        self._with_ports = self._pseudo + local_port + remote_port
 
     def _ect(self) -> tuple[bytes, int]:
         """`_start` and `_base` of frames that are ECT(0)."""

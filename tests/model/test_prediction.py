@@ -200,7 +200,7 @@ def state_of(thing: Any, seen: set[int]) -> Any:
     return {
         name: state_of(getattr(thing, name, None), seen)
         for name in sorted(names)
-        if name not in ("user", "on_state", "events", "calm")
+        if name not in ("user", "on_state", "events", "calm", "_timeline")  # made when needed
     }
 
 
