@@ -205,9 +205,10 @@ def state_of(thing: Any, seen: set[int]) -> Any:
 
 
 class Side:
-    """One of the two stacks."""
+    """One of the two stacks. `runs`: the packets of each batch are a run, and come as one."""
 
-    def __init__(self, setting: Setting, *, short: bool) -> None:
+    def __init__(self, setting: Setting, *, short: bool, runs: bool = False) -> None:
+        self.runs = runs
         self.link = Recorder(offload=setting.offload)
         self.stack = Stack(
             self.link,
@@ -241,8 +242,11 @@ class Side:
                 each.transport.close()
 
     def batch(self, packets: list[tuple[bytes, bool, int]]) -> None:
-        for packet, vouched, gso_size in packets:
-            self.receive(memoryview(packet), vouched, gso_size)
+        if self.runs and len(packets) > 1:
+            self.stack.receive_run([memoryview(packet) for packet, _, _ in packets], packets[0][2])
+        else:
+            for packet, vouched, gso_size in packets:
+                self.receive(memoryview(packet), vouched, gso_size)
         self.stack.flush()
 
     def told(self) -> Any:
@@ -259,9 +263,9 @@ Batch = tuple[list[Packet], str, float]
 """Packets, what the programs do before they come, and how long nothing happens afterwards."""
 
 
-async def both_ways(setting: Setting, batches: list[Batch]) -> Side:
+async def both_ways(setting: Setting, batches: list[Batch], *, runs: bool = False) -> Side:
     """Play it to both, and compare after each step."""
-    sides = short, complete = Side(setting, short=True), Side(setting, short=False)
+    sides = short, complete = Side(setting, short=True, runs=runs), Side(setting, short=False)
     for side in sides:
         await side.stack.create_server(side.program, HOSTS[setting.version][0], PORT)
     peer = Peer(setting)
@@ -408,3 +412,29 @@ def test_text_that_acknowledges_nothing_new_while_ours_is_on_its_way(
     by_one, by_both = 6, 12
     taken = sum(len(segment.payload) == 1448 for segment in completely)
     assert taken == (by_both if missing else by_one)
+
+
+@pytest.mark.req("ST-7", "ST-19")
+@pytest.mark.parametrize("runs", [False, True])
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize(
+    ("buffer", "packet", "fit"),
+    [(30_000, Packet(), 19), (400_000, Packet(length=60_000, gso_size=1448), 5)],
+)
+@pytest.mark.parametrize("beyond", [0, 1, 2, 20])
+def test_a_train_goes_as_far_as_the_window(
+    buffer: int, packet: Packet, fit: int, beyond: int, version: int, runs: bool
+) -> None:
+    """Of a peer that sends `beyond` packets more than have room, in one batch, to a program that
+    does not read: all that fits is taken, of the packet that does not fit its beginning."""
+    setting = Setting(version=version, options=(("receive_buffer", buffer),))
+    train = [packet] * (fit + beyond)
+    side = run(both_ways(setting, [([packet], "pause", 0.1), (train, "", 0.1)], runs=runs))
+    header = {4: 20, 6: 40}[version]
+    sent = [tcp.parse(memoryview(frame), header, len(frame)) for frame, _ in side.link.sent]
+    opened, told, answer, _reset = sent
+    room = told.window << (opened.wscale or 0)
+    assert room // packet.length == fit
+    assert answer.ack - told.ack == min(room, len(train) * packet.length)
+    dropped = {Drop.OUT_OF_WINDOW: beyond - 1} if beyond > 1 else {}
+    assert side.stack.counters.dropped == dropped

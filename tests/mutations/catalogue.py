@@ -65,6 +65,22 @@ MUTATIONS: tuple[Mutation, ...] = (
         "if False:",
         (f"{T}/test_timestamps.py",),
     ),
+    Mutation(
+        "9293 window",
+        "a run of packets goes beyond it",
+        "aiotcp/inbound.py",
+        "known += min(len(packets) - 2, train.most - len(train.pieces))",
+        "known += len(packets) - 2",
+        ("tests/model/test_prediction.py::test_a_train_goes_as_far_as_the_window",),
+    ),
+    Mutation(
+        "9293 window",
+        "packets in turn go beyond it",
+        "aiotcp/inbound.py",
+        "and len(train.pieces) < train.most",
+        "",
+        ("tests/model/test_prediction.py::test_a_train_goes_as_far_as_the_window",),
+    ),
     # -- strangers --------------------------------------------------------------------------
     Mutation(
         "4987",
