@@ -65,12 +65,13 @@ class Shell:
 
     def until(self, command: str, shape: list[str]) -> None:
         """Type it again until it says what it is to say."""
-        said: list[str] = []
+        heard: dict[str, None] = {}  # what those in the background say, too
         for _ in range(_TRIES):
             said = self.type(command)
             if all(any(is_like(line, each) for each in said) for line in shape):
                 return
-        raise AssertionError(f"{command} says:\n" + "\n".join(said))
+            heard |= dict.fromkeys(said)
+        raise AssertionError(f"{command} says:\n" + "\n".join(heard))
 
     def close(self) -> None:
         self._process.communicate("kill $(jobs -p) 2>/dev/null\n", timeout=TIMEOUT_S)

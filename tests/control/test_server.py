@@ -90,6 +90,8 @@ async def test_half_open_entries_and_time_wait_records_have_rows_with_their_time
 async def test_numbers_are_those_of_the_stack(path: Path) -> None:
     async with watched(path) as world:
         await world.connected()
+        # Until the client has acknowledged its word; nothing comes after that.
+        await until(lambda: not any(row.send_queue for row in world.server.connections()))
         found = await world.ask(lambda client: client.ask("stat"))
         assert found["nstat"] == world.server.nstat()
         told = world.server.counters.as_dict()

@@ -19,7 +19,9 @@ from tests.serve.support import TIMEOUT_S, Program, serving
 
 APPLICATION = """
 import os
+from functools import partialmethod
 from pathlib import Path
+import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -29,6 +31,9 @@ if Path("broken").exists():
 
 async def who(request):
     return PlainTextResponse(str(os.getpid()))
+
+# On a busy machine, connections are left alone for longer than the 5 s that uvicorn keeps them.
+uvicorn.Config.__init__ = partialmethod(uvicorn.Config.__init__, timeout_keep_alive=600)
 
 app = Starlette(routes=[Route("/", who)])
 """

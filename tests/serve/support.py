@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 60.0
@@ -26,6 +29,16 @@ class Program:
 
     def wait(self) -> int:
         return self.process.wait(TIMEOUT_S)
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that other users may read. Those of pytest are not, and each run of pytest sees to
+    that for all of them."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import re
 import shutil
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 
 from aiotcp.serve import privileges
 from tests.serve.support import ROOT, TIMEOUT_S, Program, ended, serving
+from tests.serve.support import public as public
 from tests.support.chromium import Chromium, obstacle
 from tests.support.netns import netns as netns
 
@@ -52,15 +52,6 @@ def download(url: str, rate: str) -> Iterator[None]:
     finally:
         process.kill()
         process.wait()
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    """A folder that other users may read, which those of pytest are not."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder
 
 
 def test_only_who_knows_the_token_sees_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import http.client
+import json
 import os
 import pwd
 import resource
@@ -19,6 +20,7 @@ from aiotcp.link import network
 from aiotcp.serve import privileges
 from tests.serve.fleet import calling, fleet
 from tests.serve.support import ROOT, TIMEOUT_S, curl, ended, serving
+from tests.serve.support import public as public
 from tests.support import ebpf
 from tests.support.netns import has_ipv6
 from tests.support.netns import netns as netns
@@ -148,7 +150,13 @@ def test_a_worker_that_can_not_start_any_more_ends_the_program(tmp_path: Path) -
         assert serving.program.wait() == 1
         said = serving.log.to_the_end()
         assert "has ended as soon as it started, 5 times in a row: exit code 7" in said
-        assert said.count('"event": "worker ended"') == 4
+        events = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+        killed, *failed = [each for each in events if each["event"] == "worker ended"]
+        assert killed["how"] == "signal SIGKILL"
+        assert {each["how"] for each in failed} == {"exit code 7"}
+        # The one that was killed counts if it had not served for a second.
+        waits = [0.0, 0.1, 0.2, 0.4]
+        assert [each["next_in_s"] for each in failed] in (waits, waits[1:])
 
 
 def test_what_no_worker_can_do_is_said_once() -> None:
@@ -236,12 +244,9 @@ def test_a_device_that_goes_away_ends_the_program(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not privileges.is_root(), reason="needs the machine's root")
-def test_all_of_them_have_given_up_their_privileges(tmp_path: Path) -> None:
-    for directory in (tmp_path, *tmp_path.parents):
-        if directory != Path("/") and directory.stat().st_uid == os.getuid():
-            directory.chmod(directory.stat().st_mode | 0o055)
-    command = ("http", "--root", str(tmp_path), "--user", "nobody")
-    with fleet(tmp_path, command=command, workers=2) as serving:
+def test_all_of_them_have_given_up_their_privileges(public: Path) -> None:
+    command = ("http", "--root", str(public), "--user", "nobody")
+    with fleet(public, command=command, workers=2) as serving:
         serving.kill_and_wait_for_the_next(min(serving.processes()))
         for process in (serving.program.process.pid, *serving.processes()):
             status = Path(f"/proc/{process}/status").read_text()
