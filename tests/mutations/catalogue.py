@@ -280,7 +280,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "6928",
         "an initial window of two segments",
         f"{TCP}/congestion.py",
-        "return min(segments * mss, max(2 * mss, segments * 1460))",
+        "return window if window < least else least",
         "return 2 * mss",
         (f"{T}/test_congestion.py",),
     ),
