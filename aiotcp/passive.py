@@ -187,7 +187,7 @@ class PassiveOpens(Engine):
         local, _, remote, _ = split_flow(entry.flow)
         index = fastopen.check(keys, remote, local, cookie)
         if index != 0:
-            entry.offer = entry.offer._replace(cookie=fastopen.make(keys[0], remote, local))
+            entry.offer.cookie = fastopen.make(keys[0], remote, local)
         scarce = self.memory.pressure or self._connections >= self.options.max_connections
         if index is None or scarce:
             return False

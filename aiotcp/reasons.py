@@ -7,10 +7,10 @@ each value is a stable, lower-case word.
 
 from __future__ import annotations
 
-from enum import StrEnum
+from aiotcp.words import Words
 
 
-class Why(StrEnum):
+class Why(Words):
     """Why a segment was sent."""
 
     OPEN = "open"
@@ -54,7 +54,7 @@ class Why(StrEnum):
     ICMP_UNREACHABLE = "icmp_unreachable"
 
 
-class Drop(StrEnum):
+class Drop(Words):
     """Why a received packet was discarded. Each discarded packet counts under exactly one."""
 
     # The link.
@@ -133,7 +133,7 @@ class Drop(StrEnum):
     TIME_WAIT_FIN = "time_wait_fin"
 
 
-class Event(StrEnum):
+class Event(Words):
     """What connections went through, as nstat counts it; all of it seldom."""
 
     RETRANSMITTED_SEGMENTS = "retransmitted_segments"

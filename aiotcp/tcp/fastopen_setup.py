@@ -200,7 +200,7 @@ def _repeat(conn: Connection, accepted: Accepted) -> None:
     accepted.repeat = True
     conn.syn_sent_at = -math.inf  # its round trip is ambiguous
     assert conn.crossed_offer is not None
-    conn.crossed_offer = conn.crossed_offer._replace(cookie=b"")
+    conn.crossed_offer.cookie = b""
 
 
 def on_syn_again(conn: Connection, segment: Segment) -> Drop | None:

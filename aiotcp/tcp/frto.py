@@ -6,19 +6,19 @@ were not, these had been on their way all the time, and all the others are, too.
 
 from __future__ import annotations
 
-from enum import Enum, auto
 from typing import Final
 
 from aiotcp.mypyc import mypyc_attr
+from aiotcp.words import Words
 
 
-class Step(Enum):
+class Step(Words):
     """Where the algorithm stands, in RFC 5682 2.1's and 3.1's numbering."""
 
-    OFF = auto()
-    REPEATED = auto()
+    OFF = "off"
+    REPEATED = "repeated"
     """Step 1 is done: the first segment is under way again."""
-    SENDING_NEW = auto()
+    SENDING_NEW = "sending_new"
     """Step 2b: up to two new segments may be sent, and nothing is repeated."""
 
 

@@ -101,9 +101,9 @@ class HalfOpen:
                 self.end()
                 return Drop.HALF_OPEN_SYN
             if ecn != self.offer.ecn:
-                self.offer = self.offer._replace(ecn=ecn)
+                self.offer.ecn = ecn
             if segment.fast_open is None and self.offer.cookie:
-                self.offer = self.offer._replace(cookie=b"")
+                self.offer.cookie = b""
             self._repeat()  # our SYN+ACK was lost
             return Drop.HALF_OPEN_SYN_AGAIN
         if self.offer.tsval is not None and not flags & (RST | SYN):
@@ -237,10 +237,10 @@ class HalfOpen:
             self.end()
             return
         if self.offer.cookie:  # RFC 7413 4.2.1
-            self.offer = self.offer._replace(cookie=b"")
+            self.offer.cookie = b""
         if self.offer.ecn:
             ecn = ecn_setup.after_timeout(self.offer.ecn, self.retransmissions)
-            self.offer = self.offer._replace(ecn=ecn)
+            self.offer.ecn = ecn
         wait = options.rto_initial_s * (1 << self.retransmissions)
         self.deadline = now + min(wait, options.rto_max_s)
         self._repeat()

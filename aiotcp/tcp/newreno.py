@@ -7,23 +7,23 @@ for each duplicate acknowledgment, is kept in two parts: `cwnd` belongs to the c
 
 from __future__ import annotations
 
-from enum import Enum, auto
 from typing import Final
 
 from aiotcp.mypyc import mypyc_attr
+from aiotcp.words import Words
 
 DUP_THRESH: Final = 3
 
 
-class Verdict(Enum):
+class Verdict(Words):
     """What an acknowledgment asks of the sender."""
 
-    NOTHING = auto()
-    FAST_RETRANSMIT = auto()
+    NOTHING = "nothing"
+    FAST_RETRANSMIT = "fast_retransmit"
     """Third duplicate: reduce, and repeat the segment at `snd_una`."""
-    RETRANSMIT_NEXT = auto()
+    RETRANSMIT_NEXT = "retransmit_next"
     """Partial acknowledgment: repeat the segment at `snd_una`, stay in recovery."""
-    RECOVERED = auto()
+    RECOVERED = "recovered"
     """Everything up to `recover` arrived."""
 
 

@@ -42,7 +42,7 @@ def answer(
         offer = Offer(mss=offer.mss, wscale=None, sack=False, tsval=None)
     else:
         # RFC 3168's ECN is granted to those who ask for RFC 9768's as well: one bit is kept.
-        offer = offer._replace(ecn=ecn_setup.CLASSIC if offer.ecn else 0)
+        offer.ecn = ecn_setup.CLASSIC if offer.ecn else 0
         extras = cookies.Extras(offer.wscale, offer.sack, ecn=offer.ecn > 0)
         clock = cookies.stamp(int(now * 1000) + ts_offset, extras)
     return template.frame(

@@ -8,7 +8,6 @@ story and the calls of the user. Names are the RFCs'. Sequence numbers are plain
 from __future__ import annotations
 
 import math
-from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING, Final
 
 from aiotcp.options import Options
@@ -29,6 +28,7 @@ from aiotcp.tcp.scoreboard import Scoreboard
 from aiotcp.tcp.sendbuffer import Buffer, SendBuffer
 from aiotcp.tcp.tuning import asks_for_pacing, keepalive_of
 from aiotcp.tcp.usertimeout import UserTimeout
+from aiotcp.words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from aiotcp.wire.tcp import HeaderTemplate
 
 
-class State(StrEnum):
+class State(Words):
     """RFC 9293 3.3.2."""
 
     CLOSED = "CLOSED"
@@ -60,18 +60,18 @@ class State(StrEnum):
     TIME_WAIT = "TIME-WAIT"
 
 
-class Milestone(Enum):
+class Milestone(Words):
     """What the life of a connection waits for; each happens at most once."""
 
-    SYN_CROSSED = auto()
+    SYN_CROSSED = "syn_crossed"
     """A SYN without ACK answered our SYN: simultaneous open."""
-    SYNCHRONIZED = auto()
+    SYNCHRONIZED = "synchronized"
     """Our SYN is acknowledged and theirs is known."""
-    WE_CLOSE = auto()
+    WE_CLOSE = "we_close"
     """The user will send no more."""
-    THEY_CLOSE = auto()
+    THEY_CLOSE = "they_close"
     """The peer's FIN was reached, everything before it included."""
-    FIN_ACKED = auto()
+    FIN_ACKED = "fin_acked"
     """Our FIN is acknowledged."""
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum, auto
 
 from aiotcp.mypyc import mypyc_attr
+from aiotcp.words import Words
 
 
-class Phase(Enum):
+class Phase(Words):
     """What loss recovery is doing while an acknowledgment is processed."""
 
-    OPEN = auto()
+    OPEN = "open"
     """Nothing is being repaired."""
-    RECOVERY = auto()
+    RECOVERY = "recovery"
     """Fast recovery, from `on_congestion` to `on_recovered`."""
-    LOSS = auto()
+    LOSS = "loss"
     """After a timeout, from `on_timeout` to `on_recovered`."""
 
 
