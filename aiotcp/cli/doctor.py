@@ -70,7 +70,7 @@ def _show(findings: list[Finding]) -> None:
     width = max(len(finding.name) for finding in findings)
     for each in findings:
         mark = (f"{each.status.upper():<5}", _STYLES[each.status])
-        output.line(out, mark, (f"{each.name:<{width}}  ", ""), (each.what, ""))
+        output.line(out, mark, (f"{each.name:<{width}}  ", ""), (each.what, ""), hang=width + 7)
         for line in each.mend.splitlines():
             output.line(out, (" " * (width + 7) + line, "cyan"))
     bad = sum(each.status == FAIL for each in findings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -87,8 +86,7 @@ def show(trace: Trace, width: int | None = None) -> None:
     """Print the ladder, in colours where they are wanted."""
     out = output.console()
     if width is None:
-        columns = shutil.get_terminal_size((ladder.USUAL_WIDTH, 0)).columns
-        width = max(columns, ladder.MIN_WIDTH) if sys.stdout.isatty() else ladder.USUAL_WIDTH
+        width = output.columns() or ladder.USUAL_WIDTH
     inks = output.inks(out, STYLES.values())
     inked = {part: inks[style] for part, style in STYLES.items() if inks[style] != ("", "")}
     made: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -35,14 +36,37 @@ def console() -> Console:
     return _Console(file=sys.stdout, highlight=False, soft_wrap=True, emoji=False, markup=False)
 
 
-def line(out: Console, *parts: tuple[str, str]) -> None:
+def columns() -> int | None:
+    """Of the terminal; None where stdout is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def line(out: Console, *parts: tuple[str, str], hang: int | None = None) -> None:
     """One line of pieces of text, each with its style. What a terminal would obey is left out:
-    some of it comes from other programs."""
+    some of it comes from other programs.
+
+    hang: on a terminal that is narrower, the text goes on in further lines, which begin at this
+    column; what stands before that in the first one has it to itself where this is more than half
+    of it.
+    """
     text = Text()
     for words, style in parts:
         text.append("".join(sign for sign in words if sign.isprintable()), style)
     text.rstrip()
-    out.print(text)
+    width = columns() if hang is not None else None
+    if width is None or hang is None or text.cell_len <= width:
+        out.print(text)
+        return
+    before, rest = text[:hang], text[hang:]
+    begin = hang
+    if hang > width // 2:
+        before.rstrip()
+        out.print(before)
+        begin, before = 4, Text(" " * 4)
+    for each in rest.wrap(out, max(width - begin, 1)):
+        each.rstrip()
+        out.print(before + each)
+        before = Text(" " * begin)
 
 
 def inks(out: Console, styles: Iterable[str]) -> dict[str, tuple[str, str]]:

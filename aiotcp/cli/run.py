@@ -97,7 +97,9 @@ def command(
     if listing:
         _list(language, json)
         return
-    if everything == bool(names):
+    if everything and names:
+        raise click.UsageError(f"--all plays {names[0]}, too: say either --all or names")
+    if not everything and not names:
         raise click.UsageError("say which: NAME, FILE or --all; --list shows the names")
     scenarios = [_found(name) for name in (shipped() if everything else names)]
     kernel = place == "tun" or against is not None
@@ -213,16 +215,20 @@ def _list(language: str, json: bool) -> None:
         if each.group != group:
             group = each.group
             output.line(out, (group, "bold"))
-        output.line(out, (f"  {each.id:<{widest}}  ", "cyan"), (each.question[language], ""))
+        output.line(
+            out,
+            (f"  {each.id:<{widest}}  ", "cyan"),
+            (each.question[language], ""),
+            hang=widest + 4,
+        )
 
 
 def _line(scenario: Scenario, difference: str, took: float, language: str) -> None:
     out = output.console()
     verdict = ("differs  ", "red") if difference else ("ok       ", "green")
     title = scenario.title[language]
-    output.line(
-        out, verdict, (f"{scenario.id:<28}", "cyan"), (f"{took:6.3f} s  ", "dim"), (title, "")
-    )
+    name, seconds = (f"{scenario.id:<28}", "cyan"), (f"{took:6.3f} s  ", "dim")
+    output.line(out, verdict, name, seconds, (title, ""), hang=9)
     if difference:
         _show_difference(difference)
 
@@ -232,16 +238,16 @@ def _whole(
 ) -> None:
     out = output.console()
     words = WORDS[language]
-    output.line(out, (scenario.title[language], "bold"))
-    output.line(out, (scenario.question[language], "italic"))
+    output.line(out, (scenario.title[language], "bold"), hang=0)
+    output.line(out, (scenario.question[language], "italic"), hang=0)
     click.echo()
     if trace is not None:
         show(trace, width)
         click.echo()
-    for line in wrapped(scenario.answer[language], width or ladder.USUAL_WIDTH):
+    for line in wrapped(scenario.answer[language], width or output.columns() or ladder.USUAL_WIDTH):
         output.line(out, (line, ""))
     if scenario.rfc:
-        output.line(out, (", ".join(scenario.rfc), "dim"))
+        output.line(out, (", ".join(scenario.rfc), "dim"), hang=0)
     click.echo()
     if difference:
         output.line(out, (words["not seen"], "red"))

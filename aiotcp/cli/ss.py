@@ -176,24 +176,29 @@ def _show(rows: list[Row], shown: dict[str, Any], *, again: bool) -> None:
     ]
     titles = [] if shown["no_header"] else [_HEAD]
     widths = [max((len(each[n]) for each in (*titles, *cells)), default=0) for n in range(8)]
+    columns = None if shown["oneline"] else output.columns()
     for title in titles:
-        output.line(out, (_aligned(title, widths), "bold"))
+        for text in _aligned(title, widths, columns):
+            output.line(out, (text, "bold"))
     for row, cell in zip(rows, cells, strict=True):
         more = _more(row, shown)
         state = output.STATES.get(row["state"], output.ENDING)
-        text = _aligned(cell, widths)
+        first, *others = _aligned(cell, widths, columns)
         beside = " ".join(part for part in more[:1] if part)
-        parts = [
-            (text[: widths[0]], state),
-            (text[widths[0] :].rstrip() + "  ", ""),
-            (beside, "dim"),
-        ]
+        parts = [(first[: widths[0]], state), (first[widths[0] :], "")]
+        for text in others:
+            output.line(out, *parts)
+            parts = [(text, "")]
+        parts += [("  ", ""), (beside, "dim")]
         below = [part for part in more[1:] if part]
         if shown["oneline"]:
             parts += [(" " + part, "") for part in below]
-        output.line(out, *parts)
-        if below and not shown["oneline"]:
-            output.line(out, ("         " + " ".join(below), ""))
+        if shown["oneline"]:
+            output.line(out, *parts)
+            continue
+        output.line(out, *parts, hang=widths[0] + 2)
+        if below:
+            output.line(out, ("         " + " ".join(below), ""), hang=9)
     if again and not out.is_terminal:
         output.line(out)
 
@@ -214,13 +219,20 @@ def _more(row: Row, shown: dict[str, Any]) -> list[str]:
     return [" ".join(beside), *below]
 
 
-def _aligned(cells: tuple[str, ...], widths: list[int]) -> str:
-    """As ss: addresses to the right, up to their colon, and ports to the left behind it."""
+def _aligned(cells: tuple[str, ...], widths: list[int], columns: int | None) -> list[str]:
+    """As ss: addresses to the right, up to their colon, and ports to the left behind it. In lines
+    of so many columns."""
     state, recv, send, local, local_port, peer, peer_port, process = (
         f"{cell:>{width}}" if n in (3, 5) else f"{cell:<{width}}"
         for n, (cell, width) in enumerate(zip(cells, widths, strict=True))
     )
-    return f"{state}  {recv}  {send}  {local}:{local_port}  {peer}:{peer_port}  {process}"
+    lines = [state]
+    for part in (recv, send, f"{local}:{local_port}", f"{peer}:{peer_port}", process):
+        if columns is not None and len(f"{lines[-1]}  {part}") > columns:
+            lines.append(" " * widths[0])
+            part = f"{part.lstrip():<{len(part)}}"
+        lines[-1] += f"  {part}"
+    return [line.rstrip() for line in lines if not line.isspace()]
 
 
 def _address(address: str) -> str:

@@ -13,7 +13,8 @@ choose colours; `text()` is all of it without.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -32,9 +33,12 @@ from aiotcp.trace.events import (
 )
 from aiotcp.trace.lanes import lanes as lanes_of
 
-MIN_WIDTH, USUAL_WIDTH = 60, 100
-_TIME_WIDTH = 11
+MIN_WIDTH, USUAL_WIDTH = 40, 100
+_TIME_WIDTH = 9
 _WHY_WIDTH = 24
+_ARROW_WIDTH = 31
+"""Of a segment with its numbers. Where there is no room for that between two lanes, its reason does
+not stand beside it but below. So does, anywhere, what else of it has no room."""
 _NAMES_MAX = 3
 """Of the hosts that share a lane, so many have their names above it."""
 _CROSSED = frozenset({LOST, CORRUPTED})
@@ -52,23 +56,31 @@ def lines(trace: Trace, *, width: int = USUAL_WIDTH) -> Iterator[list[Piece]]:
     """The ladder's lines, the head first. `width` is the most columns that a line may take."""
     width = max(width, MIN_WIDTH)
     numbers = _Numbers(trace)
-    room = width - _TIME_WIDTH - numbers.width - _WHY_WIDTH
-    lanes = _Lanes(lanes_of(trace.hosts, trace.flows), room, trace.shows)
-    for row in lanes.head():
-        yield [Piece(" " * (_TIME_WIDTH + numbers.width), "lane"), Piece(row, "lane")]
+    # Whose keep-alive waits for a week has longer times.
+    latest = trace.events[-1].at if trace.events else 0.0
+    digits = max(len(f"{latest:.3f}"), _TIME_WIDTH)
+    margin = digits + 2 + numbers.width
+    lanes = _Lanes(trace, width - margin)
+    blank = Piece(" " * margin, "time")
+    for names in lanes.head():
+        yield [blank, Piece(names, "lane")]
     for event in trace.events:
-        time = Piece(f"{event.at:9.3f}  {numbers.of(event)}", "time")
+        time = Piece(f"{event.at:{digits}.3f}  {numbers.of(event)}", "time")
         if isinstance(event, Segment):
-            yield [time, *lanes.arrow(event), *_why(event)]
+            rows = lanes.segment(event)
         elif isinstance(event, State):
             error = f" ({event.error})" if event.error else ""
-            yield [time, *lanes.beside(event.host, event.new + error, "state")]
+            rows = lanes.beside(event.host, event.new + error, "state")
         elif isinstance(event, Said):
-            yield [time, *lanes.beside(event.host, f"! {event.text}", "said")]
+            rows = lanes.beside(event.host, f"! {event.text}", "said")
         else:
-            yield [time, *_fault(lanes, event)]
+            rows = _fault(lanes, event)
+        for row in rows:
+            yield [time, *row]
+            time = blank
     for note in trace.notes:
-        yield [Piece(f"{'':{_TIME_WIDTH}}{note}", "fault")]
+        for line in textwrap.wrap(note, width - digits - 2) if width < USUAL_WIDTH else [note]:
+            yield [Piece(f"{'':{digits + 2}}{line}", "fault")]
 
 
 def text(trace: Trace, *, width: int = USUAL_WIDTH) -> str:
@@ -77,7 +89,7 @@ def text(trace: Trace, *, width: int = USUAL_WIDTH) -> str:
     return "".join(f"{line}\n" for line in made)
 
 
-def _why(segment: Segment) -> list[Piece]:
+def _why(segment: Segment, room: int) -> list[Piece]:
     words = [segment.why] if segment.why else []
     if segment.fate and segment.fate != UNDERWAY:
         words.append(segment.fate)
@@ -85,12 +97,10 @@ def _why(segment: Segment) -> list[Piece]:
         words.append(f"dropped: {segment.dropped}")
     part = "lost" if segment.fate in _CROSSED or segment.dropped else "why"
     text = _printable(", ".join(words))
-    if len(text) > _WHY_WIDTH - 2 and segment.fate == LOST:
+    if len(text) > room and segment.fate == LOST:
         words.remove(LOST)  # the arrow is crossed out
         text = _printable(", ".join(words))
-    if len(text) > _WHY_WIDTH - 2:
-        text = text[: _WHY_WIDTH - 3] + "…"
-    return [Piece(f"  {text}", part)] if words else []
+    return [Piece(text, part)] if words else []
 
 
 def _printable(text: str) -> str:
@@ -98,11 +108,17 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else "".join(sign for sign in text if sign.isprintable())
 
 
-def _fault(lanes: _Lanes, fault: Fault) -> list[Piece]:
+def _fault(lanes: _Lanes, fault: Fault) -> list[list[Piece]]:
     words = f"# {fault.text}"
     if fault.until is not None:
         words += f", until {fault.until:.3f}"
-    return lanes.beside(fault.host, words, "fault") if fault.host else [Piece(words, "fault")]
+    if fault.host:
+        return lanes.beside(fault.host, words, "fault")
+    return [[Piece(line, "fault")] for line in _wrapped(words, lanes.whole)]
+
+
+def _wrapped(words: str, room: int) -> list[str]:
+    return [words] if len(words) <= room else textwrap.wrap(words, room, subsequent_indent="  ")
 
 
 class _Numbers:
@@ -123,12 +139,17 @@ class _Numbers:
 class _Lanes:
     """Columns for the hosts, and what is drawn between them."""
 
-    def __init__(self, lanes: list[list[str]], width: int, shows: list[str]) -> None:
-        self.lanes = lanes or [[""]]
-        self.shows = shows
-        self.width = width
-        step = (width - 1) // max(len(self.lanes) - 1, 1)
-        self.places = [min(n * step, width - 1) for n in range(len(self.lanes))]
+    def __init__(self, trace: Trace, whole: int) -> None:
+        """whole: the columns that there are for lanes and reasons."""
+        self.lanes = lanes_of(trace.hosts, trace.flows) or [[""]]
+        self.shows = trace.shows
+        self.whole = whole
+        between = max(len(self.lanes) - 1, 1)
+        step = (whole - _WHY_WIDTH - 1) // between
+        self.is_narrow = step <= _ARROW_WIDTH
+        self.width = whole if self.is_narrow else whole - _WHY_WIDTH
+        step = (self.width - 1) // between
+        self.places = [min(n * step, self.width - 1) for n in range(len(self.lanes))]
         self.at = {
             host: at for at, hosts in zip(self.places, self.lanes, strict=True) for host in hosts
         }
@@ -141,17 +162,26 @@ class _Lanes:
             else [*hosts[: _NAMES_MAX - 1], f"and {len(hosts) - _NAMES_MAX + 1} more"]
             for hosts in self.lanes
         ]
-        return [self._names(row) for row in zip_longest(*named, fillvalue="")]
+        found: list[str] = []
+        for row in zip_longest(*named, fillvalue=""):
+            found += self._names(row)
+        return found
 
-    def _names(self, names: Iterable[str]) -> str:
-        row = [" "] * (self.width + 1)
+    def _names(self, names: Sequence[str]) -> list[str]:
+        """In a line, or in several, where there is no room for one beside the other."""
+        rows: list[str] = []
         for at, name in zip(self.places, names, strict=True):
+            name = name[: self.width]
             last = at == self.places[-1] and len(self.places) > 1
-            begin = max(at + 1 - len(name), 0) if last else max(at - len(name) // 2, 0)
-            for n, sign in enumerate(name[: self.width]):
-                if begin + n <= self.width:
-                    row[begin + n] = sign
-        return "".join(row).rstrip()
+            begin = at + 1 - len(name) if last else at - len(name) // 2
+            begin = max(min(begin, self.width - len(name)), 0)
+            for n, row in enumerate(rows):
+                if not row or len(row) < begin:
+                    rows[n] = row.ljust(begin) + name
+                    break
+            else:
+                rows.append(" " * begin + name)
+        return [row.rstrip() for row in rows]
 
     def _bare(self) -> list[str]:
         row = [" "] * self.width
@@ -159,22 +189,39 @@ class _Lanes:
             row[at] = "│"
         return row
 
-    def beside(self, host: str, words: str, part: str) -> list[Piece]:
+    def beside(self, host: str, words: str, part: str) -> list[list[Piece]]:
         """Words at a host's lane: to the right of it, or, at the last lane, to its left."""
         words = _printable(words)
-        row = self._bare()
         at = self.at.get(host, 0)
-        room = self.width - at - 2
-        if at and room < len(words):
-            begin = max(at - 1 - len(words), 1)
-            words = words[: at - 1 - begin + 1] if len(words) > at - 2 else words
-        else:
-            begin = at + 2
-        before = "".join(row[:begin])
-        after = "".join(row[begin + len(words) :])
+        right, left = self.width - at - 2, at - 2
+        if not at:
+            right = self.whole - 2
+        if len(words) <= right or left < right:
+            return [self._at(at + 2, line, part) for line in _wrapped(words, right)]
+        return [self._at(at - 1 - len(line), line, part) for line in _wrapped(words, left)]
+
+    def _at(self, begin: int, words: str, part: str) -> list[Piece]:
+        row = self._bare()
+        before, after = "".join(row[:begin]), "".join(row[begin + len(words) :])
         return [Piece(before, "lane"), Piece(words, part), Piece(after, "lane")]
 
-    def arrow(self, segment: Segment) -> list[Piece]:
+    def segment(self, segment: Segment) -> list[list[Piece]]:
+        """Its arrow, and why it was sent."""
+        arrow, more = self._arrow(segment)
+        why = _why(segment, self.width - 2 if self.is_narrow else _WHY_WIDTH - 2)
+        if not self.is_narrow:
+            for text, part in why:
+                if len(text) > _WHY_WIDTH - 2:
+                    text = text[: _WHY_WIDTH - 3] + "…"
+                arrow.append(Piece(f"  {text}", part))
+            why = []
+        rows = [arrow]
+        for piece in (*more, *why):
+            rows += self.beside(segment.sender, piece.text, piece.part)
+        return rows
+
+    def _arrow(self, segment: Segment) -> tuple[list[Piece], list[Piece]]:
+        """And what has no room on it."""
         start, end = self.at.get(segment.sender), self.at.get(segment.receiver)
         words = segment.text(self.shows)
         told = [
@@ -183,15 +230,17 @@ class _Lanes:
             if option.startswith(("sack=", "mss=")) and option.partition("=")[0] not in self.shows
         ]
         if start is None or end is None or start == end:
-            return [Piece(f"{segment.sender} → {segment.receiver}: {words}", "segment")]
+            return [Piece(f"{segment.sender} → {segment.receiver}: {words}", "segment")], []
         left, right = min(start, end), max(start, end)
         inner = right - left - 1
         for option in told:
             if len(words) + len(option) + 6 <= inner:
                 words += f" {option}"
         room = max(inner - 5, 1)
+        more = []
         if len(words) > room:
-            words = words[: room - 1] + "…"  # a number cut off would be another number
+            words, *below = textwrap.wrap(words, room)
+            more = [Piece(" ".join(below), "segment")]
         crossed = segment.fate in _CROSSED
         fill = inner - len(words) - 4
         if start < end:
@@ -208,4 +257,4 @@ class _Lanes:
         part = "lost" if crossed else "again" if segment.again else "segment"
         if segment.fate in (LATE, DUPLICATED):
             part = "again"
-        return [Piece(before, "lane"), Piece(drawn, part), Piece(after, "lane")]
+        return [Piece(before, "lane"), Piece(drawn, part), Piece(after, "lane")], more

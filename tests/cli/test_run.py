@@ -86,7 +86,7 @@ def test_the_list() -> None:
     ("args", "says"),
     [
         ((), "say which: NAME, FILE or --all"),
-        (("--all", "open-passive"), "say which"),
+        (("--all", "open-passive"), "--all plays open-passive, too: say either --all or names"),
         (("nothing",), "no scenario and no file 'nothing'"),
         (("open-passive", "--lang", "tlh"), "'tlh' is not one of 'en', 'zh'"),
     ],

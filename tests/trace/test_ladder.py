@@ -73,7 +73,9 @@ def test_numbers_that_do_not_fit_are_not_other_numbers() -> None:
     trace = made(
         Segment(0, "a", "b", 0, "ACK", 1, 1, 65535, 1400), hosts=["a", "b", "somebody else"]
     )
-    assert "├─ ACK seq=1 ack=1 win=65535 l… ─▶│" in text(trace, width=105)
+    narrow = text(trace, width=105)
+    assert "├─ ACK seq=1 ack=1 win=65535 ────▶│" in narrow
+    assert "│ len=1400                        │" in narrow
     assert "len=1400" in text(trace, width=120)
 
 
