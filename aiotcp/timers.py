@@ -2,6 +2,8 @@
 
 A deadline that moves away costs nothing: the entry in the heap is left to come up, finds that it
 is early, and goes back with the deadline of that time. Only one that moves closer is entered anew.
+And what is new waits beside the heap until the timer fires the next time, which is before any of
+these deadlines: most of it is over by then, and was no work to keep in order.
 
 What has arrived may be the very acknowledgment whose absence a timer is about, and wait unread:
 some loops run timers before they look at their descriptors, and with many connections a batch of
@@ -62,6 +64,8 @@ class TimerQueue:
         self._on_due = on_due
         self._look = look
         self._heap: list[tuple[float, int, Timed]] = []
+        self._new: dict[Timed, None] = {}  # armed since the timer fired last; in order
+        self._firing = False
         self._entered = 0
         self._stale = 0  # entries that an earlier one has replaced, or whose item was dropped
         self._handle: asyncio.TimerHandle | None = None
@@ -71,7 +75,7 @@ class TimerQueue:
         self._put_off = 0  # so many times in a row
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self._heap) + len(self._new)
 
     def arm(self, item: Timed) -> None:
         """Look at the deadline of `item`: to be called whenever it may have moved closer."""
@@ -82,18 +86,27 @@ class TimerQueue:
     def enter(self, item: Timed, deadline: float) -> None:
         """The deadline of `item` is `deadline`, earlier than what it was armed for."""
         if item.armed_at != _NEVER:
-            self._note_stale()
+            self.drop(item)
         item.armed_at = deadline
-        self._entered += 1
-        heappush(self._heap, (deadline, self._entered, item))
+        if self._firing:
+            self._push(item)
+        else:
+            self._new[item] = None
         if deadline < self._handle_at:
             self._set(deadline)
+
+    def _push(self, item: Timed) -> None:
+        self._entered += 1
+        heappush(self._heap, (item.armed_at, self._entered, item))
 
     def drop(self, item: Timed) -> None:
         """`item` has no deadlines any more, and is not to be kept alive by an old one."""
         if item.armed_at != _NEVER:
             item.armed_at = _NEVER
-            self._note_stale()
+            if item in self._new:
+                del self._new[item]
+            else:
+                self._note_stale()
 
     def _note_stale(self) -> None:
         """Entries stay where they are until they are half of the heap: constant work for each."""
@@ -113,6 +126,7 @@ class TimerQueue:
     def close(self) -> None:
         """Forget everything."""
         self._heap.clear()
+        self._new.clear()
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -135,6 +149,10 @@ class TimerQueue:
             self._set(now + _GRACE_S)
             return
         self._grace_given = False
+        for item in self._new:
+            self._push(item)
+        self._new.clear()
+        self._firing = True
         try:
             if look is not None:
                 looks = 1
@@ -159,5 +177,6 @@ class TimerQueue:
                     self.enter(item, deadline)
             self._trim()
         finally:  # whatever one of them raised, the others have their time
+            self._firing = False
             if self._heap and self._heap[0][0] < self._handle_at:
                 self._set(self._heap[0][0])
