@@ -8,10 +8,9 @@ annotation and below it what it means, in which unit, and why the default is wha
 
 # No `from __future__ import annotations`: what each option takes is read from its annotation, and
 # strings would have to be compiled again for that, a tenth of what `import aiotcp` takes.
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -36,11 +35,46 @@ _StackCount: TypeAlias = Annotated[int, Range(1, 2**24), _OF_STACK]
 _T = TypeVar("_T")
 
 
+class _Later:
+    """What `dataclasses` adds to a class of its kind: made when somebody asks for it."""
+
+    __slots__ = ("_name",)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        from dataclasses import dataclass
+
+        body = {"__annotations__": dict(owner.__annotations__), **_DEFAULTS}
+        twin: Any = dataclass(frozen=True, init=False, repr=False, eq=False)(
+            type(owner.__name__, (), body)
+        )
+        return getattr(twin, self._name)
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def _frozen(cls: type[_T]) -> type[_T]:
-    """A frozen dataclass with slots, whose methods are written below, once for all fields: the ones
-    that `dataclass` makes of fifty fields took a tenth of `import aiotcp` to compile."""
-    return dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)(cls)
+    """A frozen dataclass with slots, to programs and to `dataclasses`. What makes it one is written
+    below, once for all fields: `dataclass` writes and compiles methods for each class, which with
+    its module took a tenth of `import aiotcp`."""
+    body = dict(vars(cls))
+    names = tuple(cls.__annotations__)
+    for name in names:
+        _DEFAULTS[name] = body.pop(name)
+    for name in ("__dict__", "__weakref__"):
+        del body[name]
+    later = {"__dataclass_fields__": _Later(), "__dataclass_params__": _Later()}
+    kind: Any = type(cls)
+    made: type[_T] = kind(
+        cls.__name__,
+        cls.__bases__,
+        {"__slots__": names, "__match_args__": names, **later, **body},
+    )
+    return made
+
+
+_DEFAULTS: dict[str, Any] = {}
 
 
 @_frozen
@@ -242,6 +276,16 @@ class Options:
                 object.__setattr__(self, name, value)
             self.__post_init__()
 
+        def __setattr__(self, name: str, value: object) -> None:
+            from dataclasses import FrozenInstanceError
+
+            raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+        def __delattr__(self, name: str) -> None:
+            from dataclasses import FrozenInstanceError
+
+            raise FrozenInstanceError(f"cannot delete field {name!r}")
+
     def __post_init__(self) -> None:
         for name, kind in KINDS.items():
             kind.check(name, getattr(self, name))
@@ -275,6 +319,9 @@ class Options:
     def __hash__(self) -> int:
         return hash(self._values())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **dict(zip(KINDS, self._values(), strict=True))), ()
+
     def __repr__(self) -> str:
         values = zip(KINDS, self._values(), strict=True)
         return f"Options({', '.join(f'{name}={value!r}' for name, value in values)})"
@@ -283,7 +330,9 @@ class Options:
         """A copy with `changes`. Raises TypeError for a name that is no option."""
         for name in changes:
             kind_of(name)
-        return dataclasses.replace(self, **changes)
+        return type(self)(**dict(zip(KINDS, self._values(), strict=True)) | changes)
+
+    __replace__ = replace
 
     @classmethod
     def of(cls, options: "Options | Mapping[str, Any] | None") -> "Options":
@@ -331,14 +380,14 @@ def kind_of(name: str) -> Kind:
 
 def _kinds() -> dict[str, Kind]:
     kinds = {}
-    for field in dataclasses.fields(Options):
-        hint: Any = field.type
+    annotations: dict[str, Any] = Options.__annotations__
+    for name, hint in annotations.items():
         extras: list[Any] = []
         if get_origin(hint) is Annotated:
             hint, *extras = get_args(hint)
         types = get_args(hint) or (hint,)
         bounds = next((each for each in extras if isinstance(each, Range | Names)), None)
-        kinds[field.name] = Kind(
+        kinds[name] = Kind(
             types[0],
             bounds,
             optional=type(None) in types,
@@ -350,5 +399,3 @@ def _kinds() -> dict[str, Kind]:
 
 KINDS = _kinds()
 """Each option, in the order of the class."""
-
-_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Options)}

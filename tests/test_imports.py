@@ -21,7 +21,7 @@ LATER = {
     *("aiotcp.link.udp", "aiotcp.link.unix", "aiotcp.serve", "aiotcp.sim", "aiotcp.tcp.bbr"),
     *("click", "pyroute2", "starlette", "structlog", "uvicorn", "uvloop"),
 }
-STANDARD = {"bisect", "copy", "dataclasses", "random"}
+STANDARD = {"bisect", "random"}
 """What of the standard library comes along that `import asyncio` has not brought."""
 
 

@@ -208,6 +208,10 @@ def test_options_are_values() -> None:
     assert eval(repr(own.replace(mtu_expires_s=300))) == own.replace(mtu_expires_s=300)
     assert own == copy.copy(own) == copy.deepcopy(own) == pickle.loads(pickle.dumps(own))
     assert dataclasses.asdict(own) == {name: getattr(own, name) for name in KINDS}
+    assert {each.name: each.default for each in dataclasses.fields(own)} == dataclasses.asdict(
+        DEFAULTS
+    )
+    assert dataclasses.is_dataclass(Options)
     assert not hasattr(own, "__dict__")
     positional: Any = Options
     with pytest.raises(TypeError, match="positional"):

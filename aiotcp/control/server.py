@@ -21,6 +21,7 @@ from aiotcp.control.packets import packet_filter
 from aiotcp.control.stream import Stream
 from aiotcp.errors import os_error
 from aiotcp.nstat import nstat as nstat  # a stack does without until it is asked, and
+from aiotcp.options import KINDS
 from aiotcp.stack import PacketStack
 from aiotcp.taps import Taps as Taps  # a process may no longer read what it wants to import then
 from aiotcp.tcp import COMPILED
@@ -227,7 +228,7 @@ class Control:
         defaults = type(stack.options)()
         changed = {
             name: value
-            for name in type(stack.options).__dataclass_fields__
+            for name in KINDS
             if (value := getattr(stack.options, name)) != getattr(defaults, name)
         }
         return {
