@@ -62,6 +62,7 @@ from aiotcp.wire.frame import Frame, length_of
 
 if TYPE_CHECKING:
     from aiotcp.icmp import IcmpHost
+    from aiotcp.tcp.terms import Terms
     from aiotcp.transition import Transition
 
 Entry = Connection | HalfOpen | TimeWait
@@ -396,7 +397,7 @@ class Engine:
 
     def _way(self, key: bytes) -> Callable[[Frame], None]:
         """Who carries what is sent on this 4-tuple."""
-        return self._loopback.send if is_looped(key) else self._shared_transmit
+        return self._loopback.send if len(key) & 1 else self._shared_transmit  # as `is_looped`
 
     def _path(self, key: bytes) -> Path:
         return self._path_on(self._loopback if is_looped(key) else self.link, key)
@@ -437,19 +438,17 @@ class Engine:
     def _new_connection(
         self,
         key: bytes,
-        path: Path,
+        terms: Terms,
         template: tcp.HeaderTemplate,
-        options: Options,
         iss: int,
         ts_offset: int,
         now: float,
     ) -> Connection:
-        looped = is_looped(key)
+        looped = len(key) & 1  # as `is_looped`
         conn = Connection(
             key,
-            path,
+            terms,
             template,
-            options,
             iss,
             ts_offset,
             now,

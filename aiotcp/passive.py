@@ -123,8 +123,9 @@ class PassiveOpens(Engine):
         if self.initial_number is not None:
             iss = self.initial_number
         offer = usual_offer(mss, wscale, tsval, options)
-        path = self._path_on(self.link, key)
-        entry = HalfOpen(listener, key, path, offer, irs, iss, ts_offset)
+        terms = listener.terms_on(self._path_on(self.link, key))
+        entry = HalfOpen(listener, terms, key, offer, irs, iss, ts_offset)
+        entry.usual = terms.usual_syn
         entry.template = self._template_between(local, local_port, remote, remote_port, options)
         listener.half_open += 1
         self._table[key] = entry
@@ -160,12 +161,12 @@ class PassiveOpens(Engine):
             iss = max(unwrap(iss, above), above + 1) & MASK
         entry = HalfOpen(
             listener,
+            listener.terms_on(path),
             key,
-            path,
             read_offer(segment, path, listener.options),
-            irs=segment.seq,
-            iss=iss,
-            ts_offset=ts_offset,
+            segment.seq,
+            iss,
+            ts_offset,
         )
         if self._fast_open(entry, segment):
             return
@@ -276,7 +277,7 @@ class PassiveOpens(Engine):
         if template is None:
             template = self._template(entry.flow, entry.options)
         return self._new_connection(
-            entry.flow, entry.path, template, entry.options, entry.iss, entry.ts_offset, now
+            entry.flow, entry.terms, template, entry.iss, entry.ts_offset, now
         )
 
     def _reopen(self, entry: TimeWait, segment: tcp.Segment) -> bool:

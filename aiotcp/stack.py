@@ -25,6 +25,7 @@ from aiotcp.tcp.connection import Connection, Endpoint, State, User
 from aiotcp.tcp.controls import try_control
 from aiotcp.tcp.fastopen_setup import Asking
 from aiotcp.tcp.listener import Listener
+from aiotcp.tcp.terms import Terms
 
 if TYPE_CHECKING:
     from aiotcp.info import ConnectionInfo
@@ -105,7 +106,7 @@ class PacketStack(Inbound):
         now = self.clock()
         numbers = self._initial_numbers(key, now)
         conn = self._new_connection(
-            key, self._path(key), self._template(key, chosen), chosen, *numbers, now
+            key, Terms(self._path(key), chosen), self._template(key, chosen), *numbers, now
         )
         conn.user = user
         conn.on_state = self.on_state

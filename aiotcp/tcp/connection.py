@@ -25,7 +25,6 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiotcp.errors import aborted, broken_pipe, reset
-from aiotcp.options import Options
 from aiotcp.reasons import Drop, Event, Why
 from aiotcp.tcp import arrival, fastopen_setup, opening, output, timeouts
 from aiotcp.tcp.buffers import send_room
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from aiotcp.tcp.icmp import IcmpNews
     from aiotcp.tcp.listener import Listener
     from aiotcp.tcp.opening import Offer
+    from aiotcp.tcp.terms import Terms
 
 # Figure 5 speaks of these. Looked up once: a member of an enumeration costs as much as a call.
 _CLOSED: Final = State.CLOSED
@@ -113,9 +113,8 @@ class Connection(Tcb):
     def __init__(
         self,
         flow: bytes,
-        path: Path,
+        terms: Terms,
         template: HeaderTemplate,
-        options: Options,
         iss: int,
         ts_offset: int,
         now: float,
@@ -128,7 +127,7 @@ class Connection(Tcb):
     ) -> None:
         # Not by `super()`, which is an object of its own; nor is anything that each connection
         # makes called with keywords: a class that is takes 0.1 us for each of them.
-        Tcb.__init__(self, flow, path, template, options, paths, challenges, iss, ts_offset, now)
+        Tcb.__init__(self, flow, terms, template, paths, challenges, iss, ts_offset, now)
         self.random = random
         """Evenly distributed over [0, 1)."""
         self.transmit = transmit
@@ -279,7 +278,7 @@ class Connection(Tcb):
         self.snd_nxt = self.snd_max = self.iss + 1
         self.syn_sent_at = entry.sent_at
         self.retransmissions = int(entry.repeated)
-        opening.settle(self, entry.offer, entry.irs, now, entry.listener.terms)
+        opening.settle(self, entry.offer, entry.irs, now, entry.terms)
         self.state = _SYN_RECEIVED
 
     def open_fast(self, listener: Listener, offer: Offer, segment: Segment, now: float) -> None:

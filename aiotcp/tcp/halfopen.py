@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp import ecn_setup
-from aiotcp.tcp.buffers import largest_receive_buffer
-from aiotcp.tcp.opening import Offer, SynTerms, syn_options, syn_window
+from aiotcp.tcp.opening import Offer, syn_options
 from aiotcp.tcp.seq import unwrap
-from aiotcp.tcp.window import scale_for
 from aiotcp.wire.frame import Frame
 from aiotcp.wire.tcp import ACK, RST, SYN, HeaderTemplate, Segment, pack_options
 
 if TYPE_CHECKING:
+    from aiotcp.options import Options
     from aiotcp.tcp.listener import Listener
     from aiotcp.tcp.tcb import Path
+    from aiotcp.tcp.terms import Terms
 
 _REPLY_INTERVAL_S: Final = 0.5
 _NEVER: Final = math.inf
@@ -42,33 +42,32 @@ class HalfOpen:
         "iss",
         "listener",
         "offer",
-        "options",
-        "path",
         "repeated",
         "replied_at",
         "resets",
         "retransmissions",
         "sent_at",
         "template",
+        "terms",
         "touched",
         "ts_offset",
+        "usual",
     )
 
     def __init__(
         self,
         listener: Listener,
+        terms: Terms,
         flow: bytes,
-        path: Path,
         offer: Offer,
         irs: int,
         iss: int,
         ts_offset: int,
     ) -> None:
         self.listener = listener
-        self.options = listener.options
+        self.terms = terms
         """As the SYN+ACK tells them: the listener's may change before it is answered."""
         self.flow = flow
-        self.path = path
         self.offer = offer
         self.irs = irs
         self.iss = iss
@@ -82,6 +81,8 @@ class HalfOpen:
         """By the timer, and so counted against the limit."""
         self.repeated = False
         """The SYN+ACK left more than once, for whatever reason: its round trip is ambiguous."""
+        self.usual = False
+        """The SYN+ACK has the options that `HeaderTemplate.usual_syn_ack` knows."""
         self.due: Why | None = _OPEN_REPLY
         """What the next output sends: the SYN+ACK, or a challenge ACK."""
         self.replied_at = _LONG_AGO
@@ -89,6 +90,14 @@ class HalfOpen:
         self.ended = False
         self.armed_at = _NEVER
         self.touched = False
+
+    @property
+    def options(self) -> Options:
+        return self.terms.options
+
+    @property
+    def path(self) -> Path:
+        return self.terms.path
 
     def arrive(self, segment: Segment, now: float) -> Drop | None:
         """RFC 9293 3.10.7.4 for SYN-RECEIVED; a complete handshake goes to `listener.promote`."""
@@ -114,7 +123,7 @@ class HalfOpen:
                 self._reply(Why.ACK_PAWS, now)
                 return Drop.PAWS
         rcv_nxt = self.irs + 1
-        if seq >= rcv_nxt + syn_window(self.options) or (
+        if seq >= rcv_nxt + self.terms.window or (
             seq < rcv_nxt and seq + segment.length <= rcv_nxt
         ):
             if flags & RST:
@@ -160,7 +169,8 @@ class HalfOpen:
         self, now: float, template: HeaderTemplate, transmit: Callable[[Frame], None]
     ) -> None:
         """Send what is due."""
-        path = self.path
+        terms = self.terms
+        path = terms.path
         if self.resets:
             for seq in self.resets:
                 frame = template.frame(seq, 0, RST, 0, offload=path.offload, reason=Why.RST_BAD_ACK)
@@ -169,21 +179,13 @@ class HalfOpen:
         why, self.due = self.due, None
         if why is None or self.ended:
             return
-        options = self.options
+        options = terms.options
         offer = self.offer
         tsval = int(now * 1000) + self.ts_offset
         if why is _OPEN_REPLY:
             self.sent_at = now
             self.deadline = now + options.rto_initial_s
-            if (
-                offer.wscale is not None
-                and offer.tsval is not None
-                and offer.sack
-                and not (offer.ecn or offer.cookie or options.uto)
-            ):  # as nearly always
-                terms = self.listener.terms
-                if terms is None or terms.path is not path or terms.options is not options:
-                    terms = self.listener.terms = SynTerms(path, options)
+            if self.usual and offer.tsval is not None and not offer.ecn:
                 transmit(
                     template.usual_syn_ack(
                         self.iss,
@@ -199,7 +201,7 @@ class HalfOpen:
                 )
                 return
         ts = (tsval, offer.tsval or 0)
-        window = syn_window(options)
+        window = terms.window
         if why in (Why.OPEN_REPLY, Why.OPEN_REPLY_RETRANSMIT):
             seq, flags = self.iss, SYN | ACK | ecn_setup.synack_flags(offer.ecn)
             header_options = syn_options(path, options, ts, offer)
@@ -207,7 +209,7 @@ class HalfOpen:
             seq, flags = self.iss + 1, ACK | ecn_setup.ack_flags(offer.ecn)
             if offer.wscale is not None:
                 # Only windows of SYNs are not scaled; rounded up, so as not to shrink (SHLD-14).
-                window = -(-window >> scale_for(largest_receive_buffer(options)))
+                window = -(-window >> terms.wscale)
             header_options = pack_options(timestamps=ts if offer.tsval is not None else None)
         transmit(
             template.frame(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiotcp.options import Options
 from aiotcp.reasons import Drop
 from aiotcp.tcp.fastopen import PENALTY_S
 from aiotcp.tcp.flow import Endpoint
 from aiotcp.tcp.halfopen import HalfOpen
-from aiotcp.tcp.opening import SynTerms
+from aiotcp.tcp.terms import Terms
 from aiotcp.wire.tcp import ACK, RST, SYN, Segment
+
+if TYPE_CHECKING:
+    from aiotcp.tcp.tcb import Path
 
 
 class Listener:
@@ -26,6 +29,7 @@ class Listener:
 
     __slots__ = (
         "_close",
+        "_terms",
         "backlog",
         "closed",
         "cookies_until",
@@ -35,7 +39,6 @@ class Listener:
         "local",
         "options",
         "promote",
-        "terms",
         "transparent",
     )
 
@@ -65,8 +68,7 @@ class Listener:
         self.fast_open_resets: deque[float] = deque()
         """Until when those that were reset in that state count as well."""
         self.closed = False
-        self.terms: SynTerms | None = None
-        """What the latest SYN+ACK said."""
+        self._terms: Terms | None = None
         self.promote = promote
         """Makes a connection of an entry; the segment is its first."""
         self._close = close
@@ -74,6 +76,13 @@ class Listener:
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self.half_open}/{self.backlog} half-open"
         return f"<Listener {self.local} {state}>"
+
+    def terms_on(self, path: Path) -> Terms:
+        """Those of a connection by `path` that begins now."""
+        terms = self._terms
+        if terms is None or terms.path is not path or terms.options is not self.options:
+            terms = self._terms = Terms(path, self.options)
+        return terms
 
     def screen(self, segment: Segment) -> Drop | None:
         """What a segment is to LISTEN: None for a SYN to answer, else why it is dropped.

@@ -14,7 +14,6 @@ from aiotcp.options import Options
 from aiotcp.reasons import Drop, Why
 from aiotcp.tcp import ecn_setup, fastopen_setup, usertimeout
 from aiotcp.tcp.buffers import (
-    initial_receive_buffer,
     largest_receive_buffer,
     settle_receive_buffer,
 )
@@ -23,6 +22,7 @@ from aiotcp.tcp.controls import congestion_control
 from aiotcp.tcp.pathmtu import begin as begin_path_mtu
 from aiotcp.tcp.seq import MASK, unwrap
 from aiotcp.tcp.tcb import Milestone, Path, State
+from aiotcp.tcp.terms import Terms, advertised_mss, syn_window
 from aiotcp.tcp.tuning import on_user_timeout
 from aiotcp.tcp.window import scale_for
 from aiotcp.wire.tcp import (
@@ -100,11 +100,6 @@ def usual_offer(mss: int, wscale: int, tsval: int, options: Options) -> Offer:
     )
 
 
-def advertised_mss(path: Path, options: Options) -> int:
-    """RFC 6691: the MTU less fixed headers. MUST-67 is why an option can only lower it."""
-    return path.mss if options.mss is None else min(options.mss, path.mss)
-
-
 def syn_options(
     path: Path,
     options: Options,
@@ -151,31 +146,13 @@ def syn_options(
     return packed if len(packed) <= MAX_OPTIONS_LENGTH else pack()
 
 
-def syn_window(options: Options) -> int:
-    """MUST-1; the window of a SYN is never scaled (RFC 7323 2.2)."""
-    return min(initial_receive_buffer(options), 0xFFFF)
-
-
-class SynTerms:
-    """What our SYNs say, as long as path and options stay the same."""
-
-    __slots__ = ("mss", "options", "path", "window", "wscale")
-
-    def __init__(self, path: Path, options: Options) -> None:
-        self.path = path
-        self.options = options
-        self.mss = advertised_mss(path, options)
-        self.wscale = scale_for(largest_receive_buffer(options))
-        self.window = syn_window(options)
-
-
 def settle(
-    conn: Connection, offer: Offer, irs: int, now: float, terms: SynTerms | None = None
+    conn: Connection, offer: Offer, irs: int, now: float, terms: Terms | None = None
 ) -> None:
     """Both SYNs are known: set all that follows from them. `terms` are those of our latest SYNs."""
     options = conn.options
     if terms is None or terms.options is not options or terms.path is not conn.path:
-        terms = SynTerms(conn.path, options)
+        terms = Terms(conn.path, options)
     conn.irs = irs
     conn.rcv_nxt = conn.last_ack_sent = rcv_nxt = irs + 1
     conn.rcv_buffer = buffer = terms.window

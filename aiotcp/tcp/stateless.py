@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from aiotcp.reasons import Why
 from aiotcp.tcp import cookies, ecn_setup
 from aiotcp.tcp.halfopen import HalfOpen
-from aiotcp.tcp.opening import Offer, read_offer, syn_options, syn_window
+from aiotcp.tcp.opening import Offer, read_offer, syn_options
+from aiotcp.tcp.terms import syn_window
 from aiotcp.wire.tcp import ACK, RST, SYN, HeaderTemplate, Segment
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def redeem(
             tsval=segment.tsval,
             ecn=ecn_setup.CLASSIC if extras.ecn and options.ecn != "off" else 0,
         )
-    entry = HalfOpen(listener, flow, path, offer, irs=irs, iss=iss, ts_offset=ts_offset)
+    entry = HalfOpen(listener, listener.terms_on(path), flow, offer, irs, iss, ts_offset)
     entry.due = None
     entry.ended = True
     return entry

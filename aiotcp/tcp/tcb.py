@@ -10,11 +10,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from aiotcp.options import Options
 from aiotcp.reasons import Why
 from aiotcp.tcp.ackpolicy import AckPolicy
 from aiotcp.tcp.autotune import ReceiveTuning
-from aiotcp.tcp.buffers import initial_receive_buffer, least_send_limit
 from aiotcp.tcp.challenge import ChallengeLimit, SharedLimit
 from aiotcp.tcp.delivery import DeliveryRate
 from aiotcp.tcp.flow import Endpoint, local_endpoint, remote_endpoint
@@ -26,7 +24,7 @@ from aiotcp.tcp.recovery import Recovery
 from aiotcp.tcp.rto import RtoEstimator
 from aiotcp.tcp.scoreboard import Scoreboard
 from aiotcp.tcp.sendbuffer import Buffer, SendBuffer
-from aiotcp.tcp.tuning import asks_for_pacing, keepalive_of
+from aiotcp.tcp.tuning import keepalive_of
 from aiotcp.tcp.usertimeout import UserTimeout
 from aiotcp.words import Words
 
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     from aiotcp.tcp.fastopen_setup import Accepted, Asking
     from aiotcp.tcp.opening import Offer
     from aiotcp.tcp.pmtucache import PathMtuCache
+    from aiotcp.tcp.terms import Terms
     from aiotcp.wire.frame import Frame
     from aiotcp.wire.tcp import HeaderTemplate
 
@@ -216,9 +215,8 @@ class Tcb:
     def __init__(
         self,
         flow: bytes,
-        path: Path,
+        terms: Terms,
         template: HeaderTemplate,
-        options: Options,
         paths: PathMtuCache,
         challenges: SharedLimit | None,
         iss: int,
@@ -226,6 +224,7 @@ class Tcb:
         now: float,
     ) -> None:
         never, long_ago = _NEVER, _LONG_AGO
+        path, options = terms.path, terms.options
         path_mss, default_mss = path.mss, path.default_mss
         self.flow = flow
         """The stack's key: addresses and ports as inbound packets carry them."""
@@ -285,7 +284,7 @@ class Tcb:
         """Until the handshake is complete: what RFC 7413 makes different."""
         self.fast_open_data = False
         """Data on the SYN, ours or theirs, was taken (RFC 7413), as TCPI_OPT_SYN_DATA has it."""
-        self.sending = SendBuffer(iss + 1, least_send_limit(options))
+        self.sending = SendBuffer(iss + 1, terms.send_limit)
         self.scoreboard = Scoreboard()
         self.fin_seq: int | None = None
         """Sequence number of our FIN, known as soon as nothing more will be written."""
@@ -297,9 +296,9 @@ class Tcb:
         self.rcv_nxt = 0
         self.rcv_adv = 0
         """Right edge of the window we offered; never moves left (SHLD-14)."""
-        self.rcv_buffer = initial_receive_buffer(options)
+        self.rcv_buffer = terms.receive_buffer
         """`rcv_space`, as the last segment offered it: a SYN can't offer all of it."""
-        self.rcv_space = self.rcv_buffer
+        self.rcv_space = terms.receive_buffer
         """What may wait for the user, as far as the window field can say it, scaled."""
         self.rcv_tuning: ReceiveTuning | None = None
         """What makes `rcv_space` grow; None if it is fixed, or nothing came yet."""
@@ -352,7 +351,7 @@ class Tcb:
         self.recovery = Recovery(iss)
         self.rates = DeliveryRate(now)
         self._pacer: Pacer | None = None
-        self.paced = asks_for_pacing(options)
+        self.paced = terms.paced
         """The options ask for pacing, whatever the congestion control does."""
         self.shared_challenges = challenges
         """The stack's limit, on top of our own."""
@@ -381,7 +380,7 @@ class Tcb:
         """When the peer last owed us an answer that it has not given: the user timeout's start."""
         self.heard_at = long_ago
         """When the last segment came that shows the peer alive: data or an acknowledgment."""
-        self.keepalive = keepalive_of(options)
+        self.keepalive = keepalive_of(options) if options.keepalive else None
         """None: off (MUST-25)."""
         self.uto = UserTimeout(options.user_timeout_s) if options.uto else None
         """RFC 5482; None: not enabled."""
