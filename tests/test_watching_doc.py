@@ -17,6 +17,16 @@ from tests.support.netns import netns as netns
 PAGE = Document("docs/watching.md")
 _TRIES = 60
 _END = "----"
+_AIOTCP = """
+from pathlib import Path
+from aiotcp.cli.start import main
+from aiotcp.control import places
+
+places.sockets = lambda: sorted(Path({folder!r}, "aiotcp").glob("*.sock"))
+main()
+"""
+"""The command, which finds the stacks of the session alone: for root, those of all that run on the
+machine, other tests' as well, are stacks to be asked."""
 
 
 def typed() -> list[tuple[str, list[str]]]:
@@ -38,7 +48,9 @@ class Shell:
         python = Path(sys.executable)
         command = folder / "bin" / "aiotcp"
         command.parent.mkdir()
-        command.write_text(f'#!/bin/sh\nexec {python} -m aiotcp.cli "$@"\n')
+        program = folder / "bin" / "aiotcp.py"
+        program.write_text(_AIOTCP.format(folder=str(folder)))
+        command.write_text(f'#!/bin/sh\nexec {python} -P {program} "$@"\n')
         command.chmod(0o755)
         paths = f"{command.parent}:{python.parent}:{os.environ['PATH']}"
         self._process = subprocess.Popen(

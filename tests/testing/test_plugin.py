@@ -22,9 +22,10 @@ async def serve():
 async def ask(host):
     reader, writer = await asyncio.open_connection(host, 80)
     writer.write(b"hello\\n")
-    answer = await reader.read()
-    writer.close()
-    return answer
+    try:
+        return await reader.read()
+    finally:  # it is cancelled where a test fails
+        writer.close()
 
 """
 WORKS = """
