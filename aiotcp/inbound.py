@@ -40,6 +40,8 @@ _IPV4_BYTES: Final = usual.IPV4_BYTES
 _IPV4_KIND: Final = usual.IPV4_KIND
 _IPV6_BYTES: Final = usual.IPV6_BYTES
 _PROTOCOL: Final = usual.PROTOCOL
+_FLAGS: Final = usual.FLAGS
+_ONLY_ACK: Final = usual.ONLY_ACK
 _PSH: Final = usual.PSH
 _TIMESTAMPS_FIRST: Final = usual.TIMESTAMPS_FIRST
 _read_ipv4: Final = usual.ipv4
@@ -101,7 +103,7 @@ class Inbound(PassiveOpens):
                 train.pieces.append(packet[start:])
                 train.seq = (seq + length) & MASK
                 return
-            if vouched and words & usual.FLAGS == usual.ONLY_ACK:
+            if vouched and words & _FLAGS == _ONLY_ACK:
                 if (
                     not length
                     and key == train.key
@@ -140,7 +142,7 @@ class Inbound(PassiveOpens):
                         elif conn.acks_noted:
                             train.begin_acks(conn, seq, stamps)
                         return
-            if vouched and not length and (words & usual.FLAGS | usual.FIN) == usual.FIN_ACK:
+            if vouched and not length and (words & _FLAGS | usual.FIN) == usual.FIN_ACK:
                 if train.key:
                     self._end_train()
                 if self._begin_or_end(key, seq, words, stamps):
@@ -343,8 +345,13 @@ class Inbound(PassiveOpens):
             self._end_train()
         train.key = b""
         train.acks = train.conn = None  # nobody is kept alive by having been the last
-        touched, self._touched = self._touched, []
+        touched = self._touched
         turns = self._turns
+        if len(touched) == 1 and not self._accepted and turns.waits_since == _NEVER:
+            entry = touched[0]
+            if type(entry) is Connection:
+                return self._flush_one(entry)
+        self._touched = []
         if turns.waits_since != _NEVER:
             turns.ends(self.clock())
         for entry in touched:
@@ -407,13 +414,46 @@ class Inbound(PassiveOpens):
         if woken:
             self._push_behind(woken)
         if self._replies:
-            replies, self._replies = self._replies, []
-            for transmit, frame in replies:
-                transmit(frame)
+            self._reply()
         self._batches += 1
         if self._touched:
             self.loop.call_soon(self._await_batch, self._batches)
         return kept
+
+    def _flush_one(self, conn: Connection) -> int:
+        """What mostly is left of `flush`: one connection is all that the batch was for."""
+        self._touched = []
+        conn.touched = False
+        if conn.acks_noted:
+            try:
+                usualacks.settle(conn, self._now)
+            except BaseException as exc:  # as in `flush`
+                self._user_failed(usualacks.settle, exc)
+        self._in_batch = False
+        user = conn.user
+        if user is not None:
+            try:
+                user.progress()
+            except BaseException as exc:
+                self._user_failed(user.progress, exc)
+        kept = conn.settle_batch() if conn.received else 0
+        answering, self._answering = self._answering, None
+        if conn is answering and conn.acks.due is None and not conn.ended:
+            self._push_behind([conn])
+        else:
+            try:
+                self._finish(conn, self.clock())
+            except BaseException as exc:
+                self._user_failed(self._finish, exc)
+        if self._replies:
+            self._reply()
+        return kept
+
+    def _reply(self) -> None:
+        """To packets that are for no connection."""
+        replies, self._replies = self._replies, []
+        for transmit, frame in replies:
+            transmit(frame)
 
     def _await_batch(self, latest: int) -> None:
         """An acknowledgment waits for the batch after the `latest` one, if the next turn of the

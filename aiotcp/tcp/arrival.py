@@ -410,9 +410,7 @@ def _text(conn: Connection, segment: Segment, now: float) -> Drop | None:
             conn.rcv_nxt = conn.reassembly.pop_ready(end, conn.received.append)
             conn.acks.at_once(Why.ACK_OUT_OF_ORDER)
         conn.unsettled += len(conn.received) - pieces
-        got = conn.rcv_nxt - rcv_nxt
-        conn.received_bytes += got
-        conn.total_received += got
+        conn.received_bytes += conn.rcv_nxt - rcv_nxt
         return None
     conn.acks.on_out_of_order()
     conn.rcv_ooopack += 1

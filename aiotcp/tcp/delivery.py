@@ -125,9 +125,7 @@ class DeliveryRate:
             self._newest_end = end
             self.first_sent_at = sent_at
 
-    def on_usual(
-        self, stamp: Stamp, end: int, size: int, now: float, min_rtt: float | None
-    ) -> None:
+    def on_usual(self, stamp: Stamp, size: int, now: float, min_rtt: float | None) -> None:
         """`on_delivered` and `sample` at once, for an acknowledgment of which nobody wants to see
         more than what is kept in `rate`."""
         delivered = self.delivered = self.delivered + size
@@ -135,7 +133,6 @@ class DeliveryRate:
         if self._app_limited and delivered > self._app_limited:
             self._app_limited = 0
         sent_at = self.first_sent_at = stamp.sent_at
-        self._newest_end = end
         interval = now - stamp.delivered_at
         if sent_at - stamp.first_sent_at > interval:
             interval = sent_at - stamp.first_sent_at
@@ -165,7 +162,7 @@ class DeliveryRate:
         stamp = self._newest
         if stamp is None:
             return None
-        self._newest = None
+        self._newest, self._newest_end = None, 0
         interval = max(stamp.sent_at - stamp.first_sent_at, now - stamp.delivered_at)
         delivered = self.delivered - stamp.delivered
         believed = interval > 1e-9 and (min_rtt is None or interval >= min_rtt)

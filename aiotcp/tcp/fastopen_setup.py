@@ -166,7 +166,7 @@ def accept(conn: Connection, listener: Listener, offer: Offer, segment: Segment)
         conn.received.append(text)
         conn.unsettled = 1
         conn.rcv_nxt += len(text)
-        conn.received_bytes = conn.total_received = len(text)
+        conn.received_bytes = len(text)
 
 
 def sends_early(conn: Connection) -> bool:

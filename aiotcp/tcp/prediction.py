@@ -73,10 +73,16 @@ def take(
         return False
     if conn.acks_noted:
         snd_una = conn.ack_noted
-    if (words >> 32 ^ snd_una) & MASK:
-        if not usualacks.note(conn, words >> 32):
+    ahead = (words >> 32) - snd_una & MASK
+    if ahead:
+        if calm and ahead <= conn.snd_nxt - snd_una and conn.cc.pacing_rate is None:
+            snd_una += ahead  # as `usualacks.note`
+            conn.acks_noted += 1
+            conn.ack_noted = snd_una
+        elif usualacks.note(conn, words >> 32):
+            snd_una = conn.ack_noted
+        else:
             return False
-        snd_una = conn.ack_noted
     elif not length or (
         # It is no news, which matters while something of ours is on its way; but not if all is as
         # usual, since text is no duplicate (RFC 5681 2).
@@ -113,7 +119,6 @@ def take(
     conn.unsettled += 1
     conn.rcv_nxt = rcv_nxt + length
     conn.received_bytes += length
-    conn.total_received += length
     conn.acks.on_text(length, gso_size or length, now)
     return True
 
@@ -312,6 +317,5 @@ class Train:
         conn.rcv_nxt += length
         conn.snd_wl1 = conn.rcv_nxt - len(pieces[-1])
         conn.received_bytes += length
-        conn.total_received += length
         conn.acks.on_text(length, size or self.longest, now)
         return length

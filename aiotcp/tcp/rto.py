@@ -64,16 +64,18 @@ class RtoEstimator:
         else:  # RFC 6298 2.3: RTTVAR first, with the old SRTT
             rttvar = self.rttvar
             error = rtt - srtt
-            rttvar += _BETA * ((error if error > 0 else -error) - rttvar)
+            rttvar += _BETA * (abs(error) - rttvar)
             srtt += _ALPHA * error
         self.srtt = srtt
         self.rttvar = rttvar
         spread = 4 * rttvar
         rto = self._base = srtt + (spread if spread > _GRANULARITY_S else _GRANULARITY_S)
         self.backoff = 0
-        if rto < self.minimum:
-            rto = self.minimum
-        self.rto = rto if rto < self.maximum else self.maximum
+        least = self.minimum
+        if rto <= least:  # as it mostly is
+            self.rto = least
+        else:
+            self.rto = rto if rto < self.maximum else self.maximum
 
     def back_off(self) -> None:
         """The timer expired: double the timeout (RFC 6298 5.5), up to the maximum."""

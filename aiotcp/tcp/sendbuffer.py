@@ -47,10 +47,10 @@ class SendBuffer:
         size = len(data)
         if end + size > self.start + self.whole_bytes:
             return False
-        chunks = self._chunks
         if not 0 < size < _SMALL_BYTES:
             self.append(data)
             return True
+        chunks = self._chunks
         if chunks and len(chunks[-1]) < _SMALL_BYTES:  # as `append`
             chunks[-1] = b"".join((chunks[-1], data))
         else:
@@ -95,15 +95,15 @@ class SendBuffer:
 
     def discard_to(self, seq: int) -> None:
         """Let go of everything below `seq`."""
+        if seq >= self.end:
+            self.start = self.end
+            self._chunks.clear()
+            self._starts.clear()
+            self._first = 0
+            return
         if seq <= self.start:
             return
         chunks, starts = self._chunks, self._starts
-        if seq >= self.end:
-            self.start = self.end
-            chunks.clear()
-            starts.clear()
-            self._first = 0
-            return
         self.start = seq
         first = self._first
         while starts[first] + len(chunks[first]) <= seq:

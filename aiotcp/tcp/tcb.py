@@ -198,7 +198,6 @@ class Tcb:
         "template",
         "tlp_at",
         "tlp_due",
-        "total_received",
         "total_retrans",
         "total_retransmitted",
         "total_rto",
@@ -394,7 +393,6 @@ class Tcb:
         """There is a soft error that the user was not told of yet (MUST-47)."""
 
         # -- totals -------------------------------------------------------------------------
-        self.total_received = 0
         self.total_retransmitted = 0
         """Bytes."""
         self.total_retrans = 0
@@ -463,6 +461,11 @@ class Tcb:
         if self.fin_seq is None:
             return self.sending.end - self.snd_nxt
         return self.fin_seq + 1 - self.snd_nxt
+
+    @property
+    def total_received(self) -> int:
+        """Bytes that arrived in order."""
+        return max(self.rcv_nxt - self.irs - 1, 0) - self.fin_reached
 
     @property
     def timestamp(self) -> int:

@@ -17,6 +17,8 @@ _MAX_ACK_DELAY_S: Final = 0.2
 """TLP.max_ack_delay: peers delay the acknowledgment of a single segment by as much."""
 _LEAST_PTO_S: Final = 0.01
 """Below this, what is late is a program and not a packet."""
+_SURELY_LATER_S: Final = 0.205
+"""Of both together; what is in between is left to the complete comparison."""
 
 
 def schedule(conn: Connection, now: float) -> None:
@@ -47,11 +49,15 @@ def schedule_usual(conn: Connection, now: float) -> None:
     ):
         conn.tlp_at = math.inf
         return
+    alone = conn.scoreboard.in_flight <= conn.mss
+    if alone and rexmt_at - now < _SURELY_LATER_S:
+        conn.tlp_at = rexmt_at
+        return
     srtt = conn.rto.srtt
     pto = 1.0 if srtt is None else 2 * srtt
     if pto < _LEAST_PTO_S:
         pto = _LEAST_PTO_S
-    if conn.scoreboard.in_flight <= conn.mss:
+    if alone:
         pto += _MAX_ACK_DELAY_S
     at = now + pto
     conn.tlp_at = at if at < rexmt_at else rexmt_at

@@ -37,7 +37,9 @@ def output_usual(conn: Connection, now: float) -> bool:
         if not _is_plain(conn):
             return False
         conn.calm = _is_calm_beside(conn)
-    board, recovery, acks, cc = conn.scoreboard, conn.recovery, conn.acks, conn.cc
+    board = conn.scoreboard
+    recovery = conn.recovery
+    cc = conn.cc
     if cc.pacing_rate is not None:  # before all else: `output` may leave some of it to a timer
         conn.calm = False
         return False
@@ -50,7 +52,7 @@ def output_usual(conn: Connection, now: float) -> bool:
         recovery.cwnd_limited = limited = flight + conn.mss > cc.cwnd
         if not limited:
             conn.rates.mark_app_limited(flight)
-        why = acks.due
+        why = conn.acks.due
         if why is None:
             if not _window_opened(conn, now):
                 return True

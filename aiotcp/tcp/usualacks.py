@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _OPEN: Final = Phase.OPEN
 _MASK: Final = 0xFFFF_FFFF
+_NEVER: Final = math.inf
 
 
 def note(conn: Connection, number: int) -> bool:
@@ -75,7 +76,10 @@ def settle(conn: Connection, now: float) -> None:
     conn.acks_noted = conn.ack_noted = 0
     if conn.ended:
         return
-    board, recovery, rates, rto = conn.scoreboard, conn.recovery, conn.rates, conn.rto
+    board = conn.scoreboard
+    recovery = conn.recovery
+    rates = conn.rates
+    rto = conn.rto
     prior_flight = board.in_flight
     acked = ack - conn.snd_una
     stamp = board.acknowledge_usual(ack).stamp
@@ -88,7 +92,7 @@ def settle(conn: Connection, now: float) -> None:
         rack.xmit_ts = sent_at
         rack.end_seq = ack
     rack.fack = ack
-    conn.reo_at = math.inf
+    conn.reo_at = _NEVER
     # As in `recovery`, when SND.UNA advances.
     if ack > conn.rtt_seq or rto.backoff:
         rto.sample(rtt)
@@ -107,12 +111,12 @@ def settle(conn: Connection, now: float) -> None:
         conn.stalled_since = now
         tlp.schedule_usual(conn, now)
     else:
-        conn.rexmt_at = conn.tlp_at = conn.stalled_since = math.inf
+        conn.rexmt_at = conn.tlp_at = conn.stalled_since = _NEVER
     limited = recovery.cwnd_limited
     delivered = rates.delivered + acked
     cc = conn.cc
     if cc.on_usual_ack(now, acked, prior_flight, rtt, limited, delivered, merged):
-        rates.on_usual(stamp, ack, acked, now, rto.min_rtt)
+        rates.on_usual(stamp, acked, now, rto.min_rtt)
     else:
         rates.on_delivered(stamp, ack, acked, now)
         cc.on_ack(
