@@ -35,7 +35,7 @@ STYLES = {
 @click.option("--flows", is_flag=True, help="List the connections, with their numbers.")
 @click.option(
     "--width",
-    type=click.IntRange(min=ladder.MIN_WIDTH),
+    type=click.IntRange(ladder.MIN_WIDTH, ladder.MAX_WIDTH),
     metavar="COLUMNS",
     help="[default: the terminal's, or 100]",
 )

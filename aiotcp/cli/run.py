@@ -72,7 +72,7 @@ _PARTS = {"+": "green", "-": "red"}
 )
 @click.option(
     "--width",
-    type=click.IntRange(min=ladder.MIN_WIDTH),
+    type=click.IntRange(ladder.MIN_WIDTH, ladder.MAX_WIDTH),
     metavar="COLUMNS",
     help="[default: the terminal's, or 100]",
 )

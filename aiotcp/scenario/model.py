@@ -118,10 +118,14 @@ def shipped() -> list[str]:
     return [each.id for each in sorted(found, key=lambda each: GROUPS.index(each.group))]
 
 
+_MOST_BYTES = 1 << 20
+
+
 def find(name: str) -> Scenario:
     """The scenario of a file, or one of those that come with aiotcp, by its id.
 
-    Raises BadScenario, and FileNotFoundError with the ids that are like it, or else all of them.
+    Raises BadScenario; OSError of a file that can't be read; and, of what looks like no file's
+    name, FileNotFoundError with the ids that are like it, or else all of them.
     """
     own = SHIPPED / f"{name}.toml"
     if own.is_file():
@@ -129,6 +133,11 @@ def find(name: str) -> Scenario:
     path = Path(name)
     if path.is_file():
         return load(path)
+    if "/" in name or path.suffix == ".toml":  # a pipe, too
+        try:
+            return load(path)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{name}: there is no such file") from None
     known = [path.stem for path in sorted(SHIPPED.glob("*.toml"))]
     near = get_close_matches(name, known, 3)
     told = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(known)}"
@@ -137,8 +146,12 @@ def find(name: str) -> Scenario:
 
 def load(path: Path) -> Scenario:
     """Raises BadScenario; OSError if it can't be read."""
+    with path.open("rb") as file:
+        text = file.read(_MOST_BYTES + 1)
+    if len(text) > _MOST_BYTES:
+        raise BadScenario(f"{path}: no scenario is longer than {_MOST_BYTES} bytes")
     try:
-        return _scenario(path.stem, tomllib.loads(path.read_text(encoding="utf-8")), path)
+        return _scenario(path.stem, tomllib.loads(text.decode()), path)
     except (ValueError, TypeError) as exc:  # TOMLDecodeError and UnicodeDecodeError are the former
         raise BadScenario(f"{path}: {exc}") from None
 

@@ -33,7 +33,7 @@ from aiotcp.trace.events import (
 )
 from aiotcp.trace.lanes import lanes as lanes_of
 
-MIN_WIDTH, USUAL_WIDTH = 40, 100
+MIN_WIDTH, USUAL_WIDTH, MAX_WIDTH = 40, 100, 1000
 _TIME_WIDTH = 9
 _WHY_WIDTH = 24
 _ARROW_WIDTH = 31
@@ -54,7 +54,7 @@ class Piece(NamedTuple):
 
 def lines(trace: Trace, *, width: int = USUAL_WIDTH) -> Iterator[list[Piece]]:
     """The ladder's lines, the head first. `width` is the most columns that a line may take."""
-    width = max(width, MIN_WIDTH)
+    width = min(max(width, MIN_WIDTH), MAX_WIDTH)
     numbers = _Numbers(trace)
     # Whose keep-alive waits for a week has longer times.
     latest = trace.events[-1].at if trace.events else 0.0

@@ -88,6 +88,11 @@ def test_the_list() -> None:
         ((), "say which: NAME, FILE or --all"),
         (("--all", "open-passive"), "--all plays open-passive, too: say either --all or names"),
         (("nothing",), "no scenario and no file 'nothing'"),
+        (("nothing.toml",), "nothing.toml: there is no such file"),
+        (("./nothing",), "./nothing: there is no such file"),
+        (("/",), "/: Is a directory"),
+        (("/dev/zero",), "/dev/zero: no scenario is longer than"),
+        (("open-passive", "--width", "9" * 20), "is not in the range 40<=x<=1000"),
         (("open-passive", "--lang", "tlh"), "'tlh' is not one of 'en', 'zh'"),
     ],
 )
