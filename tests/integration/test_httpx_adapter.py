@@ -39,7 +39,7 @@ async def ask(kernel: Kernel, tls: bool) -> None:
                 assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
             assert (await client.get("/client")).json() == who, "the connection was not kept alive"
             with pytest.raises(httpx.ReadTimeout):
-                await client.get("/wait", timeout=0.1)
+                await client.get("/wait", timeout=httpx.Timeout(60, read=0.1))
             await kernel.run(release(app))
         if tls:
             async with httpx.AsyncClient(transport=AsyncHTTPTransport()) as client:

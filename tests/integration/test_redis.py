@@ -157,7 +157,7 @@ async def test_blocking_with_a_timeout(server: Process, tls: bool) -> None:
         assert not await r.xread({"stream": "$"}, block=50)
         await r.rpush("some", 1)
         assert await r.blpop("some", timeout=0.1) == (b"some", b"1")
-    async with client(tls, socket_timeout=0.2, retry=None) as r:  # the client's own patience
+    async with client(tls, socket_timeout=1.0, retry=None) as r:  # the client's own patience
         with pytest.raises(redis.TimeoutError):
             await r.blpop("nothing", timeout=0)
         assert await r.ping()
