@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 
 from aiotcp.tcp.accecn import AccurateEcn
-from aiotcp.tcp.accecn_echo import FIRST_CEP
 from aiotcp.tcp.congestion import Phase
 from aiotcp.tcp.connection import Connection
+from aiotcp.tcp.ecn import FIRST_CEP
 from aiotcp.tcp.listener import Listener
 from aiotcp.tcp.tcb import State
 from aiotcp.tcp.transmit import pacing_rate

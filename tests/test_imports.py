@@ -3,20 +3,24 @@ needs, and the rest comes when it is asked for."""
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import aiotcp
 from aiotcp import link
+from aiotcp.serve import privileges
 
 LATER = {
     *("aiotcp.eventloop", "aiotcp.info", "aiotcp.log", "aiotcp.nstat", "aiotcp.tcpinfo"),
     *("aiotcp.sockets", "aiotcp.sockopts", "aiotcp.transition"),
     *("aiotcp.icmp", "aiotcp.tcp.icmp", "aiotcp.wire.icmp"),
-    *("aiotcp.tcp.cookies", "aiotcp.tcp.stateless"),
+    *("aiotcp.tcp.accecn", "aiotcp.tcp.accecn_echo", "aiotcp.tcp.cork", "aiotcp.tcp.keepalive"),
+    *("aiotcp.tcp.cookies", "aiotcp.tcp.reno", "aiotcp.tcp.stateless"),
     *("aiotcp.link.fd", "aiotcp.link.impair", "aiotcp.link.network", "aiotcp.link.pcapng"),
     *("aiotcp.link.udp", "aiotcp.link.unix", "aiotcp.serve", "aiotcp.sim", "aiotcp.tcp.bbr"),
     *("click", "pyroute2", "starlette", "structlog", "uvicorn", "uvloop"),
@@ -45,6 +49,23 @@ def test_a_stack_brings_nothing_that_only_some_programs_need() -> None:
     others = {name for name in brought if name.partition(".")[0] != "aiotcp"}
     standard = {name for name in others if name in sys.stdlib_module_names and name[0] != "_"}
     assert standard <= STANDARD
+
+
+def test_what_a_stack_brings_later_is_there_before_privileges_are_given_up() -> None:
+    """Who a server becomes may be unable to read it by then."""
+    package = Path(aiotcp.__file__).parent
+    later = set()
+    for path in (*package.glob("*.py"), *package.glob("tcp/*.py"), *package.glob("wire/*.py")):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef):
+                for node in ast.walk(function):
+                    if isinstance(node, ast.ImportFrom) and node.module == "aiotcp.tcp":
+                        later |= {f"aiotcp.tcp.{name.name}" for name in node.names}
+                    elif isinstance(node, ast.ImportFrom):
+                        later.add(node.module or "")
+    ours = {name for name in later if name.partition(".")[0] == "aiotcp"}
+    assert ours - set(privileges.LATER) == {"aiotcp.link.network"}  # an event loop's own device
+    assert set(privileges.LATER) <= ours
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,18 @@ from __future__ import annotations
 import os
 import pwd
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from aiotcp.serve.problems import BadOptions, NoPermission
+
+LATER = (
+    *("aiotcp.icmp", "aiotcp.info", "aiotcp.nstat", "aiotcp.sockets", "aiotcp.taps"),
+    *("aiotcp.tcp.accecn", "aiotcp.tcp.bbr", "aiotcp.tcp.cork", "aiotcp.tcp.icmp"),
+    *("aiotcp.tcp.keepalive", "aiotcp.tcp.reno", "aiotcp.tcp.stateless", "aiotcp.tcpinfo"),
+    "aiotcp.transition",
+)
+"""What a stack imports when somebody asks for it, which may be a peer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,8 @@ def become(user: Account) -> None:
     """
     if (os.getresuid(), os.getresgid()) == ((user.uid,) * 3, (user.gid,) * 3):
         return
+    for module in LATER:  # they may not be able to read it where it is installed
+        import_module(module)
     try:
         # In this order: without uid 0 the groups can't be given up any more.
         os.setgroups(user.groups)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from aiotcp.tcp.accecn_echo import ACE_SHIFT, FIRST_BYTES, FIRST_CEP, HANDSHAKE_ACE, AceEcho
-from aiotcp.tcp.ecn import CE, OptionFields
+from aiotcp.tcp.accecn_echo import AceEcho
+from aiotcp.tcp.ecn import ACE_SHIFT, CE, FIRST_BYTES, FIRST_CEP, HANDSHAKE_ACE, OptionFields
 
 _COMPRESSED: Final = 4.0
 """Packets that an acknowledgment covers on average: from here on many are the rule."""

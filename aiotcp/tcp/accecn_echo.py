@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from aiotcp.tcp.ecn import CE, ECT_0, ECT_1, Reaction
-
-FIRST_CEP: Final = 5
-FIRST_BYTES: Final = 1
-"""RFC 9768 3.2.1: "r.cep = 5, r.e0b = r.e1b = 1, and r.ceb = 0"."""
-
-HANDSHAKE_ACE: Final = (0b010, 0b011, 0b100, 0b110)
-"""How a SYN+ACK and the ACK of one say with which codepoint the other's arrived (tables 2, 3)."""
-
-ACE_SHIFT: Final = 6
-"""AE, CWR and ECE stand side by side in the header: they are the ACE field as they are."""
+from aiotcp.tcp.ecn import (
+    ACE_SHIFT,
+    CE,
+    ECT_0,
+    ECT_1,
+    FIRST_BYTES,
+    FIRST_CEP,
+    HANDSHAKE_ACE,
+    Reaction,
+)
 
 _OPTION_0: Final = 172
 _OPTION_1: Final = 174

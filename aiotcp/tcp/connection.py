@@ -30,7 +30,6 @@ from aiotcp.tcp import arrival, fastopen_setup, opening, output, timeouts
 from aiotcp.tcp.buffers import send_room
 from aiotcp.tcp.challenge import SharedLimit
 from aiotcp.tcp.congestion import CongestionControl, Start
-from aiotcp.tcp.cork import Cork
 from aiotcp.tcp.flow import Endpoint
 from aiotcp.tcp.memory import MemoryBudget
 from aiotcp.tcp.pmtucache import PathMtuCache
@@ -443,6 +442,8 @@ class Connection(Tcb):
         if not corked:
             self.cork = None
         elif self.cork is None:
+            from aiotcp.tcp.cork import Cork  # seldom asked for
+
             self.cork = Cork()
 
     def shutdown(self) -> None:

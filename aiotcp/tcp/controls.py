@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from aiotcp.tcp.congestion import CongestionControl, Start
 from aiotcp.tcp.cubic import Cubic
-from aiotcp.tcp.reno import Reno
 
 
 def _bbr(start: Start) -> CongestionControl:
@@ -17,10 +16,17 @@ def _bbr(start: Start) -> CongestionControl:
     return BBR(start)
 
 
+def _reno(start: Start) -> CongestionControl:
+    """The same."""
+    from aiotcp.tcp.reno import Reno
+
+    return Reno(start)
+
+
 _BY_NAME: Final[dict[str, Callable[[Start], CongestionControl]]] = {
     "bbr": _bbr,
     Cubic.name: Cubic,
-    Reno.name: Reno,
+    "reno": _reno,
 }
 
 

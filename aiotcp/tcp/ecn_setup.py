@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from aiotcp.tcp.accecn import AccurateEcn
-from aiotcp.tcp.accecn_echo import ACE_SHIFT, FIRST_CEP, HANDSHAKE_ACE
-from aiotcp.tcp.ecn import ClassicEcn
+from aiotcp.tcp.ecn import ACE_SHIFT, FIRST_CEP, HANDSHAKE_ACE, ClassicEcn
 from aiotcp.tcp.seq import unwrap
 from aiotcp.wire.tcp import ACCECN0, ACK, AE, CWR, ECE, SYN, Segment, pack_accecn
 
@@ -133,6 +131,8 @@ def settle(conn: Connection, agreed: int) -> None:
     """The handshake came to this."""
     ect = not agreed & NO_ECT
     if agreed & ACCURATE:
+        from aiotcp.tcp.accecn import AccurateEcn  # few ask for it
+
         conn.ecn = AccurateEcn(conn.iss, ect=ect, options=not agreed & NO_OPTION)
     elif agreed & CLASSIC:
         conn.ecn = ClassicEcn(conn.iss, ect=ect)
@@ -140,7 +140,7 @@ def settle(conn: Connection, agreed: int) -> None:
 
 def on_synack(conn: Connection, segment: Segment, agreed: int, now: float) -> None:
     """The SYN+ACK that agreed to it, after `settle`."""
-    if isinstance(conn.ecn, AccurateEcn):
+    if conn.ecn is not None and not isinstance(conn.ecn, ClassicEcn):
         conn.ecn.answered(segment.ecn, segment.accecn)
         if agreed & MARKED:
             _slow_down(conn, now)
@@ -221,7 +221,8 @@ def on_spurious(conn: Connection, now: float) -> None:
 def on_syn(conn: Connection, segment: Segment) -> None:
     """A SYN+ACK in a synchronized state: the ACK that we answered it with was lost."""
     if (
-        isinstance(conn.ecn, AccurateEcn)
+        conn.ecn is not None
+        and not isinstance(conn.ecn, ClassicEcn)
         and segment.flags & (SYN | ACK) == SYN | ACK
         and segment.seq == conn.irs
     ):
@@ -232,5 +233,5 @@ def trim_syn(conn: Connection, segment: Segment) -> None:
     """The SYN of a crossing SYN+ACK is taken off, and so are flags that mean something else
     without it; those of RFC 9768 say what the ACK of a SYN+ACK would."""
     segment.flags &= ~SYN
-    if not isinstance(conn.ecn, AccurateEcn):
+    if conn.ecn is None or isinstance(conn.ecn, ClassicEcn):
         segment.flags &= ~_ECN_FLAGS

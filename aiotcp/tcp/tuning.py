@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from aiotcp.tcp.buffers import change_receive_buffer, least_send_limit
 from aiotcp.tcp.congestion import Start, initial_window
 from aiotcp.tcp.controls import congestion_control
-from aiotcp.tcp.keepalive import KeepAlive
 from aiotcp.tcp.usertimeout import UserTimeout
 
 if TYPE_CHECKING:
     from aiotcp.options import Options
     from aiotcp.tcp.connection import Connection
+    from aiotcp.tcp.keepalive import KeepAlive
 
 
 _TOLD_BY_SYN: Final = frozenset({"receive_buffer", "receive_buffer_max"})
@@ -91,6 +91,8 @@ def keepalive_of(options: Options) -> KeepAlive | None:
     """What `options` ask for; None for most connections, which then pay nothing (MUST-25)."""
     if not options.keepalive:
         return None
+    from aiotcp.tcp.keepalive import KeepAlive  # few have one
+
     return KeepAlive(
         options.keepalive_idle_s, options.keepalive_interval_s, options.keepalive_probes
     )

@@ -16,10 +16,8 @@ from aiotcp.wire.frame import Buffer
 # By the bit length of a buffer's length: where to cut its number in halves, and the lower half's
 # mask. The halves are added, as any multiple of 16 bits may be: shifts cost less per digit than the
 # division that ends it (a third of the whole at 1,500 bytes, more at 64 KiB).
-_HALVES: Final = tuple(
-    tuple((1 << n, (1 << (1 << n)) - 1) for n in range(bits + 2, 9, -1)) if bits > 9 else ()
-    for bits in range(18)
-)
+_CUTS: Final = [(1 << n, (1 << (1 << n)) - 1) for n in range(20)]
+_HALVES: Final = tuple(tuple(_CUTS[bits + 2 : 9 : -1]) if bits > 9 else () for bits in range(18))
 
 
 def residue(data: Buffer) -> int:
