@@ -6,6 +6,7 @@ were not, these had been on their way all the time, and all the others are, too.
 
 from __future__ import annotations
 
+import enum  # noqa: F401 (compiled, what derives from Words derives from this)
 from typing import Final
 
 from aiotcp.mypyc import mypyc_attr

@@ -7,6 +7,7 @@ for each duplicate acknowledgment, is kept in two parts: `cwnd` belongs to the c
 
 from __future__ import annotations
 
+import enum  # noqa: F401 (compiled, what derives from Words derives from this)
 from typing import Final
 
 from aiotcp.mypyc import mypyc_attr

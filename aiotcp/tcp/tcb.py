@@ -7,6 +7,7 @@ story and the calls of the user. Names are the RFCs'. Sequence numbers are plain
 
 from __future__ import annotations
 
+import enum  # noqa: F401 (compiled, what derives from Words derives from this)
 import math
 from typing import TYPE_CHECKING, Final
 

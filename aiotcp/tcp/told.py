@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum  # noqa: F401 (compiled, what derives from Words derives from this)
 from collections.abc import Callable
 
 from aiotcp.mypyc import mypyc_attr
