@@ -200,6 +200,16 @@ def in_turn(bench: Bench) -> None:
     bench.stack.flush()
 
 
+def bulk_out_in_turn(bench: Bench) -> None:
+    """A batch as TUN's while there are many connections: each gets a few acknowledgments."""
+    for peer in bench.peers:
+        ends = peer.link.ends
+        for _ in range(min(bench.work.of_step // len(bench.peers), len(ends))):
+            peer.ack = ends.popleft() & 0xFFFFFFFF
+            peer.bare()
+    bench.stack.flush()
+
+
 def round_trips(bench: Bench) -> None:
     """A batch of requests, one on each connection; each acknowledges what was answered last."""
     for peer in bench.peers:
@@ -297,6 +307,14 @@ def works() -> list[Work]:
             16,
             frame,
             peers=100,
+        ),
+        Work(
+            "out-4",
+            "the same, eight frames for each of 4 connections in one batch",
+            protocol(Source),
+            bulk_out_in_turn,
+            32,
+            peers=4,
         ),
         Work(
             "echo-16",

@@ -43,26 +43,26 @@ def output_usual(conn: Connection, now: float) -> bool:
     if cc.pacing_rate is not None:  # before all else: `output` may leave some of it to a timer
         conn.calm = False
         return False
-    if conn.memory.pressure:
-        return False
     flight = board.in_flight
     start = conn.snd_nxt
     length = conn.sending.end - start
+    if length >= conn.mss:
+        return output_bulk(conn, now, length, flight)
     if not length:
+        why = conn.acks.due
+        if why is None and _window_opened(conn, now):
+            why = _WINDOW_UPDATE
+        if why is not None and conn.memory.pressure:
+            return False  # the window that is offered is another one
         recovery.cwnd_limited = limited = flight + conn.mss > cc.cwnd
         if not limited:
             conn.rates.mark_app_limited(flight)
-        why = conn.acks.due
-        if why is None:
-            if not _window_opened(conn, now):
-                return True
-            why = _WINDOW_UPDATE
-        send_plain(conn, now, start, ACK, why)
+        if why is not None:
+            send_plain(conn, now, start, ACK, why)
         return True
-    if length >= conn.mss:
-        return output_bulk(conn, now, length, flight)
     if (
         conn.more
+        or conn.memory.pressure
         or length > conn.snd_una + conn.snd_wnd - start
         or length > cc.cwnd - flight
         or (flight and not conn.nodelay)

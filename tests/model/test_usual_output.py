@@ -77,6 +77,7 @@ def options_of(seed: int) -> Options:
         receive_buffer=draw.choice((None, None, 3000, 20_000)),
         pacing=draw.random() < 0.1,
         uto=draw.random() < 0.2,
+        memory_limit=draw.choice((1 << 29, 1 << 29, 1 << 16)),  # the last one brings pressure
     )
 
 
