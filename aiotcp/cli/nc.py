@@ -197,7 +197,7 @@ class _Netcat:
             from asyncio import new_event_loop  # type: ignore[assignment]
 
         capture = self._options["capture"]
-        device = open_device(self._settings)
+        device = open_device(self._settings, "nc")
         try:
             link: Link = device.tun
             if capture is not None:

@@ -39,9 +39,10 @@ class Device:
         (self.queues or self.tun).close()
 
 
-def open_device(settings: Settings) -> Device:
+def open_device(settings: Settings, command: str = "serve") -> Device:
     """Open the device that `settings` ask for. Has to be called before the event loop runs.
 
+    command: the subcommand of `aiotcp` that a user is told to type.
     Raises Problem.
     """
     if settings.fd is None and not settings.configure:
@@ -59,7 +60,7 @@ def open_device(settings: Settings) -> Device:
     except ValueError as exc:
         raise BadOptions(str(exc)) from None
     except OSError as exc:
-        raise _explained(exc) from None
+        raise _explained(exc, command) from None
 
 
 def _refuse_missing(name: str) -> None:
@@ -141,10 +142,10 @@ def _is_ours(address: str) -> bool:
     return own == address
 
 
-def _explained(exc: OSError) -> Problem:
+def _explained(exc: OSError, command: str) -> Problem:
     what = exc.strerror or str(exc)
     if isinstance(exc, PermissionError):
-        return NoPermission(f"{what}.\n{_ways_out()}")
+        return NoPermission(f"{what}.\n{_ways_out(command)}")
     if isinstance(exc, FileNotFoundError):
         return NoTun(what)
     if exc.errno == errno.EBUSY:
@@ -157,17 +158,20 @@ def _explained(exc: OSError) -> Problem:
     return Problem(what)
 
 
-def _ways_out() -> str:
+def _ways_out(command: str) -> str:
     user = privileges.own_name()
     device = "aiotcp0"
+    name, becoming, several = f"aiotcp {command}", "", ""
+    if command == "serve":
+        name, becoming = "aiotcp-serve", f" --user {user}"
+        several = "\n              (with --workers: ip tuntap add … multi_queue)"
     return f"""\
 There are three ways out:
-  root:       sudo {ownname.as_root()} … --user {user}
-  namespace:  unshare -Urn bash; there, run aiotcp-serve … and what is to talk to it
+  root:       sudo {ownname.as_root(command)} …{becoming}
+  namespace:  unshare -Urn bash; there, run {name} … and what is to talk to it
   once, as root, a device that belongs to {user}:
               ip tuntap add dev {device} mode tun user {user}
               ip address add 192.0.2.1/24 dev {device}
               ip link set {device} up
               then, as {user}:
-              aiotcp-serve … --device {device} --no-configure --address 192.0.2.2
-              (with --workers: ip tuntap add … multi_queue)"""
+              {name} … --device {device} --no-configure --address 192.0.2.2{several}"""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import json
 import logging
+import os
 import re
 import secrets
 import socket
@@ -136,7 +138,14 @@ class Door:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             self.sock = socket.create_server((host, port), family=family)
         except OSError as exc:
-            raise BadOptions(f"--web {joined(host, port)}: {exc.strerror or exc}") from None
+            why = exc.strerror or str(exc)
+            if (
+                exc.errno is not None and exc.errno in errno.errorcode
+            ):  # and not also "while attempting to bind", and where
+                why = os.strerror(exc.errno)
+            if exc.errno == errno.EADDRNOTAVAIL and host in ("127.0.0.1", "::1", "localhost"):
+                why += "; a network namespace begins without it: ip link set lo up"
+            raise BadOptions(f"--web {joined(host, port)}: {why}") from None
         self.token = secrets.token_urlsafe(18)
         self.url = f"http://{joined(*self.sock.getsockname()[:2])}/{self.token}/"
 
