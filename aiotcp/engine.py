@@ -416,19 +416,7 @@ class Engine:
         self.counters.fast_open_cookies_evicted += 1
 
     def _template(self, key: bytes, options: Options) -> tcp.HeaderTemplate:
-        return self._template_between(*split_flow(key), options)
-
-    def _template_between(
-        self, local: bytes, local_port: int, remote: bytes, remote_port: int, options: Options
-    ) -> tcp.HeaderTemplate:
-        return tcp.HeaderTemplate(
-            local,
-            local_port,
-            remote,
-            remote_port,
-            options.hop_limit,
-            options.traffic_class & 0xFC,
-        )
+        return tcp.HeaderTemplate(*split_flow(key), options.hop_limit, options.traffic_class & 0xFC)
 
     def _initial_numbers(self, key: bytes, now: float) -> tuple[int, int]:
         """Where a connection's sequence numbers and its timestamps begin."""

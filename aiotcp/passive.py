@@ -126,7 +126,14 @@ class PassiveOpens(Engine):
         terms = listener.terms_on(self._path_on(self.link, key))
         entry = HalfOpen(listener, terms, key, offer, irs, iss, ts_offset)
         entry.usual = terms.usual_syn
-        entry.template = self._template_between(local, local_port, remote, remote_port, options)
+        entry.template = tcp.HeaderTemplate(  # as `_template`
+            local,
+            local_port,
+            remote,
+            remote_port,
+            options.hop_limit,
+            options.traffic_class & 0xFC,
+        )
         listener.half_open += 1
         self._table[key] = entry
         if self._observer is not None:  # no counter is told

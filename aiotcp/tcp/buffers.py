@@ -39,15 +39,6 @@ def largest_receive_buffer(options: Options) -> int:
     return options.receive_buffer_max
 
 
-def settle_receive_buffer(conn: Connection) -> None:
-    """The window scale is agreed: begin."""
-    most = _MAX_FIELD << conn.rcv_wscale
-    if conn.rcv_space > most:
-        conn.rcv_space = most
-    if conn.options.receive_buffer is None:
-        conn.rcv_tune_at = -math.inf
-
-
 def tune_receive_buffer(conn: Connection, tsecr: int, now: float) -> None:
     """Text arrived, which echoes our timestamp `tsecr` (0: none), and a measurement is due."""
     tuning = conn.rcv_tuning

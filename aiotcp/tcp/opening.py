@@ -15,7 +15,6 @@ from aiotcp.reasons import Drop, Why
 from aiotcp.tcp import ecn_setup, fastopen_setup, usertimeout
 from aiotcp.tcp.buffers import (
     largest_receive_buffer,
-    settle_receive_buffer,
 )
 from aiotcp.tcp.congestion import Start, initial_window
 from aiotcp.tcp.controls import congestion_control
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 
 TIMESTAMP_OPTION_BYTES: Final = 12
 _LONG_AGO: Final = -math.inf
+_MAX_FIELD: Final = 0xFFFF
 _SYNCHRONIZED: Final = Milestone.SYNCHRONIZED
 _LEAST_MSS: Final = 48
 """A peer that offers less would have us send a header for each few bytes."""
@@ -161,7 +161,11 @@ def settle(
         conn.snd_wscale = offer.wscale
         conn.rcv_wscale = terms.wscale
     conn.rcv_mss = terms.mss
-    settle_receive_buffer(conn)
+    most = _MAX_FIELD << conn.rcv_wscale
+    if conn.rcv_space > most:
+        conn.rcv_space = most
+    if options.receive_buffer is None:
+        conn.rcv_tune_at = _LONG_AGO
     conn.sack_enabled = offer.sack
     conn.peer_mss = offer.mss
     if offer.tsval is not None:

@@ -69,7 +69,8 @@ def output(conn: Connection, now: float) -> None:
         transmit.retransmit(conn, now)
     if conn.tlp_due:
         transmit.tail_loss_probe(conn, now)
-    if conn.unsent > 0:
+    fin = conn.fin_seq
+    if (conn.sending.end if fin is None else fin + 1) > conn.snd_nxt:  # `unsent`
         if transmit.send_new(conn, now) and conn.keepalive is None:
             return
     else:
