@@ -49,7 +49,7 @@ from aiotcp.tcp.halfopen import HalfOpen
 from aiotcp.tcp.isn import initial_numbers
 from aiotcp.tcp.listener import Listener
 from aiotcp.tcp.memory import MemoryBudget
-from aiotcp.tcp.output import output
+from aiotcp.tcp.output import output, output_usual
 from aiotcp.tcp.pmtucache import PathMtuCache
 from aiotcp.tcp.prediction import Train
 from aiotcp.tcp.queueshare import QueueShare, ReceiveQueue
@@ -169,7 +169,8 @@ class Engine:
         """Output, then the deadline; what has ended leaves the table."""
         if type(entry) is Connection:
             begin = entry.snd_nxt
-            output(entry, now)
+            if not (entry.calm and output_usual(entry, now)):
+                output(entry, now)
             if entry.ended:
                 self._retire_connection(entry, now)
             else:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
     from aiotcp.tcp.ecn import ClassicEcn
 
+__all__ = ["output", "output_usual"]
+
 _OVERRIDE_S: Final = 1.0
 """RFC 9293 3.8.6.2.1: "The override timeout should be in the range 0.1 - 1.0 seconds"."""
 _CLOSED: Final = State.CLOSED

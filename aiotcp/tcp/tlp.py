@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
     from aiotcp.wire.tcp import Segment
 
+_NEVER: Final = math.inf
 _OPEN: Final = Phase.OPEN
 _MAX_ACK_DELAY_S: Final = 0.2
 """TLP.max_ack_delay: peers delay the acknowledgment of a single segment by as much."""
@@ -45,7 +46,7 @@ def schedule_usual(conn: Connection, now: float) -> None:
     if (
         recovery.tlp_end is not None
         or not recovery.tlp_rtt_taken  # it would only put off the retransmission timer
-        or rexmt_at == math.inf
+        or rexmt_at == _NEVER
     ):
         conn.tlp_at = math.inf
         return
