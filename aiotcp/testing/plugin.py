@@ -144,10 +144,14 @@ def _quoted(nodeid: str) -> str:
     return f"'{nodeid}'" if set(nodeid) & set(" []'\"$&;()*?") else nodeid
 
 
-def _write(folder: Path, item: pytest.Item, trace: Trace) -> Path:
+def _write(folder: Path, item: pytest.Item, trace: Trace) -> str:
+    """Where it is, or why it is not: that must not end the whole run."""
     from aiotcp import report
 
-    folder.mkdir(parents=True, exist_ok=True)
     name = f"{_bare(item)}_seed={trace.seed}"
     name = "".join(sign if sign.isalnum() or sign in "._-=" else "_" for sign in name)
-    return report.write(trace, folder / f"{name}.html")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return str(report.write(trace, folder / f"{name}.html"))
+    except OSError as exc:
+        return f"not written: {exc.filename or folder}: {exc.strerror}"

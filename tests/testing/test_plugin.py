@@ -213,6 +213,14 @@ def test_a_report_of_a_failure(run: object, pytester: pytest.Pytester) -> None:
     assert "open_reply" in page
 
 
+def test_a_report_that_cannot_be_written_fails_nothing_else(run: object) -> None:
+    assert callable(run)
+    source = "async def test_first(net):\n    assert 0\nasync def test_second(net):\n    pass\n"
+    result = run(source, "--aiotcp-report=/dev/null/told")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["report  not written: /dev/null/told: Not a directory"])
+
+
 def test_a_deadlock_is_told_without_the_lines_of_others(run: object) -> None:
     assert callable(run)
     source = """
