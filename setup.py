@@ -23,13 +23,13 @@ COMPILED = (
         f"aiotcp/{name}.py"
         for name in (
             *("addresses", "clock", "counters", "engine", "halfopens", "icmp", "inbound", "limits"),
-            *("listeners", "loopback", "passive", "ports", "stack", "timers", "timewaits"),
-            "transition",
+            *("listeners", "loopback", "passive", "pieces", "ports", "pump", "stack"),
+            *("timers", "timewaits", "transition"),
         )
     ),
 )
-"""The sans-IO core, the stack around it, and the links between it and kernel or another stack.
-Transports and the like derive from asyncio's classes, which mypyc can't."""
+"""The sans-IO core, the stack around it, the links between it and kernel or another stack, and what
+transports do for each packet. They themselves derive from asyncio's classes, which mypyc can't."""
 
 
 def translated(folder: str = "build") -> list[Extension]:

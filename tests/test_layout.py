@@ -20,13 +20,24 @@ STACK = {
     *("transition", "taps", "tally", "waiting", "failures"),
 }
 TRANSPORTS = {
-    *("transport", "server", "sockets", "sockopts", "client", "opened", "anywhere", "readiness"),
+    *(
+        "transport",
+        "pump",
+        "server",
+        "sockets",
+        "sockopts",
+        "client",
+        "opened",
+        "anywhere",
+        "readiness",
+    ),
     *("threadcheck", "forever", "extrainfo", "views"),
 }
 ON_TOP = {
     *(
         "streams",
         "streamreader",
+        "pieces",
         "tls",
         "routes",
         "residents",

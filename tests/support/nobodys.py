@@ -11,7 +11,7 @@ from enum import Enum
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
-from aiotcp import streamreader, transport
+from aiotcp import pieces, pump
 from aiotcp.tcp import lossbased
 from aiotcp.tcp.frto import NO_TIMEOUT
 from aiotcp.tcp.reassembly import NOTHING_HELD
@@ -24,8 +24,8 @@ NOBODYS: dict[str, Any] = {
     "NOTHING_REPEATED": NOTHING_REPEATED,
     "NO_TIMEOUT": NO_TIMEOUT,
     "lossbased._NOT_ASKED": lossbased._NOT_ASKED,
-    "streamreader._NO_PIECES": streamreader._NO_PIECES,
-    "transport._NONE_LEFT": transport._NONE_LEFT,
+    "pieces.NO_PIECES": pieces.NO_PIECES,
+    "pump._NONE_LEFT": pump._NONE_LEFT,
 }
 
 
