@@ -45,7 +45,8 @@ async def test_both_ends_tell_the_same(side: Side, offload: bool) -> None:
         assert ours["snd_wscale"] == theirs["rcv_wscale"]
         assert ours["rcv_wscale"] == theirs["snd_wscale"]
         assert ours["bytes_acked"] == theirs["bytes_received"] == DOWN
-        assert ours["bytes_received"] == theirs["bytes_sent"] == UP
+        # A busy machine's kernel doesn't wait for ever for our acknowledgment.
+        assert ours["bytes_received"] == theirs["bytes_sent"] - theirs["bytes_retrans"] == UP
         least = -(-DOWN // ours["snd_mss"])
         assert least <= ours["data_segs_out"] - ours["total_retrans"] <= least + 3
         assert ours["data_segs_in"] >= theirs["data_segs_out"] - theirs["total_retrans"]
