@@ -121,6 +121,17 @@ def _wrapped(words: str, room: int) -> list[str]:
     return [words] if len(words) <= room else textwrap.wrap(words, room, subsequent_indent="  ")
 
 
+def _split(words: str, room: int) -> tuple[str, str]:
+    """As many of the words as there is room for, and the others: all are whole, since a number with
+    a space in it would be two other numbers."""
+    if len(words) <= room:
+        return words, ""
+    first, *others = textwrap.wrap(
+        words, max(room, 1), break_long_words=False, break_on_hyphens=False
+    )
+    return (first, " ".join(others)) if len(first) <= room else ("", words)
+
+
 class _Numbers:
     """Of several connections, which one a line is about, as `aiotcp ladder --flows` counts them."""
 
@@ -236,22 +247,19 @@ class _Lanes:
         for option in told:
             if len(words) + len(option) + 6 <= inner:
                 words += f" {option}"
-        room = max(inner - 5, 1)
-        more = []
-        if len(words) > room:
-            words, *below = textwrap.wrap(words, room)
-            more = [Piece(" ".join(below), "segment")]
+        words, below = _split(words, inner - 5)
+        more = [Piece(below, "segment")] if below else []
         crossed = segment.fate in _CROSSED
-        fill = inner - len(words) - 4
+        shaft, inner = max(inner - 2, 0), max(inner, 0)
         if start < end:
-            tip = "✗ " if crossed else "─▶"
-            drawn = f"─ {words} " + "─" * max(fill - 1, 0) + tip
+            drawn = (f"─ {words} " if words else "").ljust(shaft, "─")
+            drawn += "✗ " if crossed else "─▶"
+            drawn = drawn[len(drawn) - inner :]
             row_left, row_right = "├", "│"
         else:
-            tip = " ✗" if crossed else "◀─"
-            drawn = tip + "─" * max(fill - 1, 0) + f" {words} ─"
+            drawn = (f" {words} ─" if words else "").rjust(shaft, "─")
+            drawn = ((" ✗" if crossed else "◀─") + drawn)[:inner]
             row_left, row_right = "│", "┤"
-        drawn = drawn[:inner].ljust(inner)
         row = self._bare()
         before, after = "".join(row[:left]) + row_left, row_right + "".join(row[right + 1 :])
         part = "lost" if crossed else "again" if segment.again else "segment"

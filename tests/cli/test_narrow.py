@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from aiotcp.cli import output
 from aiotcp.scenario.model import find, shipped
 from aiotcp.scenario.player import play
 from aiotcp.trace import ladder
-from aiotcp.trace.events import Trace
+from aiotcp.trace.events import Event, Segment, Trace
 from tests.cli.support import aiotcp, invoke
 from tests.support.controlled import watched
 
@@ -109,6 +110,26 @@ def test_three_lanes_in_eighty_columns() -> None:
     lines = ladder.text(play(find("syn-flood")), width=80).splitlines()
     assert sum(line.rstrip().endswith(("│", "┤")) for line in lines) > len(lines) / 2
     assert "…" not in "".join(lines)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+@pytest.mark.parametrize("count", range(2, 9))
+def test_numbers_are_whole_however_many_lanes_there_are(count: int, width: int) -> None:
+    hosts = [f"host-{n}" for n in range(count)]
+    numbers = ["seq=1234567890", "ack=4294967295", "win=65535", "len=1448"]
+    events: list[Event] = [
+        Segment(0.0, *way, 0, "ACK", 1234567890, 4294967295, 65535, 1448)
+        for there in pairwise(hosts)
+        for way in (there, there[::-1])
+    ]
+    shown = ladder.text(Trace(title="", hosts=hosts, events=events), width=width)
+    assert shown.count("▶") == shown.count("◀") == count - 1, "every arrow has its head"
+    if width >= 60:
+        found = words(shown.replace("│", " "))
+        assert [each for each in found if "=" in each] == numbers * len(events)
+    bare = "".join(sign for sign in shown.partition("0.000")[2] if sign.isalnum() or sign in ",=")
+    told = "".join(["ACK", *numbers])
+    assert bare == "0000".join([told] * len(events)), "and nothing else stands between"
 
 
 def test_names_above_narrow_lanes_stand_below_each_other() -> None:
