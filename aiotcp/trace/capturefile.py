@@ -25,6 +25,9 @@ from aiotcp.trace.opening import Plain
 _SECTION, _INTERFACE, _SIMPLE, _ENHANCED = 0x0A0D0D0A, 1, 3, 6
 _MAGIC = 0x1A2B3C4D
 _MAX_BLOCK = 1 << 26
+_MAX_PACKET = 1 << 19
+"""More than Linux makes of any, with its segments joined (BIG TCP). Blocks may be longer, which
+compressed are next to nothing, and `_AHEAD` packets are held at once."""
 _NO_CAPTURE = "no capture: "
 
 INBOUND, OUTBOUND = 1, 2
@@ -221,7 +224,7 @@ _VLAN = (0x8100, 0x88A8, 0x9100)
 def _network_layer(linktype: int, data: bytes) -> tuple[bytes, int]:
     """The IP packet in a frame of this type, empty if there is none or the type is unknown; and how
     many bytes at its end were not captured."""
-    packet = _behind_header(linktype, data)
+    packet = _behind_header(linktype, data[:_MAX_PACKET])
     if len(packet) < 20:
         return packet, 0
     is_ipv4 = packet[0] >> 4 == 4

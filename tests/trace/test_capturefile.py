@@ -376,6 +376,16 @@ def test_frames_of_an_unknown_kind_are_named(tmp_path: Path, kind: str) -> None:
         read(file)
 
 
+def test_of_a_packet_longer_than_any_no_more_is_held_than_a_packet_may_have() -> None:
+    size = 8 << 20
+    packet = bytes(tcp(True, "A", 1)).ljust(size, b"\0")
+    head = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, size, 101)
+    record = struct.pack("<IIII", 0, 0, size, size) + packet
+    first, second = packets(io.BytesIO(head + record + record))
+    assert first.data == second.data == packet[: len(first.data)]
+    assert 65575 < len(first.data) < size / 8
+
+
 def test_a_head_that_is_cut_off(tmp_path: Path) -> None:
     file = tmp_path / "cut"
     file.write_bytes(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101)[:10])
