@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from asyncio import current_task
 from collections import deque
+from operator import index
 from typing import Any, Final
 
 from aiotcp.mypyc import mypyc_attr
@@ -115,12 +116,13 @@ class Pieces:
             self._paused = False
             self._transport.resume_reading()
 
-    def _take_now(self, n: int) -> bytes:
-        """Up to `n` bytes of what is there, without waiting for any."""
+    def _take_now(self, n: Any) -> bytes:
+        """Up to `n` bytes of what is there, without waiting for any. Compiled or not, what has
+        `__index__` is taken for an int, as asyncio takes it."""
         buffer = self._before
         if self._pieces:
             if not buffer:
-                data = self._take(n)
+                data = self._take(index(n))
                 self._maybe_resume_transport()
                 return data
             buffer = self._buffer

@@ -9,6 +9,7 @@ import asyncio
 import contextvars
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,6 +105,35 @@ async def test_what_fits_is_handed_on_as_it_came() -> None:
     assert await reader.read(150_000) == pieces[1] + pieces[2][:50_000]
     assert await reader.read(10) == pieces[2][:10]
     assert reader._buffer == pieces[2][50_010:]
+
+
+class Count:
+    """A number as libraries have them: no int, but usable for one."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __index__(self) -> int:
+        return self.number
+
+    def __le__(self, other: int) -> bool:
+        return self.number <= other
+
+    def __lt__(self, other: int) -> bool:
+        return self.number < other
+
+    def __ge__(self, other: int) -> bool:
+        return self.number >= other
+
+
+@pytest.mark.parametrize("size", [10, 10_000])
+async def test_a_number_that_is_no_int(size: int) -> None:
+    count: Any = Count(3)
+    for kind in (StreamReader, asyncio.StreamReader):
+        reader = kind()
+        reader.feed_data(bytes(range(10)) * (size // 10))
+        assert await reader.read(count) == bytes(range(3))
+        assert await reader.read(count) == bytes(range(3, 6))
 
 
 async def test_libraries_may_take_bytes_out_of_the_buffer() -> None:
