@@ -36,21 +36,25 @@ _T = TypeVar("_T")
 
 
 class _Later:
-    """What `dataclasses` adds to a class of its kind: made when somebody asks for it."""
+    """What `dataclasses` adds to a class of its kind: made when somebody asks for it, and kept."""
 
-    __slots__ = ("_name",)
+    __slots__ = ("_name", "_owner")
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
+        self._owner = owner
 
     def __get__(self, instance: object, owner: type) -> Any:
         from dataclasses import dataclass
 
-        body = {"__annotations__": dict(owner.__annotations__), **_DEFAULTS}
+        own = self._owner  # `owner` may derive from it
+        body = {"__annotations__": dict(own.__annotations__), **_DEFAULTS}
         twin: Any = dataclass(frozen=True, init=False, repr=False, eq=False)(
-            type(owner.__name__, (), body)
+            type(own.__name__, (), body)
         )
-        return getattr(twin, self._name)
+        made = getattr(twin, self._name)
+        setattr(own, self._name, made)
+        return made
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)

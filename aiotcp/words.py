@@ -40,7 +40,7 @@ else:
 
         def __call__(cls, word: str) -> Words:
             """The member that is `word`. Raises ValueError if there is none."""
-            found = cls._meant.get(word)
+            found = cls._meant.get(word) if isinstance(word, str) else None
             if found is None:
                 raise ValueError(f"{word!r} is not a valid {cls.__qualname__}")
             return found
@@ -51,6 +51,9 @@ else:
         def __iter__(cls) -> Iterator[Words]:
             return iter(cls._named.values())
 
+        def __reversed__(cls) -> Iterator[Words]:
+            return reversed(cls._named.values())
+
         def __len__(cls) -> int:
             return len(cls._named)
 
@@ -58,7 +61,7 @@ else:
             return True
 
         def __contains__(cls, word: object) -> bool:
-            return word in cls._meant
+            return isinstance(word, str) and word in cls._meant
 
         @property
         def __members__(cls) -> Mapping[str, Words]:

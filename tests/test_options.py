@@ -212,10 +212,20 @@ def test_options_are_values() -> None:
         DEFAULTS
     )
     assert dataclasses.is_dataclass(Options)
+    assert dataclasses.fields(own)[0] is dataclasses.fields(own)[0]  # made once
     assert not hasattr(own, "__dict__")
     positional: Any = Options
     with pytest.raises(TypeError, match="positional"):
         positional("reno")
+
+
+def test_what_derives_from_options_has_their_fields() -> None:
+    class Own(Options):
+        pass
+
+    own = Own(mss=1000)
+    assert dataclasses.asdict(own) == dataclasses.asdict(Options(mss=1000))
+    assert type(dataclasses.replace(own, cc="reno")) is Own
 
 
 def _limit_s(retransmissions: int, first_s: float) -> float:

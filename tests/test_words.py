@@ -31,6 +31,7 @@ def test_they_are_as_enumerations(kind: type[StrEnum]) -> None:
         assert member == other.value
         assert member in kind
         assert other.value in list(kind)
+    assert list(reversed(kind)) == list(reversed(twin))
     assert repr(kind) == repr(twin)
     assert kind.__members__ == {member.name: member for member in kind}
     assert kind
@@ -46,6 +47,8 @@ def test_there_is_one_object_for_each_word(kind: type[StrEnum]) -> None:
 def test_words_and_names_that_there_are_not() -> None:
     with pytest.raises(ValueError, match="'opne' is not a valid Why"):
         Why("opne")
+    with pytest.raises(ValueError, match="\\[\\] is not a valid Why"):
+        Why([])  # type: ignore[arg-type]
     with pytest.raises(KeyError, match="OPNE"):
         Why["OPNE"]
     with pytest.raises(AttributeError):
