@@ -69,6 +69,34 @@ def test_what_a_stack_brings_later_is_there_before_privileges_are_given_up() -> 
 
 
 @pytest.mark.parametrize(
+    ("options", "module"),
+    [
+        ("keepalive=True", "keepalive"),
+        ("ecn='accurate'", "accecn"),
+        ("cc='reno'", "reno"),
+        ("cc='bbr'", "bbr"),
+    ],
+)
+@pytest.mark.parametrize("configured", [False, True])
+def test_who_listens_has_what_its_connections_will_need(
+    options: str, module: str, configured: bool
+) -> None:
+    """A program may change its root or its user before the first peer comes."""
+    first = "" if configured else options
+    program = (
+        "from aiotcp import Options\n"
+        "from aiotcp.tcp.listener import Listener\n"
+        "from aiotcp.tcp.flow import Endpoint\n"
+        f"listener = Listener(Endpoint('192.0.2.1', 80), Options({first}), 1,\n"
+        "                    promote=print, close=print)\n"
+    )
+    if configured:
+        assert f"aiotcp.tcp.{module}" not in brought_by(program)
+        program += f"listener.configure({options})\n"
+    assert f"aiotcp.tcp.{module}" in brought_by(program)
+
+
+@pytest.mark.parametrize(
     "program",
     [
         "import aiotcp",

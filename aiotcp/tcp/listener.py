@@ -13,6 +13,7 @@ from aiotcp.tcp.fastopen import PENALTY_S
 from aiotcp.tcp.flow import Endpoint
 from aiotcp.tcp.halfopen import HalfOpen
 from aiotcp.tcp.terms import Terms
+from aiotcp.tcp.tuning import import_for
 from aiotcp.wire.tcp import ACK, RST, SYN, Segment
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Listener:
         """Until when those that were reset in that state count as well."""
         self.closed = False
         self._terms: Terms | None = None
+        import_for(options)
         self.promote = promote
         """Makes a connection of an entry; the segment is its first."""
         self._close = close
@@ -103,6 +105,7 @@ class Listener:
     def configure(self, **changes: Any) -> None:
         """Change options of the connections to come. Raises as `Options`."""
         self.options = self.options.replace(**changes)
+        import_for(self.options)
 
     def takes_fast_open(self, now: float) -> bool:
         """RFC 7413 4.2: beyond the limit "the server MUST disable TFO for all new connection

@@ -54,6 +54,19 @@ def tune(conn: Connection, changes: Mapping[str, Any]) -> None:
         conn.keepalive.probes = fresh.probes
 
 
+def import_for(options: Options) -> None:
+    """What connections of a listener with `options` are going to need: to be called while a program
+    can surely read it, before it changes its root or its user."""
+    if options.keepalive:
+        from aiotcp.tcp import keepalive  # noqa: F401
+    if options.ecn == "accurate":
+        from aiotcp.tcp import accecn  # noqa: F401
+    if options.cc == "reno":
+        from aiotcp.tcp import reno  # noqa: F401
+    elif options.cc == "bbr":
+        from aiotcp.tcp import bbr  # noqa: F401
+
+
 def asks_for_pacing(options: Options) -> bool:
     """Whether a congestion control without a rate of its own is to be paced, or one with a rate
     to be held back."""
