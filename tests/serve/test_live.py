@@ -73,7 +73,7 @@ def test_curl_fetches_the_connections_over_ipv4_and_ipv6(offload: str) -> None:
         assert has_ipv6() == ("[fd61:696f:7463:70::2]:80" in program.endpoints)
         for endpoint in program.endpoints:
             page = curl(f"http://{endpoint}/")
-            assert "Live connections: 1" in page
+            assert "Live connections: " in page
             assert "ESTABLISHED" in page
             with connect(endpoint) as idle:
                 live = json.loads(curl(f"http://{endpoint}/connections.json"))
