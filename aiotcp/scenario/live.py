@@ -26,6 +26,8 @@ from aiotcp.trace.story import lines_of, story
 KERNEL, OURS = "198.18.{}.{}", "198.19.{}.{}"
 """RFC 2544's addresses for tests between devices. Others each time, since a kernel does not forget
 the last play: its TIME-WAIT keeps ports taken."""
+_LATE_S = 1.0
+"""So much longer than its story takes a play lasts: a busy machine is late."""
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -113,7 +115,7 @@ class _LivePlay(Play):
         self.kernel = scenario.live.kernel
         self.addresses = dict.fromkeys(scenario.hosts, ours) | {self.kernel: kernel}
         self.gateway = Gateway(self.network, self.kernel, tun, addresses=[kernel])
-        self.until = scenario.live.until or scenario.until
+        self.until = (scenario.live.until or scenario.until) + _LATE_S
         self.recording.trace.replay += " --on tun"
 
     def starts_hosts(self, loop: asyncio.AbstractEventLoop) -> None:
