@@ -33,7 +33,7 @@ from aiotcp.errors import timed_out
 from aiotcp.failures import Failures
 from aiotcp.halfopens import HalfOpens
 from aiotcp.limits import TokenBucket
-from aiotcp.link.base import Link, require_link, send_run
+from aiotcp.link.base import Link, memory_limit, require_link, send_run
 from aiotcp.listeners import Listeners
 from aiotcp.loopback import Loopback
 from aiotcp.mypyc import mypyc_attr
@@ -127,7 +127,7 @@ class Engine:
         self._challenges = SharedLimit(
             self.options.challenge_ack_rate, self._random.random, self._note_challenge_withheld
         )
-        self.memory = MemoryBudget(self.options.memory_limit)
+        self.memory = MemoryBudget(self.options.memory_limit or memory_limit(link))
         """What the connections hold."""
         self._orphans: dict[bytes, Connection] = {}  # those of the table, oldest first
         self._now = 0.0

@@ -23,6 +23,7 @@ import click
 
 from aiotcp.cli import output
 from aiotcp.control import places
+from aiotcp.link import machine
 from aiotcp.serve import privileges
 from aiotcp.stack import DEFAULT_ADDRESSES
 from aiotcp.tcp import COMPILED
@@ -82,7 +83,7 @@ def _show(findings: list[Finding]) -> None:
 
 def examine() -> Iterator[Finding]:
     """All of it, one after the other."""
-    for look in (_python, _uvloop, _core, _kernel):
+    for look in (_python, _uvloop, _core, _kernel, _memory):
         yield look()
     node = _device_node()
     yield node
@@ -118,6 +119,12 @@ def _kernel() -> Finding:
     if sys.platform != "linux":
         return Finding("kernel", FAIL, f"{sys.platform}: TUN devices are Linux's", "use Linux")
     return Finding("kernel", OK, f"Linux {platform.release()}")
+
+
+def _memory() -> Finding:
+    limit = machine.for_connections()
+    what = f"all connections may hold {limit >> 20} MiB; -o memory_limit=… changes that"
+    return Finding("memory", OK, what)
 
 
 # -- the device -------------------------------------------------------------------------------

@@ -244,6 +244,8 @@ class Control:
             "mtu": link.mtu,
             "offload": bool(link.gso_max_bytes),
             "options": {name: _spoken(value) for name, value in changed.items()},
+            "memory_limit": stack.memory.limit,
+            "memory_used": stack.memory.used,
             "connections": len(stack.entries()),
             "listeners": len(stack.listeners()),
             "closed": stack.closed,

@@ -45,9 +45,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from aiotcp.wire.frame import Frame
+
+MEMORY_LIMIT: Final = 512 * 1024 * 1024
+"""That of a link that stays in the process; see `memory_limit`."""
 
 
 class Receiver(Protocol):
@@ -85,8 +88,8 @@ class Link(Protocol):
     """A place where frames come from and go to.
 
     The three properties of a link are fixed once it exists; a stack reads them when it attaches.
-    A link may have five more, `receive_queue_packets`, `receive_waiting`, `owns`, `hand_over` and
-    `send_run`: see the functions of those names.
+    A link may have six more, `receive_queue_packets`, `receive_waiting`, `owns`, `processes`,
+    `hand_over` and `send_run`: see the functions of those names.
     """
 
     mtu: int
@@ -197,3 +200,23 @@ def owns(link: Link) -> Callable[[bytes], bool] | None:
     far as is known. The stack chooses local ports so that the answers come to it."""
     found: Callable[[bytes], bool] | None = getattr(link, "owns", None)
     return found
+
+
+def processes(link: Link) -> int | None:
+    """How many processes share the device of `link`, and the memory of the machine with it: its
+    attribute `processes`, 1 where there is no other. None, or no such attribute: what `link`
+    carries stays in this process, as far as is known."""
+    found: int | None = getattr(link, "processes", None)
+    return found
+
+
+def memory_limit(link: Link) -> int:
+    """What all connections of a stack on `link` may hold, bytes, where its options leave that open:
+    of what this machine has for connections (`link.machine`) a share for each of `processes`. What
+    stays in the process has the same everywhere, so that a test runs on all machines alike."""
+    sharers = processes(link)
+    if sharers is None:
+        return MEMORY_LIMIT
+    from aiotcp.link import machine  # not for tests that stay in memory
+
+    return max(machine.for_connections() // sharers, machine.LEAST_BYTES)

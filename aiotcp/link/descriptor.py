@@ -73,6 +73,7 @@ class DescriptorLink:
 
     gso_max_bytes = 0
     checksum_offload = False
+    processes = 1
 
     _gone = numbers("EBADF", "ENOTSOCK")
     """The errors after which the descriptor is of no use any more."""

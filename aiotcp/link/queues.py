@@ -18,7 +18,8 @@ Fast Open's go on where the other left off.
 A process that is no fork gets a queue by its descriptor, and who owns what by two numbers:
 
     subprocess.Popen([..., str(tun.fileno()), str(count), str(key)], pass_fds=[tun.fileno()])
-    Tun(fd=fd, owns=Steering(count, key).owner(index))
+    tun = Tun(fd=fd, owns=Steering(count, key).owner(index))
+    tun.processes = count   # who have the machine's memory together
 """
 
 from __future__ import annotations
@@ -102,6 +103,8 @@ def open_queues(
         for tun in tuns:
             tun.close()
         raise
+    for tun in tuns:
+        tun.processes = count
     if why_not:
         return Queues(tuple(tuns), None, why_not)
     for index, tun in enumerate(tuns):

@@ -123,7 +123,7 @@ class Tun:
     multi_queue: the device may have more queues, each an object like this one (`link.queues`).
     owns: see `aiotcp.link.base.owns`.
 
-    Attributes: those of `Link`, `owns`, and `name`, as the kernel chose it.
+    Attributes: those of `Link`, `owns`, `processes`, and `name`, as the kernel chose it.
 
     Counters: `received_packets`, `received_bytes`, `received_batches`, `sent_packets`,
     `sent_bytes`, and the drops `send_would_block`, `send_no_memory`, `send_link_down` (the
@@ -149,6 +149,7 @@ class Tun:
         self._fd = -1
         self._warn: Callable[..., object] = warnings.warn  # there still at the interpreter's end
         self.owns = owns
+        self.processes = 1
         if fd is None:
             encoded = _encoded(name)
             opened = _open_device()
@@ -174,11 +175,8 @@ class Tun:
         self.checksum_offload = offload
         self.counters = dict.fromkeys(
             (
-                "received_packets",
-                "received_bytes",
-                "received_batches",
-                "sent_packets",
-                "sent_bytes",
+                *("received_packets", "received_bytes", "received_batches"),
+                *("sent_packets", "sent_bytes"),
                 *_DROP_NAMES.values(),
                 "send_error",
             ),

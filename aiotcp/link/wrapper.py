@@ -16,7 +16,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from aiotcp.link.base import Link, Receiver, owns, receive_queue_packets, receive_waiting
+from aiotcp.link.base import (
+    Link,
+    Receiver,
+    owns,
+    processes,
+    receive_queue_packets,
+    receive_waiting,
+)
 from aiotcp.wire.frame import Frame
 
 
@@ -56,6 +63,11 @@ class Wrapper:
     def owns(self) -> Callable[[bytes], bool] | None:
         """That of the link below."""
         return owns(self.link)
+
+    @property
+    def processes(self) -> int | None:
+        """That of the link below."""
+        return processes(self.link)
 
     # Towards the link below
 

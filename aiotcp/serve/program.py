@@ -14,6 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+import aiotcp.link.machine  # as the next one
 import aiotcp.sockets  # noqa: F401 - connections are asked for it when it can't be read any more
 from aiotcp import log
 from aiotcp.link.base import Link

@@ -13,6 +13,7 @@ import pytest
 
 from aiotcp.cli import doctor
 from aiotcp.control import places
+from aiotcp.link import machine as memory
 from aiotcp.link import network
 from tests.cli.support import invoke
 from tests.support.netns import netns as netns
@@ -70,6 +71,13 @@ def test_where_nothing_is_missing_all_is_well(machine: Machine) -> None:
     told = invoke("doctor")
     assert told.exit_code == 0
     assert told.output.splitlines()[-1] == "all is well"
+
+
+def test_it_tells_what_connections_may_hold(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "for_connections", lambda: 96 << 20)
+    assert "all connections may hold 96 MiB" in found(0)["memory"]["what"]
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,7 @@ async def test_info_tells_who_answers(path: Path) -> None:
         assert found["addresses"] == [SERVER]
         assert (found["mtu"], found["offload"], found["options"]) == (1500, False, {})
         assert (found["connections"], found["listeners"]) == (0, 1)
+        assert (found["memory_limit"], found["memory_used"]) == (512 << 20, 0)
         assert found["control"]["requests"] == 1
         (each,) = await asyncio.to_thread(running, [path])
         assert (each.pid, each.paths) == (os.getpid(), [path])

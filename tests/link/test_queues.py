@@ -20,7 +20,7 @@ import pytest
 
 from aiotcp import Stack
 from aiotcp.link import network
-from aiotcp.link.base import owns
+from aiotcp.link.base import owns, processes
 from aiotcp.link.impair import Impair
 from aiotcp.link.pcapng import Capture
 from aiotcp.link.queues import open_queues
@@ -159,6 +159,7 @@ def refusal(stack: Stack, remote: Endpoint, local: Endpoint) -> str:
 @needs_ebpf
 def test_links_that_wrap_a_queue_own_what_it_owns(tmp_path: Path) -> None:
     queues = open_queues(2, mtu=1500, key=7)
+    assert [processes(Impair(tun)) for tun in queues.tuns] == [2, 2]
     try:
         flow = bytes(range(12))
         mine = Steering(2, 7).queue_of(flow)

@@ -38,10 +38,13 @@ def test_it_is_what_the_link_below_is(wrap: Callable[[Link], Wrapper]) -> None:
     link = wrap(below)
     assert (link.mtu, link.gso_max_bytes, link.checksum_offload) == (1400, 0, True)
     assert (link.receive_queue_packets, link.receive_waiting, link.owns) == (None, None, None)
+    assert link.processes is None
     # As it may still come to be: a queue's length is known when the device is.
     below.receive_queue_packets = 7  # type: ignore[attr-defined]
     below.receive_waiting = receive_waiting  # type: ignore[attr-defined]
     below.owns = owns  # type: ignore[attr-defined]
+    below.processes = 2  # type: ignore[attr-defined]
+    assert link.processes == 2
     assert (link.receive_queue_packets, link.receive_waiting, link.owns) == (
         7,
         receive_waiting,
