@@ -41,13 +41,11 @@ _TOTALS: Final = (
 class Counters:
     """Totals since the stack began."""
 
-    __slots__ = (*_TOTALS, "dropped", "events", "sent")
+    __slots__ = (*(name for name in _TOTALS if name != "packets_sent"), "dropped", "events", "sent")
 
     def __init__(self) -> None:
         self.packets_received = 0
         self.bytes_received = 0
-        self.packets_sent = 0
-        """Frames: one may be many packets on the wire."""
         self.bytes_sent = 0
         self.connections_opened = 0
         """Active opens."""
@@ -87,6 +85,11 @@ class Counters:
     def __repr__(self) -> str:
         numbers = ", ".join(f"{name}={number}" for name, number in self.as_dict().items())
         return f"Counters({numbers})"
+
+    @property
+    def packets_sent(self) -> int:
+        """Frames, whatever their reason: one may be many packets on the wire."""
+        return sum(self.sent.values())
 
     def moved(self, old: State, new: State) -> None:
         """A connection, or what was to become one, went from one state to another."""

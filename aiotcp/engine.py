@@ -48,7 +48,7 @@ from aiotcp.tcp.fastopen import CookieCache
 from aiotcp.tcp.halfopen import HalfOpen
 from aiotcp.tcp.isn import initial_numbers
 from aiotcp.tcp.listener import Listener
-from aiotcp.tcp.memory import MemoryBudget
+from aiotcp.tcp.memory import UNNOTED_BYTES, MemoryBudget
 from aiotcp.tcp.output import output, output_usual
 from aiotcp.tcp.pmtucache import PathMtuCache
 from aiotcp.tcp.prediction import Train
@@ -178,7 +178,7 @@ class Engine:
                 held = entry.received_bytes + sending.end - sending.start
                 if not entry.calm:
                     held += entry.reassembly.cost
-                if held != entry.accounted:
+                if not -UNNOTED_BYTES < held - entry.accounted < UNNOTED_BYTES:
                     self._account(entry, held)
                 if entry.closed_by_user and entry.flow not in self._orphans:
                     self._adopt(entry, now)
@@ -377,7 +377,6 @@ class Engine:
 
     def _transmit(self, frame: Frame) -> None:
         counters = self.counters
-        counters.packets_sent += 1
         counters.bytes_sent += frame.length
         counters.sent[frame.reason] += 1
         self.link.send(frame)
@@ -392,7 +391,6 @@ class Engine:
             send = link.send
             for frame in frames:
                 send(frame)
-        counters.packets_sent += len(frames)
         counters.bytes_sent += sum(map(length_of, frames))
         counters.sent[frames[0].reason] += len(frames)
 

@@ -54,7 +54,6 @@ class Loopback:
     def send(self, frame: Frame) -> None:
         """One packet, to arrive on the next turn of the loop; after `close()`, never."""
         counters = self._counters
-        counters.packets_sent += 1
         counters.bytes_sent += frame.length
         counters.sent[frame.reason] += 1
         loop = self._loop

@@ -58,7 +58,6 @@ _TALK_STEPS: Final = 8
 """So many packets are then processed before the loop has its turn."""
 _SELDOM: Final = 7
 """Where the next packet is never there yet, only one in so many, and one, asks for it."""
-
 _LEAST_BATCH_BYTES: Final = 3 << 16
 _GROWTH_BYTES: Final = 1 << 14
 """A batch that nobody takes at once has to be copied, and comes from memory when it is wanted. So
@@ -325,7 +324,8 @@ class Tun:
         payload = frame.payload
         header = frame.header
         if self._header_bytes:  # joining so few bytes costs less than one buffer more
-            header = virtio.pack(frame) + header
+            plain = frame.checksum_start == 20 and not frame.gso_size
+            header = (virtio.AFTER_IPV4 if plain else virtio.pack(frame)) + header
         try:
             if not payload:  # an ACK
                 os.write(self._fd, header)

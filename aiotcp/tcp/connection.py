@@ -296,14 +296,14 @@ class Connection(Tcb):
 
     def arrive(self, segment: Segment, now: float) -> Drop | None:
         """SEGMENT ARRIVES: the name under which it was discarded, or None."""
-        self.calm = False
+        self.calm = self.parting = False
         return arrival.arrive(self, segment, now)
 
     def on_icmp(self, news: IcmpNews, now: float) -> Drop | None:
         """An ICMP error about a packet of ours (RFC 5927)."""
         from aiotcp.tcp.icmp import on_icmp
 
-        self.calm = False
+        self.calm = self.parting = False
         return on_icmp(self, news, now)
 
     def output(self, now: float) -> None:
@@ -314,7 +314,7 @@ class Connection(Tcb):
         return timeouts.next_deadline(self)
 
     def expire(self, now: float) -> None:
-        self.calm = False
+        self.calm = self.parting = False
         timeouts.expire(self, now)
 
     def settle_batch(self) -> int:
@@ -402,7 +402,7 @@ class Connection(Tcb):
             self.sending.append(view if accepted == view.nbytes else view.cast("B")[:accepted])
             if urgent:
                 self.snd_up = self.sending.end
-                self.calm = False
+                self.calm = self.parting = False
         return accepted
 
     def take(self, limit: int | None = None) -> list[Buffer]:
@@ -433,12 +433,12 @@ class Connection(Tcb):
 
     def configure(self, **changes: Any) -> None:
         """Change options while the connection lives (see `tuning`). Raises as `Options`."""
-        self.calm = False
+        self.calm = self.parting = False
         tune(self, changes)
 
     def set_cork(self, corked: bool) -> None:
         """TCP_CORK: hold back what does not fill a segment, up to 200 ms."""
-        self.calm = False
+        self.calm = self.parting = False
         if not corked:
             self.cork = None
         elif self.cork is None:
@@ -454,8 +454,10 @@ class Connection(Tcb):
             # "Delete the TCB and return "error: closing" responses to any queued SENDs"
             self.fail(aborted())
             return
+        calm = self.calm
         self.fin_seq = self.sending.finish()
         self.reach(_WE_CLOSE)
+        self.parting = calm
 
     def close(self) -> None:
         """As close(2): nothing more is sent or read. RST if unread bytes wait (SHLD-3), else FIN;

@@ -2,7 +2,7 @@
 
 Under pressure nobody gets more than what keeps a connection going; at the limit, data is refused to
 those whose programs do not read. The figure is brought up to date after each batch, so it may be
-passed by what one batch brings.
+passed by what one batch brings, and by some bytes for each connection.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from typing import Final
 
 LEAST_SEND_BYTES: Final = 16 * 1024
 """What a connection may have on its way whatever the pressure."""
+UNNOTED_BYTES: Final = 256
+"""What a connection holds more or less than was noted, below this, is not worth a note: a line that
+comes and goes costs none."""
 _LEAST_SEGMENTS: Final = 4
 """The window that is offered under pressure, in segments (as in Linux)."""
 

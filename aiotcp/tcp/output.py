@@ -42,6 +42,10 @@ def output(conn: Connection, now: float) -> None:
     if conn.ended:
         _send_last(conn, now)
         return
+    if conn.parting:
+        conn.parting = False
+        if conn.keepalive is None and transmit.send_only_one(conn, now, calm=True):
+            return
     if output_usual(conn, now):
         return
     if conn.stray_resets:

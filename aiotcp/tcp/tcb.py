@@ -150,6 +150,7 @@ class Tcb:
         "options",
         "pace_at",
         "paced",
+        "parting",
         "path",
         "paths",
         "peer_fin",
@@ -237,6 +238,8 @@ class Tcb:
         self.calm = False
         """Known to be as `usual.is_calm` says. Cleared by `Connection`, in all that may change it:
         every arrival that is not predicted, timer, call, and transition."""
+        self.parting = False
+        """Calm but for our FIN, which is to leave. Cleared with `calm`, and by the next output."""
         self.more = False
         """The user has more to send than `sending` has room for."""
         self.fresh = False

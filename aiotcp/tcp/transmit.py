@@ -152,7 +152,7 @@ def _account(conn: Connection, length: int, now: float) -> None:
 def send_new(conn: Connection, now: float) -> bool:
     """New data, and the FIN behind the last of it. True: that was one segment, the only one in
     flight, and told the peer all that there was to tell."""
-    if _send_only_one(conn, now):
+    if send_only_one(conn, now):
         return True
     if conn.unsent >= conn.mss and (now >= conn.mtu_at or conn.pmtu.seen != conn.paths.changes):
         pathmtu.attend(conn, now)
@@ -223,26 +223,23 @@ def waits_for_more(left: int, in_flight: int, frame: int) -> bool:
     return left < frame and 2 * frame <= in_flight >= 8 * left
 
 
-def _send_only_one(conn: Connection, now: float) -> bool:
+def send_only_one(conn: Connection, now: float, calm: bool = False) -> bool:
     """A request, an answer, a FIN: all that is unsent fits into one segment, and nothing is in
-    flight. False where anything else than that is to be thought of; `send_new` does."""
+    flight. False where anything else than that is to be thought of; `send_new` does.
+
+    `calm`: as in `Tcb.parting`."""
     start, end = conn.snd_nxt, conn.sending.end
     length = end - start
     fin = conn.fin_seq is not None
-    cc, repair, board = conn.cc, conn.recovery, conn.scoreboard
+    size = length + fin
+    cc, board = conn.cc, conn.scoreboard
     if (
-        board
-        or length + fin >= conn.mss  # a full one may tell of the path's MTU
-        or length + fin > conn.snd_wnd
-        or length + fin > cc.cwnd
-        or conn.ecn is not None
-        or conn.uto is not None
-        or conn.snd_up is not None
-        or conn.cork is not None
-        or conn.paced
+        board.in_flight
+        or size >= conn.mss  # a full one may tell of the path's MTU
+        or size > conn.snd_wnd
+        or size > cc.cwnd
         or cc.pacing_rate is not None
-        or repair.phase is not _OPEN
-        or (conn.reassembly.cost and conn.sack_enabled)
+        or (conn.memory.pressure if calm else _is_hindered(conn))
     ):
         return False
     if start > conn.iss + 1:
@@ -253,20 +250,34 @@ def _send_only_one(conn: Connection, now: float) -> bool:
     flags = (ACK | PSH if length else ACK) | fin  # MUST-61; FIN is 1
     why = _NEW_DATA if length else _CLOSE
     payload = conn.sending.slices(start, length) if length else ()
-    if sends_plain(conn):
+    if calm or sends_plain(conn):
         send_plain(conn, now, start, flags, why, payload, length)
     else:
         options = timestamps_only(conn, now)
         send_segment(conn, now, start, flags, why, options=options, payload=payload, length=length)
-    board.sent(start, end + fin, conn.rates.on_sent(now, 0, length + fin))
+    board.sent(start, end + fin, conn.rates.on_sent(now, 0, size))
     conn.last_sent_at = now
     conn.probe_due = False
-    repair.cwnd_limited = False
+    conn.recovery.cwnd_limited = False
     if conn.sack_enabled and conn.snd_una > conn.iss:
         tlp.schedule_usual(conn, now)
     else:
         conn.tlp_at = math.inf
     return True
+
+
+def _is_hindered(conn: Connection) -> bool:
+    """Whether not only windows have a say in what leaves, or a segment has more to tell."""
+    return (
+        bool(conn.scoreboard)  # all of it is lost, or arrived out of order
+        or conn.ecn is not None
+        or conn.uto is not None
+        or conn.snd_up is not None
+        or conn.cork is not None
+        or conn.paced
+        or conn.recovery.phase is not _OPEN
+        or (conn.reassembly.cost > 0 and conn.sack_enabled)
+    )
 
 
 def _first_in_flight(conn: Connection, now: float) -> None:

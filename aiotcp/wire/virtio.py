@@ -38,7 +38,7 @@ _NOTHING_TO_DO: Final = bytes(HEADER_LENGTH)
 _header: Final = struct.Struct("=BBHHHH")
 """flags, gso_type, hdr_len, gso_size, csum_start, csum_offset"""
 _pack: Final[Callable[[int, int, int, int, int, int], bytes]] = _header.pack
-_AFTER_IPV4: Final = _pack(NEEDS_CSUM, GSO_NONE, 0, 0, 20, tcp.CHECKSUM_OFFSET)
+AFTER_IPV4: Final = _pack(NEEDS_CSUM, GSO_NONE, 0, 0, 20, tcp.CHECKSUM_OFFSET)
 """What `pack` gives for most packets, since IPv4 has no options here."""
 unpack: Final[Callable[[Buffer], tuple[int, int, int]]] = struct.Struct("=BBxxHxxxx").unpack_from
 """(flags, gso_type, gso_size): what `parse` looks at, of as many bytes as a header has."""
@@ -56,7 +56,7 @@ def pack(frame: Frame) -> bytes:
     gso_size = frame.gso_size
     if not gso_size:
         if start == 20:
-            return _AFTER_IPV4
+            return AFTER_IPV4
         return _pack(NEEDS_CSUM, GSO_NONE, 0, 0, start, tcp.CHECKSUM_OFFSET)
     kind = GSO_TCPV4 if header[0] >> 4 == 4 else GSO_TCPV6
     if header[start + 13] & tcp.CWR:

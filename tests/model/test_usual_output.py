@@ -13,8 +13,9 @@ from aiotcp.link import memory
 from aiotcp.link.impair import Impair, Netem
 from aiotcp.options import Options
 from aiotcp.stack import Connection, Endpoint, PacketStack
-from aiotcp.tcp import output, usual
+from aiotcp.tcp import output, transmit, usual
 from aiotcp.tcp.bulk import output_bulk
+from aiotcp.tcp.transmit import send_only_one
 from tests.support.exchange import HOSTS, PORT, run_until_quiet
 from tests.support.tap import Tap
 
@@ -152,6 +153,11 @@ def test_the_short_way_sends_what_the_long_one_does(
     monkeypatch.setattr(output, "output_usual", counted)
     monkeypatch.setattr(engine, "output_usual", counted)
     by_the_short = sent(seed)
+    monkeypatch.setattr(
+        transmit,
+        "send_only_one",
+        lambda conn, now, calm=False: not calm and send_only_one(conn, now),
+    )
     monkeypatch.setattr(output, "output_usual", lambda conn, now: False)
     monkeypatch.setattr(engine, "output_usual", lambda conn, now: False)
     assert sent(seed) == by_the_short

@@ -12,7 +12,7 @@ from aiotcp.options import Options
 from aiotcp.reasons import Why
 from aiotcp.tcp.congestion import Ack, CongestionControl
 from aiotcp.tcp.usual import is_calm
-from aiotcp.wire.tcp import ACK, PSH, URG
+from aiotcp.wire.tcp import ACK, FIN, PSH, URG
 from tests.support.conversation import App, Peer
 
 UNREACHABLE, FRAGMENTATION_NEEDED = 3, 4
@@ -65,6 +65,35 @@ async def test_a_user_timeout_to_be_told(calm: Calm) -> None:
     app.conn.configure(uto=True, user_timeout_s=100)
     app.write(b"answer")
     seen = await peer.sees(ACK | PSH, data=b"answer")
+    assert bytes((28, 4, 0, 100)) in bytes(seen.packet)
+    peer.sends(ACK)
+
+
+async def test_the_last_bytes_take_the_fin_along(calm: Calm) -> None:
+    peer, app = calm
+    assert app.conn is not None
+    assert app.stack is not None
+    app.conn.send(b"goodbye")
+    app.conn.close()
+    assert app.conn.parting
+    app.stack.push(app.conn)
+    assert not app.conn.parting
+    last = await peer.sees(ACK | PSH | FIN, data=b"goodbye")
+    assert last.why == Why.NEW_DATA
+    peer.sends(ACK | FIN, ack=last.end)
+    await peer.sees(ACK)
+
+
+async def test_what_comes_between_the_last_bytes_and_the_fin(calm: Calm) -> None:
+    peer, app = calm
+    assert app.conn is not None
+    assert app.stack is not None
+    app.conn.send(b"goodbye")
+    app.conn.shutdown()
+    app.conn.configure(uto=True, user_timeout_s=100)
+    assert not app.conn.parting
+    app.stack.push(app.conn)
+    seen = await peer.sees(ACK | PSH | FIN, data=b"goodbye")
     assert bytes((28, 4, 0, 100)) in bytes(seen.packet)
     peer.sends(ACK)
 
