@@ -339,18 +339,50 @@ class Inbound(PassiveOpens):
     def flush(self) -> int:
         """The batch is over: users look, everything that is due goes out, timers are set. How many
         bytes of it no user took."""
-        kept = 0
         train = self._train
         if train.pieces:
             self._end_train()
         train.key = b""
         train.acks = train.conn = None  # nobody is kept alive by having been the last
         touched = self._touched
-        turns = self._turns
-        if len(touched) == 1 and not self._accepted and turns.waits_since == _NEVER:
-            entry = touched[0]
-            if type(entry) is Connection:
-                return self._flush_one(entry)
+        if len(touched) != 1 or self._accepted or self._turns.waits_since != _NEVER:
+            return self._flush_many()
+        conn = touched[0]
+        if type(conn) is not Connection:
+            return self._flush_many()
+        # What mostly is left: one connection is all that the batch was for.
+        self._touched = []
+        conn.touched = False
+        if conn.acks_noted:
+            try:
+                usualacks.settle(conn, self._now)
+            except BaseException as exc:  # of a congestion control of the user's own
+                self._user_failed(usualacks.settle, exc)
+        self._in_batch = False
+        user = conn.user
+        if user is not None:
+            try:
+                user.progress()
+            except BaseException as exc:
+                self._user_failed(user.progress, exc)
+        kept = conn.settle_batch() if conn.received else 0
+        answering, self._answering = self._answering, None
+        if conn is answering and conn.acks.due is None and not conn.ended:
+            self._push_behind([conn])
+        else:
+            # The clock anew: what users did may have taken its time, and timers start here.
+            try:
+                self._finish(conn, self.clock())
+            except BaseException as exc:  # as above
+                self._user_failed(self._finish, exc)
+        if self._replies:
+            self._reply()
+        return kept
+
+    def _flush_many(self) -> int:
+        """What is left of `flush`, whoever was touched."""
+        kept = 0
+        touched, turns = self._touched, self._turns
         self._touched = []
         if turns.waits_since != _NEVER:
             turns.ends(self.clock())
@@ -359,7 +391,7 @@ class Inbound(PassiveOpens):
             if type(entry) is Connection and entry.acks_noted:
                 try:
                     usualacks.settle(entry, self._now)
-                except BaseException as exc:  # of a congestion control of the user's own
+                except BaseException as exc:  # as above
                     self._user_failed(usualacks.settle, exc)
         begun: list[Connection] = []
         if self._accepted:
@@ -405,7 +437,6 @@ class Inbound(PassiveOpens):
                 if entry is self._answering and entry.acks.due is None and not entry.ended:
                     woken.append(entry)
                     continue
-            # The clock anew: what users did may have taken its time, and timers start here.
             try:
                 self._finish(entry, self.clock())
             except BaseException as exc:  # as above
@@ -418,35 +449,6 @@ class Inbound(PassiveOpens):
         self._batches += 1
         if self._touched:
             self.loop.call_soon(self._await_batch, self._batches)
-        return kept
-
-    def _flush_one(self, conn: Connection) -> int:
-        """What mostly is left of `flush`: one connection is all that the batch was for."""
-        self._touched = []
-        conn.touched = False
-        if conn.acks_noted:
-            try:
-                usualacks.settle(conn, self._now)
-            except BaseException as exc:  # as in `flush`
-                self._user_failed(usualacks.settle, exc)
-        self._in_batch = False
-        user = conn.user
-        if user is not None:
-            try:
-                user.progress()
-            except BaseException as exc:
-                self._user_failed(user.progress, exc)
-        kept = conn.settle_batch() if conn.received else 0
-        answering, self._answering = self._answering, None
-        if conn is answering and conn.acks.due is None and not conn.ended:
-            self._push_behind([conn])
-        else:
-            try:
-                self._finish(conn, self.clock())
-            except BaseException as exc:
-                self._user_failed(self._finish, exc)
-        if self._replies:
-            self._reply()
         return kept
 
     def _reply(self) -> None:

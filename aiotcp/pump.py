@@ -188,10 +188,33 @@ class Pump:
             self.stack.push(self.connection)
 
     def _look(self) -> None:
+        """Deliver what has arrived: bytes first, then the end of the stream or of the connection;
+        and give the connection what waits, if it takes some.
+
+        A protocol that doesn't read (paused, or past the end of the stream) doesn't learn of the
+        connection's end either until it writes; as with a kernel socket that nobody polls.
+        """
         connection = self.connection
         if connection.urgent_news or connection.error_news:
             self._tell_news()
-        self._read()
+        while connection.received_bytes or connection.fin_reached or connection.ended:
+            if not self._started or self.closing or self.paused or self._eof_received:
+                break
+            if not connection.received_bytes:
+                self._deliver_end()
+                break
+            if self._buffered:
+                self._deliver_into_buffer()
+            else:
+                try:
+                    self.protocol.data_received(b"".join(connection.take(_READ_BYTES)))
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as exc:
+                    self._fatal_error(exc, "Fatal error: protocol.data_received() call failed.")
+            if self._late and self._in_progress and connection.unsent <= 0:
+                self._late = False
+                self.stack.expect_answer(connection)
         if self.overflow:
             self._flush()
 
@@ -212,8 +235,7 @@ class Pump:
             self.protocol.connection_made(self._transport)
         finally:  # the loop reports what it raises, and goes on
             self._started = True
-            self._tell_news()
-            self._read()
+            self._look()
 
     def _begin_and_push(self) -> None:
         try:
@@ -226,33 +248,8 @@ class Pump:
 
     def _read_and_push(self) -> None:
         if self.wants_input():
-            self._read()
+            self._look()
             self._push()
-
-    def _read(self) -> None:
-        """Deliver what has arrived: bytes first, then the end of the stream or of the connection.
-
-        A protocol that doesn't read (paused, or past the end of the stream) doesn't learn of the
-        connection's end either until it writes; as with a kernel socket that nobody polls.
-        """
-        connection = self.connection
-        while connection.received_bytes or connection.fin_reached or connection.ended:
-            if not self._started or self.closing or self.paused or self._eof_received:
-                return
-            if connection.received_bytes:
-                if self._buffered:
-                    self._deliver_into_buffer()
-                else:
-                    self._deliver_bytes()
-                if self._late and self._in_progress and connection.unsent <= 0:
-                    self._late = False
-                    self.stack.expect_answer(connection)
-                continue
-            if connection.fin_reached:
-                self._deliver_eof()
-            else:
-                self.force_close(connection.error)
-            return
 
     def _tell_news(self) -> None:
         """Tell the protocol of urgent data (MUST-32) and soft errors (MUST-47), if it asks."""
@@ -265,14 +262,6 @@ class Pump:
             connection.error_news = False
             if hasattr(self.protocol, "error_received") and not connection.ended:
                 self._call("error_received", connection.soft_error)
-
-    def _deliver_bytes(self) -> None:
-        try:
-            self.protocol.data_received(b"".join(self.connection.take(_READ_BYTES)))
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self._fatal_error(exc, "Fatal error: protocol.data_received() call failed.")
 
     def _deliver_into_buffer(self) -> None:
         filled = 0
@@ -297,7 +286,10 @@ class Pump:
             return
         self._call("buffer_updated", filled)
 
-    def _deliver_eof(self) -> None:
+    def _deliver_end(self) -> None:
+        if not self.connection.fin_reached:
+            self.force_close(self.connection.error)
+            return
         self._eof_received = True
         if not self._call("eof_received"):
             self.close()

@@ -412,8 +412,8 @@ class Connection(Tcb):
         """
         received = self.received
         if limit is None or limit >= self.received_bytes:
-            chunks = list(received)
-            received.clear()
+            chunks = received
+            self.received = []
             self.received_bytes = 0
         else:
             chunks = []

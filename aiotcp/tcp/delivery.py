@@ -16,7 +16,9 @@ from aiotcp.tcp.congestion import RateSample
 @mypyc_attr(acyclic=True)
 class Stamp:
     """What was known when a frame was sent (4.1.2.1.2). A retransmission gets a new one; the
-    pieces of a frame that is split share theirs, and so do frames that leave together."""
+    pieces of a frame that is split share theirs, and so do frames that leave together.
+
+    `DeliveryRate.on_sent` sets all of it: an `__init__` would take twice as long again."""
 
     __slots__ = (
         "app_limited",
@@ -28,27 +30,17 @@ class Stamp:
         "sent_at",
     )
 
-    def __init__(
-        self,
-        sent_at: float,
-        first_sent_at: float,
-        delivered: int,
-        delivered_at: float,
-        app_limited: bool,
-        in_flight: int,
-        lost: int,
-    ) -> None:
-        self.sent_at = sent_at
-        self.first_sent_at = first_sent_at
-        """When the flight of data began that this frame ends: the draft's P.first_send_time."""
-        self.delivered = delivered
-        self.delivered_at = delivered_at
-        self.app_limited = app_limited
-        self.in_flight = in_flight
-        """In the network just after it was sent, itself and what left with it included: the draft's
-        P.tx_in_flight."""
-        self.lost = lost
-        """`DeliveryRate.lost` then: the draft's P.lost."""
+    sent_at: float
+    first_sent_at: float
+    """When the flight of data began that this frame ends: the draft's P.first_send_time."""
+    delivered: int
+    delivered_at: float
+    app_limited: bool
+    in_flight: int
+    """In the network just after it was sent, itself and what left with it included: the draft's
+    P.tx_in_flight."""
+    lost: int
+    """`DeliveryRate.lost` then: the draft's P.lost."""
 
 
 @mypyc_attr(acyclic=True)
@@ -60,9 +52,9 @@ class DeliveryRate:
     """
 
     __slots__ = (
-        "_app_limited",
         "_newest",
         "_newest_end",
+        "app_limited_until",
         "delivered",
         "delivered_at",
         "first_sent_at",
@@ -86,30 +78,26 @@ class DeliveryRate:
         frame left."""
         self.lost = 0
         """Believed lost in the connection's life, less what was found to be there after all."""
-        self._app_limited = 0  # `delivered` at which the bubble has left the network; 0: none
+        self.app_limited_until = 0
+        """The application left a gap in what is now in the network, and samples from there tell
+        too little (4.1.1.3), until `delivered` exceeds this; 0: it did not."""
         self._newest: Stamp | None = None  # of this acknowledgment
         self._newest_end = 0
-
-    @property
-    def app_limited(self) -> bool:
-        """The application left a gap in what is now in the network: samples from there tell too
-        little (4.1.1.3)."""
-        return self._app_limited != 0
 
     def on_sent(self, now: float, flight: int, size: int) -> Stamp:
         """A frame of `size`, or several that leave at once, with `flight` in the network before
         (4.1.2.2)."""
         if not flight:
             self.first_sent_at = self.delivered_at = now
-        return Stamp(
-            now,
-            self.first_sent_at,
-            self.delivered,
-            self.delivered_at,
-            self._app_limited != 0,
-            flight + size,
-            self.lost,
-        )
+        stamp = Stamp()
+        stamp.sent_at = now
+        stamp.first_sent_at = self.first_sent_at
+        stamp.delivered = self.delivered
+        stamp.delivered_at = self.delivered_at
+        stamp.app_limited = self.app_limited_until != 0
+        stamp.in_flight = flight + size
+        stamp.lost = self.lost
+        return stamp
 
     def on_delivered(self, stamp: Stamp, end: int, size: int, now: float) -> None:
         """`size` bytes up to `end`, last sent with `stamp`, are newly acknowledged (4.1.2.3)."""
@@ -130,8 +118,8 @@ class DeliveryRate:
         more than what is kept in `rate`."""
         delivered = self.delivered = self.delivered + size
         self.delivered_at = now
-        if self._app_limited and delivered > self._app_limited:
-            self._app_limited = 0
+        if self.app_limited_until and delivered > self.app_limited_until:
+            self.app_limited_until = 0
         sent_at = self.first_sent_at = stamp.sent_at
         interval = now - stamp.delivered_at
         if sent_at - stamp.first_sent_at > interval:
@@ -157,8 +145,8 @@ class DeliveryRate:
         interval below it is that of a repetition whose original arrived, and no rate
         (4.1.3.4).
         """
-        if self._app_limited and self.delivered > self._app_limited:
-            self._app_limited = 0
+        if self.app_limited_until and self.delivered > self.app_limited_until:
+            self.app_limited_until = 0
         stamp = self._newest
         if stamp is None:
             return None
@@ -183,4 +171,4 @@ class DeliveryRate:
     def mark_app_limited(self, flight: int) -> None:
         """All that may be sent was sent, and window and pacing allow more (4.1.2.4): what is sent
         until the present `flight` is delivered gives app-limited samples."""
-        self._app_limited = max(self.delivered + flight, 1)
+        self.app_limited_until = max(self.delivered + flight, 1)

@@ -80,7 +80,9 @@ class LossBased(CongestionControl):
             # those that tell of a hole it MUST NOT change (RFC 3042 2).
             return
         if self._is_unused(ack.prior_flight, ack.cwnd_limited):
-            self._unused(ack.now, ack.prior_flight, ack.phase)
+            self._pause(ack.now)
+            if ack.phase is _OPEN:
+                self._unused(ack.now, ack.prior_flight)
         elif self.cwnd < self.ssthresh:
             step, hystart = ack.acked, self._hystart
             if hystart is _NOT_ASKED:
@@ -101,7 +103,14 @@ class LossBased(CongestionControl):
         srtt = self._srtt
         self._srtt = srtt + (rtt - srtt) / 8 if srtt else rtt
         if not limited and (2 * flight < self.cwnd or self.cwnd >= self.ssthresh):  # _is_unused
-            self._unused(now, flight, _OPEN)
+            self._pause(now)
+            full_at = self._full_at
+            if (
+                full_at is None
+                or flight > self._used
+                or now - full_at >= self._srtt + _RTO_MARGIN_S
+            ):
+                self._unused(now, flight)  # else it would note nothing
         elif self.cwnd < self.ssthresh:
             step, hystart = acked, self._hystart
             if hystart is _NOT_ASKED:
@@ -110,14 +119,12 @@ class LossBased(CongestionControl):
                 step = hystart.grow(step, flight - acked, rtt, total, count)
             self._slow_start(now, step)
         else:
-            self._full_at = now
-            self._used = 0
+            self._full_at, self._used = now, 0
             self._avoid(now, acked)
         return True
 
     def _slow_start(self, now: float, step: int) -> None:
-        self._full_at = now
-        self._used = 0
+        self._full_at, self._used = now, 0
         self.cwnd = min(self.cwnd + step, self.ssthresh)
         hystart = self._hystart
         if hystart is not None and hystart.finished:
@@ -131,24 +138,19 @@ class LossBased(CongestionControl):
         was there before. One that is not used builds no queue, so HyStart++ is not asked either."""
         return not limited and (2 * flight < self.cwnd or self.cwnd >= self.ssthresh)
 
-    def _unused(self, now: float, flight: int, phase: Phase) -> None:
-        self._pause(now)
-        if phase is not _OPEN:
-            return
+    def _unused(self, now: float, flight: int) -> None:
         if flight > self._used:
             self._used = flight
         if self._full_at is None:
             self._full_at = now
         elif now - self._full_at >= self._srtt + _RTO_MARGIN_S:
             self._validate(after_limited(self.cwnd, self._used, self._restart_window))
-            self._full_at = now
-            self._used = 0
+            self._full_at, self._used = now, 0
 
     def on_idle(self, idle_s: float, rto: float) -> None:
         if idle_s > rto:
             self._validate(after_idle(self.cwnd, idle_s, rto, self._restart_window))
-            self._full_at = None
-            self._used = 0
+            self._full_at, self._used = None, 0
 
     def _validate(self, window: int) -> None:
         if window < self.cwnd:
@@ -194,7 +196,5 @@ class LossBased(CongestionControl):
         # RFC 9438 4.9.2: what has grown beyond the old window meanwhile is more recent knowledge.
         if self._saved is not None and self.cwnd <= self._saved[0]:
             self.cwnd, self.ssthresh, self._hystart = self._saved
-        self._saved = None
-        self._phase = _OPEN
-        self._full_at = now  # RFC 4015 3.5: the time that this took was no idle time
-        self._used = 0
+        self._saved, self._phase = None, _OPEN
+        self._full_at, self._used = now, 0  # RFC 4015 3.5: the time that this took was not idle

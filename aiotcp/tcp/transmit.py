@@ -164,7 +164,7 @@ def send_new(conn: Connection, now: float) -> bool:
     if not board:
         if conn.snd_nxt > conn.iss + 1:
             conn.cc.on_idle(now - conn.last_sent_at, conn.rto.rto)
-        conn.cc.on_send(now, 0, conn.rates.app_limited)
+        conn.cc.on_send(now, 0, conn.rates.app_limited_until != 0)
     rate = _pacing_rate(conn)
     if rate is not None:
         frame = _quantum(conn, frame, size, rate)
@@ -244,7 +244,7 @@ def send_only_one(conn: Connection, now: float, calm: bool = False) -> bool:
         return False
     if start > conn.iss + 1:
         cc.on_idle(now - conn.last_sent_at, conn.rto.rto)
-    cc.on_send(now, 0, conn.rates.app_limited)
+    cc.on_send(now, 0, conn.rates.app_limited_until != 0)
     _first_in_flight(conn, now)
     conn.snd_nxt = end + fin
     flags = (ACK | PSH if length else ACK) | fin  # MUST-61; FIN is 1

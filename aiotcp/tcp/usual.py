@@ -72,7 +72,7 @@ def output_usual(conn: Connection, now: float) -> bool:
     if not flight:
         if now - conn.last_sent_at > rto and start > conn.iss + 1:
             return False  # the window may have to shrink first
-        cc.on_send(now, 0, conn.rates.app_limited)
+        cc.on_send(now, 0, conn.rates.app_limited_until != 0)
         conn.rexmt_at = now + rto
         conn.probes = 0
         conn.stalled_since = now

@@ -196,7 +196,7 @@ class Flow:
             if paced and now < self._next_send:
                 self._wake(self._next_send)
                 return
-            cc.on_send(now, self.flight, self.rate.app_limited)
+            cc.on_send(now, self.flight, self.rate.app_limited_until != 0)
             burst = 0
             while (
                 burst + mss <= max(quantum, mss)

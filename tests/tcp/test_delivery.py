@@ -170,17 +170,17 @@ def test_the_bubble_marks_samples_until_it_has_left_the_network() -> None:
     delivered, is app-limited or comes after the gap."""
     rate = DeliveryRate(0.0)
     before = rate.on_sent(0.0, 0, MSS)
-    assert not rate.app_limited
+    assert not rate.app_limited_until
     rate.mark_app_limited(MSS)
-    assert rate.app_limited
+    assert rate.app_limited_until
     behind = rate.on_sent(0.5, MSS, MSS)
     rate.on_delivered(before, MSS, MSS, 1.0)
     assert not sample(rate, 1.0).app_limited
-    assert rate.app_limited, "the last byte before the bubble is not the bubble itself"
+    assert rate.app_limited_until, "the last byte before the bubble is not the bubble itself"
     still = rate.on_sent(1.0, MSS, MSS)
     rate.on_delivered(behind, 2 * MSS, MSS, 1.5)
     assert sample(rate, 1.5).app_limited
-    assert not rate.app_limited
+    assert not rate.app_limited_until
     after = rate.on_sent(1.5, MSS, MSS)
     rate.on_delivered(still, 3 * MSS, MSS, 2.0)
     assert sample(rate, 2.0).app_limited
@@ -191,7 +191,7 @@ def test_the_bubble_marks_samples_until_it_has_left_the_network() -> None:
 def test_a_fresh_connection_can_be_app_limited() -> None:
     rate = DeliveryRate(0.0)
     rate.mark_app_limited(0)
-    assert rate.app_limited
+    assert rate.app_limited_until
 
 
 @given(

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiotcp.tcp.delivery import Stamp
+from aiotcp.tcp.delivery import DeliveryRate, Stamp
 from aiotcp.tcp.scoreboard import Scoreboard
 
 
 def stamp(at: float) -> Stamp:
-    return Stamp(at, at, 0, at, False, 0, 0)
+    return DeliveryRate(at).on_sent(at, 0, 0)
 
 
 def board(*edges: int) -> Scoreboard:
