@@ -58,6 +58,7 @@ from aiotcp.tcp.timewait import TimeWait
 from aiotcp.timers import Timed, TimerQueue
 from aiotcp.timewaits import TimeWaits
 from aiotcp.wire import tcp
+from aiotcp.wire.alike import Frames, Run
 from aiotcp.wire.frame import Frame, length_of
 
 if TYPE_CHECKING:
@@ -381,18 +382,22 @@ class Engine:
         counters.sent[frame.reason] += 1
         self.link.send(frame)
 
-    def _transmit_run(self, frames: Sequence[Frame]) -> None:
+    def _transmit_run(self, frames: Frames) -> None:
         """The same for several of one reason."""
         link, counters = self.link, self.counters
-        run = send_run(link)  # asked each time: somebody may have put a `send` of his own there
-        if run is not None:
-            run(frames)
+        take = send_run(link)  # asked each time: somebody may have put a `send` of his own there
+        if take is not None:
+            take(frames)
         else:
             send = link.send
             for frame in frames:
                 send(frame)
-        counters.bytes_sent += sum(map(length_of, frames))
-        counters.sent[frames[0].reason] += len(frames)
+        if type(frames) is Run:
+            octets, reason = frames.length, frames.last.reason
+        else:
+            octets, reason = sum(map(length_of, frames)), frames[-1].reason
+        counters.bytes_sent += octets
+        counters.sent[reason] += len(frames)
 
     def _way(self, key: bytes) -> Callable[[Frame], None]:
         """Who carries what is sent on this 4-tuple."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from aiotcp.addresses import LOOPED
@@ -33,6 +32,7 @@ from aiotcp.wire.malformed import Malformed
 
 if TYPE_CHECKING:
     from aiotcp.tcp.icmp import IcmpNews
+    from aiotcp.wire.alike import Run
 
 # For each packet: a name of this module, not of another one.
 _NEVER: Final = math.inf
@@ -192,25 +192,14 @@ class Inbound(PassiveOpens):
                 return
         self.receive_completely(packet, vouched, gso_size)
 
-    def receive_run(self, packets: Sequence[memoryview], gso_size: int = 0) -> None:
-        """As `link.base.receive_run` says. Where the second one only had to be collected, so have
-        the others, which look like it and follow it, and nobody looks at them."""
-        train, receive = self._train, self.receive
-        receive(packets[0], True, gso_size)
-        known = 1
-        if len(packets) > 2:
-            collected = len(train.pieces)
-            packet = packets[1]
-            receive(packet, True, gso_size)
-            known = 2
-            if len(train.pieces) > collected:
-                length = len(train.pieces[-1])
-                start = len(packet) - length
-                known += min(len(packets) - 2, train.most - len(train.pieces))
-                train.pieces += [packet[start:] for packet in packets[2:known]]
-                train.seq = (train.seq + (known - 2) * length) & MASK
-        for packet in packets[known:]:
-            receive(packet, True, gso_size)
+    def receive_run(self, run: Run) -> None:
+        """As `link.base.receive_run` says."""
+        self.receive(memoryview(run.first.to_bytes()), True)
+        train = self._train
+        if train.key and train.take_run(run):  # else the first one was not what was expected
+            return
+        for frame in run.frames()[1:]:
+            self.receive(memoryview(frame.to_bytes()), True)
 
     def _begin_or_end(self, key: bytes, seq: int, words: int, stamps: int) -> bool:
         """A segment of the usual form, without text, that is not one of many of an established
@@ -233,7 +222,7 @@ class Inbound(PassiveOpens):
     def _end_train(self) -> None:
         """What comes next does not belong to it, or the batch is over."""
         train, counters = self._train, self.counters
-        count = len(train.pieces)
+        count = len(train.pieces) + train.merged
         header_bytes = usual.IPV4_BYTES if len(train.key) == 12 else usual.IPV6_BYTES
         counters.packets_received += count
         counters.bytes_received += count * header_bytes + train.end(self._now)

@@ -47,6 +47,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from aiotcp.wire.alike import Frames, Run
 from aiotcp.wire.frame import Frame
 
 MEMORY_LIMIT: Final = 512 * 1024 * 1024
@@ -165,30 +166,29 @@ def hand_over(link: Link) -> Callable[[Sequence[Frame]], None] | None:
     return found
 
 
-def send_run(link: Link) -> Callable[[Sequence[Frame]], None] | None:
+def send_run(link: Link) -> Callable[[Frames], None] | None:
     """Takes several frames, as `send` does one after the other: its method `send_run`. All but the
     last have the same length, and differ in sequence number, checksum and text alone; each follows
-    the one before. None, or not a method of the very class of `link`, so that whoever overrides
-    `send` need not know of it: there is `send`."""
+    the one before. They are a list, or a `Run`, which makes them when they are looked at. None, or
+    not a method of the very class of `link`, so that whoever overrides `send` need not know of it:
+    there is `send`."""
     if "send_run" not in vars(type(link)) or "send" in getattr(link, "__dict__", ()):
         return None
-    found: Callable[[Sequence[Frame]], None] = link.send_run  # type: ignore[attr-defined]
+    found: Callable[[Frames], None] = link.send_run  # type: ignore[attr-defined]
     return found
 
 
-def receive_run(receiver: Receiver) -> Callable[[Sequence[memoryview], int], None] | None:
-    """Takes several packets that are vouched for, as `receive` does one after the other, and their
-    common `gso_size`: its method `receive_run`. They are as the frames of `send_run` are, without
-    the last. None, or not a method of the class whose `receive` it has, as for `send_run`: there is
-    `receive`."""
+def receive_run(receiver: Receiver) -> Callable[[Run], None] | None:
+    """Takes the packets of a run, vouched for, as `receive` does one after the other: its method
+    `receive_run`. None, or not a method of the class whose `receive` it has, as for `send_run`:
+    there is `receive`."""
     if "receive" in getattr(receiver, "__dict__", ()):
         return None
     for kind in type(receiver).__mro__:
         if "receive" in vars(kind):
             if "receive_run" not in vars(kind):
                 return None
-            found: Callable[[Sequence[memoryview], int], None]
-            found = receiver.receive_run  # type: ignore[attr-defined]
+            found: Callable[[Run], None] = receiver.receive_run  # type: ignore[attr-defined]
             return found
     return None
 

@@ -14,15 +14,14 @@ the checksum of a packet before it damages it.) `pair(checksums=True)` is as on 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from aiotcp.link.base import Receiver, receive_run
 from aiotcp.mypyc import mypyc_attr
+from aiotcp.wire.alike import Frames, Run
 from aiotcp.wire.frame import Frame, length_of
 
-_FEW: Final = 3
-"""Frames that are better delivered one by one."""
 OFFLOAD_MAX_BYTES: Final = 65535
 """Largest packet with segmentation offload: what IPv4's total length field can say."""
 
@@ -58,8 +57,9 @@ class MemoryLink:
         self._peer: MemoryLink | None = None
         self._receiver: Receiver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._arrived: list[Frame] = []  # if not empty, `_deliver` is called on the next turn
-        self._run = 0, 0  # of these, the latest that `send_run` took: begin and end of those alike
+        # If not empty, `_deliver` is called on the next turn.
+        self._arrived: list[Frame | Run] = []
+        self._more = 0  # so many more packets than entries, since runs are one
         self._handed_packets = self._handed_bytes = 0  # not yet among the counters
         self._counted = 0  # how many of these the other end has counted as sent
         self._closed = False
@@ -83,7 +83,7 @@ class MemoryLink:
         if waiting and self._peer is not None:
             self._counted = len(self._arrived)
             counters = self._peer._counters
-            counters["sent_packets"] += len(waiting)
+            counters["sent_packets"] += _packets(waiting)
             counters["sent_bytes"] += sum(map(length_of, waiting))
 
     def __repr__(self) -> str:
@@ -126,7 +126,7 @@ class MemoryLink:
             return
         waiting = peer._arrived
         if waiting:
-            if len(waiting) < peer._limit:
+            if len(waiting) + peer._more < peer._limit:
                 waiting.append(frame)
             else:
                 self._counters["send_queue_full"] += 1
@@ -135,25 +135,20 @@ class MemoryLink:
         assert peer._loop is not None
         peer._loop.call_soon(peer._deliver)
 
-    def send_run(self, frames: Sequence[Frame]) -> None:
-        """As `link.base.send_run` says."""
+    def send_run(self, frames: Frames) -> None:
+        """As `link.base.send_run` says: a run stays one, if it is for a receiver that takes it."""
         peer = self._open
-        if (
-            peer is None
-            or len(peer._arrived) + len(frames) > peer._limit
-            or frames[0].gso_size
-            or max(map(length_of, frames)) > self.mtu
-        ):
-            for frame in frames:
-                self.send(frame)
-            return
-        if not peer._arrived:
-            assert peer._loop is not None
-            peer._loop.call_soon(peer._deliver)
-        if len(frames) > _FEW:
-            begin = len(peer._arrived)
-            peer._run = begin, begin + len(frames) - 1
-        peer._arrived += frames
+        if type(frames) is Run and peer is not None and frames.first.length <= self.mtu:
+            waiting = peer._arrived
+            if len(waiting) + peer._more + frames.count <= peer._limit:
+                if not waiting:
+                    assert peer._loop is not None
+                    peer._loop.call_soon(peer._deliver)
+                waiting.append(frames)
+                peer._more += frames.count - 1
+                return
+        for frame in frames:
+            self.send(frame)
 
     def _send_unusual(self, frame: Frame) -> None:
         peer, counters = self._peer, self._counters
@@ -168,7 +163,7 @@ class MemoryLink:
             counters["send_too_big"] += 1
         elif peer is None or peer._receiver is None or peer._loop is None:
             counters["send_no_peer"] += 1
-        elif len(peer._arrived) >= peer._limit:
+        elif len(peer._arrived) + peer._more >= peer._limit:
             counters["send_queue_full"] += 1
         else:
             peer._arrived.append(frame)
@@ -229,47 +224,39 @@ class MemoryLink:
             self._count_waiting()
             peer = None
         batch, self._arrived, self._counted = self._arrived, [], 0
-        (begin, end), self._run = self._run, (0, 0)
+        more, self._more = self._more, 0
         if receiver is None:
             return
+        packets = len(batch) + more
         octets = sum(map(length_of, batch))
         if peer is not None:
             counters = peer._counters
-            counters["sent_packets"] += len(batch)
+            counters["sent_packets"] += packets
             counters["sent_bytes"] += octets
-        run = receive_run(receiver) if end and batch[begin].checksum_start else None
-        if run is None:
-            taken = self._pass_on(receiver, batch)
-        else:
-            taken = self._pass_on(receiver, batch[:begin]) if begin else 0
-            if not self._closed:
-                alike = batch[begin:end]
-                run(
-                    [memoryview(b"".join((frame.header, *frame.payload))) for frame in alike],
-                    alike[0].gso_size,
+        run = receive_run(receiver) if more else None
+        if more and run is None:
+            batch = [frame for each in batch for frame in (each if type(each) is Run else (each,))]
+        receive = receiver.receive
+        left = iter(batch)
+        for each in left:
+            if type(each) is Run:
+                assert run is not None
+                run(each)
+            else:
+                receive(
+                    memoryview(b"".join((each.header, *each.payload))),
+                    each.checksum_start > 0,
+                    each.gso_size,
                 )
-                taken = end + self._pass_on(receiver, batch[end:])
-        if taken < len(batch):
-            octets = sum(map(length_of, batch[:taken]))
+            if self._closed:  # by the receiver, which gets no more
+                lost = list(left)
+                packets -= _packets(lost)
+                octets -= sum(map(length_of, lost))
         counters = self._counters
-        counters["received_packets"] += taken
+        counters["received_packets"] += packets
         counters["received_bytes"] += octets
         if not self._closed:
             receiver.flush()
-
-    def _pass_on(self, receiver: Receiver, frames: Sequence[Frame]) -> int:
-        """Each by itself: so many, since the receiver may close this end."""
-        receive = receiver.receive
-        left = iter(frames)
-        for frame in left:
-            receive(
-                memoryview(b"".join((frame.header, *frame.payload))),
-                frame.checksum_start > 0,
-                frame.gso_size,
-            )
-            if self._closed:
-                return len(frames) - len(list(left))
-        return len(frames)
 
     def close(self) -> None:
         """Stop delivering; what waits is lost. The other end is not told: its packets are drops."""
@@ -277,11 +264,14 @@ class MemoryLink:
         self._receiver = None
         self._count_waiting()
         self._arrived = []
-        self._run = 0, 0
-        self._counted = 0
+        self._more = self._counted = 0
         if self._open is not None:
             self._open._open = None
             self._open = None
+
+
+def _packets(waiting: Iterable[Frame | Run]) -> int:
+    return sum(each.count if type(each) is Run else 1 for each in waiting)
 
 
 def pair(

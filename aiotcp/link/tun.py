@@ -36,13 +36,14 @@ import select
 import socket
 import struct
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from aiotcp.errors import os_error
 from aiotcp.link.base import Receiver
 from aiotcp.mypyc import mypyc_attr
 from aiotcp.wire import virtio
+from aiotcp.wire.alike import Frames
 from aiotcp.wire.frame import Frame
 
 BATCH_FRAMES: Final = 64
@@ -342,9 +343,8 @@ class Tun:
             counters["sent_packets"] += 1
             counters["sent_bytes"] += frame.length
 
-    def send_run(self, frames: Sequence[Frame]) -> None:
-        """As `link.base.send_run` says: one offload header for all but the last, which may be
-        shorter than they are."""
+    def send_run(self, frames: Frames) -> None:
+        """As `link.base.send_run` says: one offload header for all but the last."""
         if not self._header_bytes or len(frames) < _RUN_FRAMES:
             for frame in frames:
                 self.send(frame)

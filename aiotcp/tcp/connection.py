@@ -414,7 +414,7 @@ class Connection(Tcb):
         if limit is None or limit >= self.received_bytes:
             chunks = received
             self.received = []
-            self.received_bytes = 0
+            self.received_bytes = self.unsettled = 0
         else:
             chunks = []
             self.received_bytes -= limit

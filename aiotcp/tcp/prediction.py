@@ -20,6 +20,7 @@ from aiotcp.wire.usual import FIN, PSH
 
 if TYPE_CHECKING:
     from aiotcp.tcp.connection import Connection
+    from aiotcp.wire.alike import Run
     from aiotcp.wire.frame import Buffer
 
 _OLDER: Final = 1 << 31
@@ -235,6 +236,7 @@ class Train:
         "gso_size",
         "key",
         "longest",
+        "merged",
         "most",
         "pieces",
         "seq",
@@ -262,6 +264,8 @@ class Train:
         """There is room for so many of that length."""
         self.pieces: list[Buffer] = []
         """Text."""
+        self.merged = 0
+        """So many more segments than pieces, since some came as one."""
 
     def begin(
         self,
@@ -286,6 +290,24 @@ class Train:
             self.longest = longest = _LONGEST if gso_size else length
             self.most = (conn.rcv_adv - conn.rcv_nxt) // longest
 
+    def take_run(self, run: Run) -> bool:
+        """The first packet of `run` was the last one that was taken: the others look like it and
+        follow it, and nobody looks at them. False: there is no room for all of them."""
+        pieces, others = self.pieces, run.count - 1
+        if len(pieces) + others > self.most:
+            return False
+        between = run.between
+        length = len(between)
+        if length:
+            pieces.append(between)
+            merged = others - 2  # the last one is a piece, too
+            self.merged += merged
+            self.most -= merged
+        last = run.last.payload[0]
+        pieces.append(last)
+        self.seq = (self.seq + length + len(last)) & MASK
+        return True
+
     def begin_acks(self, conn: Connection, seq: int, stamps: int) -> None:
         """`conn` has taken and noted an acknowledgment without text: others may follow."""
         self.acks = conn
@@ -304,7 +326,8 @@ class Train:
         conn = self.conn
         assert conn is not None
         self.pieces = []
-        count = len(pieces)
+        count = len(pieces) + self.merged
+        self.merged = 0
         length = self.seq - conn.rcv_nxt & MASK
         size = self.gso_size
         segments = count
@@ -313,7 +336,7 @@ class Train:
         conn.segs_in += segments
         conn.data_segs_in += segments
         conn.received += pieces
-        conn.unsettled += count
+        conn.unsettled += len(pieces)
         conn.rcv_nxt += length
         conn.snd_wl1 = conn.rcv_nxt - len(pieces[-1])
         conn.received_bytes += length

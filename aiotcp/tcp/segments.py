@@ -8,7 +8,7 @@ from aiotcp.reasons import Why
 from aiotcp.tcp.buffers import receive_room
 from aiotcp.tcp.opening import TIMESTAMP_OPTION_BYTES
 from aiotcp.tcp.window import advertise
-from aiotcp.wire.alike import frames
+from aiotcp.wire.alike import Run, frames, run
 from aiotcp.wire.tcp import (
     ACK,
     FIN,
@@ -198,7 +198,15 @@ def send_run(
     elif last == 0 and length == frame:
         last = frame
     count = (length - last) // frame
+    segments = 0
     made: list[Frame] = []
+    packets: Run | None = None
+    if offload and frame == size < length and len(whole := sending.slices(seq, length)) == 1:
+        # They need no sum of their text, which is of one write: a run, until somebody looks.
+        text, tsecr = whole[0], conn.ts_recent
+        packets = run(template, seq, rcv_nxt, flags, window, tsval, tsecr, text, size, why)
+        segments = packets.count
+        count = last = 0
     if count:
         gso_size = size if frame > size else 0
         made = frames(
@@ -215,8 +223,6 @@ def send_run(
             reason=why,
         )
         segments = count * (frame // size)
-    else:
-        segments = 0
     if last:
         payload = sending.slices(end - last, last)
         rest = template.plain(
@@ -243,11 +249,12 @@ def send_run(
     conn.acks.sent()
     if end > conn.snd_max:
         conn.snd_max = end
-    run = conn.transmit_run
-    if run is not None:
-        run(made)
+    sent = packets if packets is not None else made
+    transmit_run = conn.transmit_run
+    if transmit_run is not None:
+        transmit_run(sent)
     else:
-        for each in made:
+        for each in sent:
             conn.transmit(each)
 
 

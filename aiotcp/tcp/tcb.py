@@ -30,7 +30,7 @@ from aiotcp.tcp.usertimeout import UserTimeout
 from aiotcp.words import Words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from aiotcp.tcp.accecn import AccurateEcn
     from aiotcp.tcp.congestion import CongestionControl
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from aiotcp.tcp.opening import Offer
     from aiotcp.tcp.pmtucache import PathMtuCache
     from aiotcp.tcp.terms import Terms
-    from aiotcp.wire.frame import Frame
+    from aiotcp.wire.alike import Frames
     from aiotcp.wire.tcp import HeaderTemplate
 
 
@@ -231,7 +231,7 @@ class Tcb:
         """The stack's key: addresses and ports as inbound packets carry them."""
         self.path = path
         self.template = template
-        self.transmit_run: Callable[[Sequence[Frame]], None] | None = None
+        self.transmit_run: Callable[[Frames], None] | None = None
         """Sends several frames that are alike but for their size, if there is such a way."""
         self.options = options
         self.state = _CLOSED

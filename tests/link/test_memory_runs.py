@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +11,9 @@ from aiotcp import Options, Stack, open_connection, sim
 from aiotcp.link import memory
 from aiotcp.link.base import Link
 from aiotcp.link.wrapper import Wrapper
+from aiotcp.wire.alike import Run, run
 from aiotcp.wire.frame import Frame
+from aiotcp.wire.tcp import ACK, PSH, HeaderTemplate
 from tests.support.recorder import Recorder
 
 
@@ -29,10 +30,10 @@ class Runs(Recorder):
         if self._link is not None and len(self.arrivals) == self._most:
             self._link.close()
 
-    def receive_run(self, packets: Sequence[memoryview], gso_size: int = 0) -> None:
-        self.runs.append(len(packets))
-        for packet in packets:
-            self.receive(packet, True, gso_size)
+    def receive_run(self, run: Run) -> None:
+        self.runs.append(len(run))
+        for frame in run:
+            self.receive(memoryview(frame.to_bytes()), True)
 
 
 class Changed(Runs):
@@ -42,10 +43,14 @@ class Changed(Runs):
         super().receive(packet, vouched, gso_size)
 
 
-def run_of(count: int) -> list[Frame]:
+HEADER_BYTES = 20 + 32
+
+
+def run_of(count: int) -> Run:
     """As a stack sends them: the last one is shorter."""
-    frames = [Frame(b"%d" % number, [b"text"], checksum_start=1) for number in range(count - 1)]
-    return [*frames, Frame(b"last", checksum_start=1)]
+    template = HeaderTemplate(bytes(4), 1, bytes(4), 2)
+    text = bytes(range(count - 1)) * 8 + b"last"
+    return run(template, (1 << 32) - 9, 7, ACK | PSH, 8, 9, 10, text, 8, "why")
 
 
 @pytest.mark.parametrize("kind", [Recorder, Runs, Changed])
@@ -58,7 +63,8 @@ async def test_what_comes_does_not_depend_on_who_takes_runs(kind: type[Recorder]
     left.send_run(run_of(6))
     left.send(Frame(b"after"))
     await asyncio.sleep(0)
-    run = [*(b"%dtext" % number for number in range(5)), b"last"]
+    run = [frame.to_bytes() for frame in run_of(6)]
+    assert list(map(len, run)) == [HEADER_BYTES + 8] * 5 + [HEADER_BYTES + 4]
     assert receiver.packets == [b"before", *run, b"after"]
     assert [arrival.vouched for arrival in receiver.arrivals] == [True] * 7 + [False]
     assert receiver.batches == [8]
@@ -67,7 +73,7 @@ async def test_what_comes_does_not_depend_on_who_takes_runs(kind: type[Recorder]
         left.counters["sent_bytes"] == right.counters["received_bytes"] == sum(map(len, run)) + 11
     )
     if isinstance(receiver, Runs):
-        assert receiver.runs == ([5] if kind is Runs else [])
+        assert receiver.runs == ([6] if kind is Runs else [])
 
 
 @pytest.mark.parametrize("most", [1, 3, 7, 8])
@@ -83,6 +89,28 @@ async def test_an_end_that_is_closed_meanwhile_counts_what_it_had(most: int) -> 
     assert right.counters["received_packets"] == len(receiver.arrivals)
     assert right.counters["received_bytes"] == sum(map(len, receiver.packets))
     assert receiver.batches == []
+
+
+@pytest.mark.parametrize("limit", [5, 6, 7, 8, 13, 14])
+async def test_a_run_counts_as_the_packets_that_it_is(limit: int) -> None:
+    left, right = memory.pair(limit=limit)
+    left.attach(Recorder(), asyncio.get_running_loop())
+    receiver = Runs()
+    right.attach(receiver, asyncio.get_running_loop())
+    packets = [frame.to_bytes() for _ in range(2) for frame in run_of(6)] + [b"after"]
+    left.send_run(run_of(6))
+    assert left.counters["sent_packets"] == min(limit, 6)
+    left.send_run(run_of(6))
+    left.send(Frame(b"after"))
+    assert left.counters["sent_packets"] == min(limit, 13)
+    assert left.counters["sent_bytes"] == sum(map(len, packets[:limit]))
+    assert left.counters["send_queue_full"] == max(13 - limit, 0)
+    await asyncio.sleep(0)
+    assert receiver.packets == packets[:limit]
+    assert right.counters["received_packets"] == left.counters["sent_packets"]
+    assert right.counters["received_bytes"] == left.counters["sent_bytes"]
+    left.send(Frame(b"now there is room"))
+    assert left.counters["send_queue_full"] == max(13 - limit, 0)
 
 
 def one_by_one(link: Link) -> Link:

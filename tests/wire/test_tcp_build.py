@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiotcp.wire import checksum, ipv4, ipv6, tcp
-from aiotcp.wire.alike import frames
+from aiotcp.wire.alike import frames, run
 from aiotcp.wire.frame import Buffer, Frame
 from aiotcp.wire.tcp import ACK, FIN, PSH, SYN, URG, HeaderTemplate, pack_options
 from tests.wire.oracle import (
@@ -218,6 +218,40 @@ def test_frames_made_at_once_are_those_made_one_by_one(
         # Not Frame.__slots__, which a compiled class does not have.
         for name in ("checksum_start", "gso_size", "header", "length", "payload", "reason"):
             assert getattr(frame, name) == getattr(alone, name)
+
+
+@relaxed
+@given(
+    ends=addresses,
+    seq=st.integers(0, 1 << 33),
+    text=st.binary(min_size=11, max_size=200),
+    size=st.integers(1, 10),
+    flags=st.sampled_from((ACK, ACK | PSH)),
+)
+def test_the_frames_of_a_run_are_made_as_if_each_were_alone(
+    ends: tuple[bytes, bytes], seq: int, text: bytes, size: int, flags: int
+) -> None:
+    template = HeaderTemplate(ends[0], 1, ends[1], 2)
+    found = run(template, seq, 5, flags, 6, 7, 8, memoryview(text), size, "why")
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    assert len(found) == len(list(found)) == len(pieces)
+    assert found.length == sum(frame.length for frame in found)
+    for number, (frame, piece) in enumerate(zip(found, pieces, strict=True)):
+        alone = template.plain(
+            seq + number * size,
+            5,
+            flags if number == len(pieces) - 1 else ACK,
+            6,
+            7,
+            8,
+            [piece],
+            len(piece),
+            True,
+            "why",
+        )
+        for name in ("checksum_start", "gso_size", "header", "length", "payload", "reason"):
+            assert getattr(frame, name) == getattr(alone, name)
+        assert found[number].to_bytes() == frame.to_bytes()
 
 
 @pytest.mark.req("ST-21")
