@@ -123,7 +123,8 @@ class Pieces:
         if self._pieces:
             if not buffer:
                 data = self._take(index(n))
-                self._maybe_resume_transport()
+                if self._paused:
+                    self._maybe_resume_transport()
                 return data
             buffer = self._buffer
         if len(buffer) <= n:
@@ -139,6 +140,11 @@ class Pieces:
     def _take(self, n: int) -> bytes:
         """Up to `n` bytes of the pieces."""
         pieces = self._pieces
+        first = pieces[0]
+        if len(pieces) == 1 and type(first) is bytes and len(first) <= n:  # as it mostly is
+            pieces.clear()
+            self._pieces_bytes = 0
+            return first
         taken: list[bytes | memoryview] = []
         left = n
         while pieces and left:

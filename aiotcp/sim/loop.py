@@ -88,46 +88,18 @@ class _NoKernel(asyncio.SelectorEventLoop):
 
 
 class _Handle(asyncio.Handle):
-    """One of a loop that is not in debug mode, made without asking it."""
+    """One of a loop that is not in debug mode, and fills it in itself: so it is made without a call
+    of a Python function."""
 
     __slots__ = ()
-
-    def __init__(
-        self,
-        callback: Callable[..., object],
-        args: tuple[object, ...],
-        loop: asyncio.AbstractEventLoop,
-        context: Context | None,
-    ) -> None:
-        self._context = copy_context() if context is None else context
-        self._loop = loop
-        self._callback = callback
-        self._args = args
-        self._cancelled = False
-        self._repr = self._source_traceback = None
+    __init__ = object.__init__
 
 
 class _TimerHandle(asyncio.TimerHandle):
     """The same."""
 
     __slots__ = ()
-
-    def __init__(
-        self,
-        when: float,
-        callback: Callable[..., object],
-        args: tuple[object, ...],
-        loop: asyncio.AbstractEventLoop,
-        context: Context | None,
-    ) -> None:
-        self._context = copy_context() if context is None else context
-        self._loop = loop
-        self._callback = callback
-        self._args = args
-        self._cancelled = False
-        self._repr = self._source_traceback = None
-        self._when = when
-        self._scheduled = False
+    __init__ = object.__init__
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -187,9 +159,15 @@ class VirtualLoop(StackLoop, _NoKernel):
             handle = super().call_soon(callback, *args, context=context)
             _made_by_caller(handle)
             return handle
-        handle = _Handle(callback, args, self, context)
-        self._ready.append(handle)
-        return handle
+        made: Any = _Handle()
+        made._loop = self
+        made._context = copy_context() if context is None else context
+        made._callback = callback
+        made._args = args
+        made._cancelled = False
+        made._repr = made._source_traceback = None
+        self._ready.append(made)
+        return made  # type: ignore[no-any-return]
 
     def call_later(
         self,
@@ -202,13 +180,7 @@ class VirtualLoop(StackLoop, _NoKernel):
             handle = super().call_later(delay, callback, *args, context=context)
             _made_by_caller(handle)
             return handle
-        when = self._now + delay
-        if delay <= 0:
-            self._overdue = True
-        handle = _TimerHandle(when, callback, args, self, context)
-        heappush(self._timers, (when, self._timers_set, handle))
-        self._timers_set += 1
-        return handle
+        return self._set_timer(self._now + delay, callback, args, context)
 
     def call_at(
         self,
@@ -219,15 +191,36 @@ class VirtualLoop(StackLoop, _NoKernel):
     ) -> asyncio.TimerHandle:
         if self._closed:
             raise RuntimeError("Event loop is closed")
-        if when <= self._now:
-            self._overdue = True
-        kind = asyncio.TimerHandle if self._debug else _TimerHandle
-        handle = kind(when, callback, args, self, context)
+        handle = self._set_timer(when, callback, args, context)
         if self._debug:
             _made_by_caller(handle)
-        heappush(self._timers, (when, self._timers_set, handle))
-        self._timers_set += 1
         return handle
+
+    def _set_timer(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: tuple[object, ...],
+        context: Context | None,
+    ) -> asyncio.TimerHandle:
+        made: Any
+        if self._debug:
+            made = asyncio.TimerHandle(when, callback, args, self, context)
+            _made_by_caller(made)
+        else:
+            made = _TimerHandle()
+            made._loop = self
+            made._context = copy_context() if context is None else context
+            made._callback = callback
+            made._args = args
+            made._cancelled = made._scheduled = False
+            made._repr = made._source_traceback = None
+            made._when = when
+        if when <= self._now:
+            self._overdue = True
+        heappush(self._timers, (when, self._timers_set, made))
+        self._timers_set += 1
+        return made  # type: ignore[no-any-return]
 
     def _run_once(self) -> None:
         """Run turns of the loop until `stop()` was called; in each one what was ready when it
@@ -257,24 +250,27 @@ class VirtualLoop(StackLoop, _NoKernel):
                 self._overdue = False
                 while timers and timers[0][0] <= self._now:
                     ready.append(heappop(timers)[2])
-            debug = self._debug
-            for _ in range(len(ready)):
-                handle = take()
-                if handle._cancelled:
-                    continue
-                if debug:
-                    self._current_handle = handle  # for those who report an exception
-                    try:
-                        handle._run()
-                    finally:
-                        self._current_handle = None
-                    continue
-                try:  # what `Handle._run` does, which would be one call more for each callback
-                    handle._context.run(handle._callback, *handle._args)
-                except (SystemExit, KeyboardInterrupt):
-                    raise
-                except BaseException as exc:
-                    self._report(handle, exc)
+            while ready:  # turns with none of that in between
+                debug = self._debug
+                for _ in range(len(ready)):
+                    handle = take()
+                    if handle._cancelled:
+                        continue
+                    if debug:
+                        self._current_handle = handle  # for those who report an exception
+                        try:
+                            handle._run()
+                        finally:
+                            self._current_handle = None
+                        continue
+                    try:  # what `Handle._run` does, which would be one call more for each callback
+                        handle._context.run(handle._callback, *handle._args)
+                    except (SystemExit, KeyboardInterrupt):
+                        raise
+                    except BaseException as exc:
+                        self._report(handle, exc)
+                if self._overdue or self._stopping:
+                    break
             handle = None  # nobody is kept alive by having been the last
             if self._stopping:
                 return

@@ -68,9 +68,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         "9293 window",
         "a run of packets goes beyond it",
-        "aiotcp/inbound.py",
-        "known += min(len(packets) - 2, train.most - len(train.pieces))",
-        "known += len(packets) - 2",
+        "aiotcp/tcp/prediction.py",
+        "len(pieces) + others > self.most",
+        "False",
         ("tests/model/test_prediction.py::test_a_train_goes_as_far_as_the_window",),
     ),
     Mutation(
