@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 _READ_BYTES: Final = 256 * 1024
 """Most bytes in one `data_received()`, as in asyncio: what a protocol gets before it can pause."""
 
+_BLOCK_BYTES: Final = 4096
+"""From this size on it counts for a write's speed whether its memory was in use a moment ago."""
+
 _NONE_LEFT: Final[deque[memoryview]] = deque()  # what most keep, all their life: never added to
 
 
@@ -60,6 +63,7 @@ class Pump:
         "_in_progress",
         "_late",
         "_lost",
+        "_memory",
         "_started",
         "_transport",
         "_urgent_bytes",
@@ -95,6 +99,7 @@ class Pump:
         self._transport: Any = transport  # None: connection_lost() has run
         self._context = context
         self._urgent_bytes = 0  # of the overflow, up to the end of urgent data
+        self._memory = 0  # the id() of what the latest block was written from
         self._in_progress = False  # the stack called, and runs output afterwards
         self._late = False  # a task has answered, and is expected to do so again
         self._entered = False  # the protocol's context is
@@ -333,7 +338,12 @@ class Pump:
         self.overflow = overflow = self.overflow or deque()
         for view in filter(None, views):
             overflow.append(view)
-            self.overflow_bytes += len(view)
+            size = len(view)
+            self.overflow_bytes += size
+            if size >= _BLOCK_BYTES:
+                memory = id(view.obj)
+                self.connection.fresh = self._memory not in (0, memory)
+                self._memory = memory
         if urgent:
             self._urgent_bytes = self.overflow_bytes
         # Send first: only what is left over counts against the high-water mark.

@@ -46,12 +46,6 @@ class SSLProtocol(_SSLProtocol):  # type: ignore[misc]
 
     _app_protocol_get_buffer: Callable[[int], Any]
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        connection = transport.get_extra_info("connection")
-        if connection is not None:  # None: a transport of a kernel socket
-            connection.fresh = True
-        super().connection_made(transport)
-
     def _get_app_transport(self) -> Any:
         upper = super()._get_app_transport()
         upper.__class__ = SSLTransport

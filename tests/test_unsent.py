@@ -13,6 +13,7 @@ from tests.support.longpath import path
 
 HERE, THERE = "192.0.2.1", "192.0.2.2"
 WAY_S = 0.1
+BLOCK = bytes(FRESH_UNSENT_BYTES)
 DATA = bytes(6 * FRESH_UNSENT_BYTES)
 
 
@@ -32,7 +33,7 @@ def test_all_that_the_windows_allow_leaves_at_once() -> None:
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"a window that is scaled")
-            await reader.readexactly(len(DATA))
+            await reader.readexactly(3 * len(BLOCK) + len(DATA))
             arrived.set_result(asyncio.get_running_loop().time())
             writer.close()
 
@@ -44,7 +45,10 @@ def test_all_that_the_windows_allow_leaves_at_once() -> None:
             reader, writer = await here.open_connection(THERE, 80)
             await reader.read(100)
             began = asyncio.get_running_loop().time()
-            writer.transport.get_extra_info("connection").fresh = True
+            for _ in range(3):  # the first one leaves at once
+                writer.write(BLOCK)
+            assert writer.transport.get_write_buffer_size() == 0
+            await asyncio.sleep(0)
             writer.write(DATA)
             waits = writer.transport.get_write_buffer_size()
             assert waits == len(DATA) - FRESH_UNSENT_BYTES  # the rest

@@ -18,10 +18,10 @@ can grow after one."""
 SEND_INITIAL_BYTES: Final = 256 * 1024
 
 FRESH_UNSENT_BYTES: Final = 1024 * 1024
-"""What waits to be sent for the first time, where each piece is made anew (`Tcb.fresh`): what
-leaves soon is in the processor's caches yet, and so is the memory of the next one. Like Linux's
-TCP_NOTSENT_LOWAT. No path is slower for it: the user is told in the same thread, and so at once,
-when it has left."""
+"""What waits to be sent for the first time, where each piece is in memory of its own (`Tcb.fresh`):
+what leaves soon is in the processor's caches yet, and so is what malloc gives for the next one.
+Like Linux's TCP_NOTSENT_LOWAT. No path is slower for it: the user is told in the same thread, and
+so at once, when it has left."""
 
 _LEAST_RTT_S: Final = 0.001
 """Timestamps tell milliseconds."""

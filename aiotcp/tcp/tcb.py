@@ -243,7 +243,7 @@ class Tcb:
         self.more = False
         """The user has more to send than `sending` has room for."""
         self.fresh = False
-        """The user makes all that he sends when there is room for it: as TLS does."""
+        """What the user sends is in other memory each time, as of who reads a file or encrypts."""
         self.nodelay = options.nodelay
 
         # -- sending: snd_una <= snd_nxt <= snd_max --------------------------------------
