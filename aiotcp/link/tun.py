@@ -13,12 +13,11 @@ Without offload the device carries plain packets, and no header.
 
 **Receiving.** When the descriptor is readable, frames are read until none is left or the batch has
 BATCH_FRAMES frames or BATCH_BYTES bytes: at some 25 µs for a large frame and its processing that
-keeps a batch below a millisecond, so timers and other descriptors of the loop get their turn (the
-loop comes back at once, the descriptor is still readable). Half as many bytes cost a tenth more for
-each frame, twice as many save nothing. Each frame of a batch has a buffer of its own, in memory
-that is used again for the next batch; small ones touch the first lines of their buffers only.
-`FileIO.readinto` is the cheapest way to read that Python has: 0.54 µs a packet where `os.readv`
-takes 0.63.
+keeps a batch below a millisecond, so timers and other descriptors of the loop get their turn. Half
+as many bytes cost a tenth more for each frame, twice as many save nothing. Each frame of a batch
+has a buffer of its own, in memory that is used again for the next batch; small ones touch the first
+lines of their buffers only. `FileIO.readinto` is the cheapest way to read that Python has: 0.54 µs
+a packet where `os.readv` takes 0.63.
 
 In a conversation each packet comes alone: it waits for an answer to the one before. As long as that
 is so, a packet is processed as soon as it is read. Whether the next one is there is asked when the
@@ -183,6 +182,9 @@ class Tun:
             0,
         )
         memory = memoryview(bytearray(BATCH_FRAMES * _SLOT_BYTES))
+        # Taken and freed, untouched: of what acknowledgments free together, glibc now keeps
+        # twice as much, not 128 KiB (mallopt(3)). What it gives back is a fault for each new page.
+        bytes(len(memory))
         self._slots = [
             memory[start : start + _FRAME_MAX_BYTES]
             for start in range(0, BATCH_FRAMES * _SLOT_BYTES, _SLOT_BYTES)
