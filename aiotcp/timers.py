@@ -149,9 +149,6 @@ class TimerQueue:
             self._set(now + _GRACE_S)
             return
         self._grace_given = False
-        for item in self._new:
-            self._push(item)
-        self._new.clear()
         self._firing = True
         try:
             if look is not None:
@@ -163,14 +160,22 @@ class TimerQueue:
                     self._put_off += 1
                     return
                 self._put_off = 0
-            while self._heap and self._heap[0][0] <= now + _SLACK_S:
+            soon = now + _SLACK_S
+            new, self._new = self._new, {}
+            for item in new:
+                deadline = item.next_deadline()
+                if deadline > soon:  # it has moved away, or is over: no entry for what it was
+                    item.armed_at = deadline
+                if item.armed_at != _NEVER:
+                    self._push(item)
+            while self._heap and self._heap[0][0] <= soon:
                 when, _, item = heappop(self._heap)
                 if when != item.armed_at:
                     self._stale -= 1
                     continue
                 item.armed_at = math.inf
                 deadline = item.next_deadline()
-                if deadline <= now + _SLACK_S:
+                if deadline <= soon:
                     self._on_due(item, max(now, when))
                     deadline = item.next_deadline()
                 if deadline < item.armed_at:
@@ -178,5 +183,8 @@ class TimerQueue:
             self._trim()
         finally:  # whatever one of them raised, the others have their time
             self._firing = False
+            for item in self._new:  # put off
+                self._push(item)
+            self._new.clear()
             if self._heap and self._heap[0][0] < self._handle_at:
                 self._set(self._heap[0][0])

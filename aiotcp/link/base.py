@@ -185,8 +185,9 @@ def receive_run(receiver: Receiver) -> Callable[[Run], None] | None:
     if "receive" in getattr(receiver, "__dict__", ()):
         return None
     for kind in type(receiver).__mro__:
-        if "receive" in vars(kind):
-            if "receive_run" not in vars(kind):
+        names = kind.__dict__
+        if "receive" in names:
+            if "receive_run" not in names:
                 return None
             found: Callable[[Run], None] = receiver.receive_run  # type: ignore[attr-defined]
             return found

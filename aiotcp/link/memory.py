@@ -91,7 +91,7 @@ class MemoryLink:
         return f"<MemoryLink {state} mtu={self.mtu} offload={self.gso_max_bytes > 0}>"
 
     def _count_handed_over(self) -> None:
-        """What `hand_over` has passed to the other end, one by one."""
+        """What the other end was given, and nobody asked about yet."""
         if self._handed_packets and self._peer is not None:
             for counters, name in (self._counters, "sent"), (self._peer._counters, "received"):
                 counters[f"{name}_packets"] += self._handed_packets
@@ -230,9 +230,11 @@ class MemoryLink:
         packets = len(batch) + more
         octets = sum(map(length_of, batch))
         if peer is not None:
-            counters = peer._counters
-            counters["sent_packets"] += packets
-            counters["sent_bytes"] += octets
+            peer._handed_packets += packets
+            peer._handed_bytes += octets
+        else:  # somebody asked before
+            self._counters["received_packets"] += packets
+            self._counters["received_bytes"] += octets
         run = receive_run(receiver) if more else None
         if more and run is None:
             batch = [frame for each in batch for frame in (each if type(each) is Run else (each,))]
@@ -250,13 +252,10 @@ class MemoryLink:
                 )
             if self._closed:  # by the receiver, which gets no more
                 lost = list(left)
-                packets -= _packets(lost)
-                octets -= sum(map(length_of, lost))
-        counters = self._counters
-        counters["received_packets"] += packets
-        counters["received_bytes"] += octets
-        if not self._closed:
-            receiver.flush()
+                self._counters["received_packets"] -= _packets(lost)
+                self._counters["received_bytes"] -= sum(map(length_of, lost))
+                return
+        receiver.flush()
 
     def close(self) -> None:
         """Stop delivering; what waits is lost. The other end is not told: its packets are drops."""
