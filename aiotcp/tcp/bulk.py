@@ -66,7 +66,11 @@ def output_bulk(conn: Connection, now: float, length: int, flight: int) -> bool:
         conn.stalled_since = now
     conn.snd_nxt = end = start + ready
     send_run(conn, now, start, ready, frame, size, _NEW_DATA)
-    conn.scoreboard.sent_alike(start, end, frame, rates.on_sent(now, flight, ready))
+    stamp = rates.on_sent(now, flight, ready)
+    if frame > size:
+        conn.scoreboard.sent(start, end, stamp)  # what of it is lost will be cut out
+    else:
+        conn.scoreboard.sent_alike(start, end, frame, stamp)
     conn.last_sent_at = now
     conn.recovery.cwnd_limited = limited
     tlp.schedule_usual(conn, now)

@@ -1,4 +1,4 @@
-"""Frames in flight: one record for each that was sent and not yet acknowledged, in two orders."""
+"""Frames in flight: records of what was sent and not yet acknowledged, in two orders."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What is in the network: one record for each frame sent and not yet acknowledged.
+"""What is in the network: a record for what left together and is not yet acknowledged.
 
-A frame may hold many MSS, and an acknowledgment or a loss may touch part of it: then the record
-is split, so that each byte is always in exactly one record, and a record is lost, or selectively
-acknowledged, as a whole. Sizes are bytes.
+That is a frame, or several of many MSS each (`bulk`), and an acknowledgment or a loss may touch
+part of it: then the record is split, so that each byte is always in exactly one record, and a
+record is lost, or selectively acknowledged, as a whole. Sizes are bytes.
 """
 
 from __future__ import annotations

@@ -331,6 +331,32 @@ async def test_large_frames_are_accounted_by_bytes() -> None:
         assert [n for n, _ in await sent(peer)] == list(range(29, 39))
 
 
+@pytest.mark.req("6675-1", "6675-7", "6675-4")
+async def test_of_several_frames_that_left_together_only_what_is_lost_is_repeated() -> None:
+    """Two frames: a hole in each, one at the border, and the end is still awaited."""
+    options = RENO.replace(initial_window_segments=100)
+    async with Peer(offload=True) as peer:
+        app = await opened(peer, ts=True, wscale=7, options=options)
+        peer.window = 1 << 20
+        peer.sends(ACK, ts=(peer.tsval, 0))
+        app.write(bytes(MSS))  # the first one is never quite usual
+        assert await sent(peer) == [(0, "new_data")]
+        await peer.wait(RTT)
+        acks(peer, 1, ts=(peer.tsval, 0))
+        app.write(bytes(200 * MSS))
+        assert [n for n, _ in await sent(peer)] == list(range(1, 101))
+        await peer.wait(RTT)
+        board = app.conn.scoreboard
+        acks(peer, 6, (7, 64), (67, 71), (72, 91), ts=(peer.tsval, 0))
+        repeated = [n for n, why in await sent(peer) if why == FAST]
+        assert repeated == [6, 64, 65, 66, 71]
+        assert board.sacked_bytes == 80 * MSS
+        await peer.wait(RTT)
+        acks(peer, 101, ts=(peer.tsval, 0))
+        assert all(why == "new_data" for _, why in await sent(peer))
+        assert (board.sacked_bytes, board.lost_bytes) == (0, 0)
+
+
 @pytest.mark.req("6675-3", "6675-7")
 async def test_neighbouring_losses_are_repeated_as_one_frame() -> None:
     async with Peer(offload=True) as peer:
