@@ -377,10 +377,10 @@ class Engine:
     # -- packets out --------------------------------------------------------------------------
 
     def _transmit(self, frame: Frame) -> None:
+        self.link.send(frame)
         counters = self.counters
         counters.bytes_sent += frame.length
         counters.sent[frame.reason] += 1
-        self.link.send(frame)
 
     def _transmit_run(self, frames: Frames) -> None:
         """The same for several of one reason."""

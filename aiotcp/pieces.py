@@ -82,8 +82,7 @@ class Pieces:
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None
-            if not waiter.done():
-                self._go_on(waiter)
+            self._go_on(waiter)
         if (
             self._waiter is None  # else it has seen that, and wants more
             and len(self._before) + self._pieces_bytes > 2 * self._limit
@@ -99,9 +98,11 @@ class Pieces:
 
     def _go_on(self, waiter: Any) -> None:
         """Let the task that waits for data have it: at once, where no other one is running."""
-        callbacks = getattr(waiter, "_callbacks", None)  # asyncio's own futures have it, C or not
+        # asyncio's own futures have them, C or not, until they are done.
+        callbacks = getattr(waiter, "_callbacks", None)
         if not callbacks or len(callbacks) > 1 or current_task(self._loop) is not None:
-            waiter.set_result(None)
+            if not waiter.done():
+                waiter.set_result(None)
             return
         wake_up, context = callbacks[0]
         waiter.remove_done_callback(wake_up)

@@ -10,7 +10,7 @@ from typing import Final
 
 from aiotcp.mypyc import mypyc_attr
 from aiotcp.tcp.delivery import Stamp
-from aiotcp.tcp.timeline import Sent, Timeline
+from aiotcp.tcp.timeline import Sent, Timeline, sent
 
 _NONE_LOST: Final[list[Sent]] = []  # what most have, all their life: never added to
 
@@ -71,7 +71,7 @@ class Flight:
 
     def sent(self, start: int, end: int, stamp: Stamp) -> None:
         """New bytes left; `start` is where the last record ended."""
-        record = Sent(start, end, stamp)
+        record = sent(start, end, stamp)
         self._records.append(record)
         if self._timeline is not None:
             self._timeline.sent(record)
@@ -80,7 +80,7 @@ class Flight:
     def sent_alike(self, start: int, end: int, size: int, stamp: Stamp) -> None:
         """New bytes left in frames of `size` bytes each, all at once; the last may be smaller."""
         ends = range(start + size, end + size, size)
-        records = list(map(Sent, range(start, end, size), ends, repeat(stamp)))
+        records = list(map(sent, range(start, end, size), ends, repeat(stamp)))
         records[-1].end = end
         self._records += records
         if self._timeline is not None:
@@ -106,7 +106,7 @@ class Flight:
 
     def _split(self, index: int, at: int) -> None:
         record = self._records[index]
-        rest = Sent(at, record.end, record.stamp, record.transmissions)
+        rest = sent(at, record.end, record.stamp, record.transmissions)
         record.end = at
         rest.lost, rest.sacked = record.lost, record.sacked
         self._records.insert(index + 1, rest)

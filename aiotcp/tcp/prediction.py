@@ -57,7 +57,7 @@ def take(
     if (
         # In its turn; neither its window is older than the one we know (ST-15), nor its timestamp
         # (PAWS).
-        (seq ^ rcv_nxt) & MASK
+        seq != rcv_nxt & MASK
         or rcv_nxt < conn.snd_wl1
         or newer >= _OLDER
         # And nothing is under way that other segments would have to do with.

@@ -153,17 +153,6 @@ def send_plain(
     buffer = conn.rcv_space if conn.queue_share is None else receive_room(conn, now)
     conn.rcv_buffer = buffer
     window = advertise(rcv_nxt, rcv_adv, conn.received_bytes, buffer, conn.rcv_mss, shift)
-    edge = rcv_nxt + (window << shift)
-    if edge > rcv_adv:
-        conn.rcv_adv = edge
-    conn.segs_out += 1
-    if length:
-        conn.data_segs_out += 1
-    end = seq + length + (flags & FIN)
-    if end > conn.snd_max:
-        conn.snd_max = end
-    conn.last_ack_sent = rcv_nxt
-    conn.acks.sent()
     conn.transmit(
         conn.template.plain(
             seq,
@@ -178,6 +167,18 @@ def send_plain(
             why,
         )
     )
+    # It is on its way; what follows is for the next one, and the peer need not wait for it.
+    edge = rcv_nxt + (window << shift)
+    if edge > rcv_adv:
+        conn.rcv_adv = edge
+    conn.segs_out += 1
+    if length:
+        conn.data_segs_out += 1
+    end = seq + length + (flags & FIN)
+    if end > conn.snd_max:
+        conn.snd_max = end
+    conn.last_ack_sent = rcv_nxt
+    conn.acks.sent()
 
 
 def send_run(

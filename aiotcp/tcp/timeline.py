@@ -15,22 +15,21 @@ _COMPACT_AT: Final = 64
 
 @mypyc_attr(acyclic=True)
 class Sent:
-    """The bytes [start, end) as they were last sent."""
+    """The bytes [start, end) as they were last sent. Made by `sent`."""
 
     __slots__ = ("end", "lost", "sacked", "stamp", "start", "transmissions")
 
-    def __init__(self, start: int, end: int, stamp: Stamp, transmissions: int = 1) -> None:
-        self.start = start
-        self.end = end
-        self.stamp = stamp
-        """When the latest transmission left, and what had been delivered then."""
-        self.transmissions = transmissions
-        """1 for bytes that were never repeated."""
-        self.lost = False
-        """Believed to have left the network without arriving; waits for retransmission."""
-        self.sacked = False
-        """The peer has it, but may still throw it away (RFC 2018 8). Also of a record that is no
-        longer in the scoreboard: nothing waits for it."""
+    start: int
+    end: int
+    stamp: Stamp
+    """When the latest transmission left, and what had been delivered then."""
+    transmissions: int
+    """1 for bytes that were never repeated."""
+    lost: bool
+    """Believed to have left the network without arriving; waits for retransmission."""
+    sacked: bool
+    """The peer has it, but may still throw it away (RFC 2018 8). Also of a record that is no
+    longer in the scoreboard: nothing waits for it."""
 
     def __lt__(self, other: Sent) -> bool:
         return self.start < other.start
@@ -42,6 +41,17 @@ class Sent:
     def __repr__(self) -> str:
         mark = " lost" if self.lost else " sacked" if self.sacked else ""
         return f"<Sent {self.start}..{self.end} x{self.transmissions}{mark}>"
+
+
+def sent(start: int, end: int, stamp: Stamp, transmissions: int = 1) -> Sent:
+    """A record; for each frame, and so no `__init__`, which takes twice as long."""
+    record = Sent()
+    record.start = start
+    record.end = end
+    record.stamp = stamp
+    record.transmissions = transmissions
+    record.lost = record.sacked = False
+    return record
 
 
 @mypyc_attr(acyclic=True)
