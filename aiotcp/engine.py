@@ -237,11 +237,12 @@ class Engine:
 
     def _push_all(self) -> None:
         soon, self._soon = self._soon, {}
+        clock = self.clock
         for conn in soon:
             if conn.more and conn.user is not None and wants_more(conn):
                 self._call_user(conn.user.progress)
             try:
-                self._finish(conn, self.clock())
+                self._finish(conn, clock())
             except BaseException as exc:  # of a congestion control of the user's own
                 self._user_failed(self._finish, exc)
 
@@ -269,7 +270,7 @@ class Engine:
             current.offer(conn)
 
     def _keep_time_wait(self, record: TimeWait) -> None:
-        while len(self._time_waits) >= self.options.max_time_wait:
+        while self._time_waits.count >= self.options.max_time_wait:
             oldest = self._time_waits.oldest()
             oldest.ended = True
             self._retire(oldest, self._now)

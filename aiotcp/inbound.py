@@ -117,7 +117,18 @@ class Inbound(PassiveOpens):
                     counters.bytes_received += size
                     return
                 conn = self._table.get(key)
-                if type(conn) is Connection:
+                if type(conn) is HalfOpen and not length:  # mostly the end of its handshake
+                    if train.key:
+                        self._end_train()
+                    if not self._in_batch:
+                        self._in_batch = True
+                        self._now = self.clock()
+                    if self._establish(conn, seq, words, stamps):
+                        counters = self.counters
+                        counters.packets_received += 1
+                        counters.bytes_received += size
+                        return
+                elif type(conn) is Connection:
                     if train.pieces:
                         self._end_train()
                     train.key = b""
@@ -145,7 +156,7 @@ class Inbound(PassiveOpens):
             if vouched and not length and (words & _FLAGS | usual.FIN) == usual.FIN_ACK:
                 if train.key:
                     self._end_train()
-                if self._begin_or_end(key, seq, words, stamps):
+                if self._end(key, seq, words, stamps):
                     counters = self.counters
                     counters.packets_received += 1
                     counters.bytes_received += size
@@ -201,23 +212,19 @@ class Inbound(PassiveOpens):
         for frame in run.frames()[1:]:
             self.receive(memoryview(frame.to_bytes()), True)
 
-    def _begin_or_end(self, key: bytes, seq: int, words: int, stamps: int) -> bool:
+    def _end(self, key: bytes, seq: int, words: int, stamps: int) -> bool:
         """A segment of the usual form, without text, that is not one of many of an established
-        connection: mostly the end of a handshake, or a FIN. False: nothing has changed."""
+        connection: mostly a FIN, or the acknowledgment of ours. False: nothing has changed."""
         if not self._in_batch:
             self._in_batch = True
             self._now = self.clock()
-        entry = self._table.get(key)
-        if type(entry) is Connection:
-            if not prediction.take_end(entry, seq, words, stamps, self._now):
-                return False
-            self._touch(entry)
-            return True
-        return (
-            type(entry) is HalfOpen
-            and not words & usual.FIN
-            and self._establish(entry, seq, words, stamps)
-        )
+        conn = self._table.get(key)
+        if type(conn) is not Connection or not prediction.take_end(
+            conn, seq, words, stamps, self._now
+        ):
+            return False
+        self._touch(conn)
+        return True
 
     def _end_train(self) -> None:
         """What comes next does not belong to it, or the batch is over."""
@@ -373,8 +380,9 @@ class Inbound(PassiveOpens):
         kept = 0
         touched, turns = self._touched, self._turns
         self._touched = []
+        clock = self.clock
         if turns.waits_since != _NEVER:
-            turns.ends(self.clock())
+            turns.ends(clock())
         for entry in touched:
             entry.touched = False
             if type(entry) is Connection and entry.acks_noted:
@@ -390,7 +398,10 @@ class Inbound(PassiveOpens):
                 if listener.closed:
                     conn.abort(discarded=True)
                 else:
-                    self._call_user(self._listeners.accept, listener, conn)
+                    try:
+                        self._listeners.accept(listener, conn)
+                    except BaseException as exc:
+                        self._user_failed(self._listeners.accept, exc)
                     if self._answering is conn:
                         begun.append(conn)
                         continue
@@ -405,7 +416,7 @@ class Inbound(PassiveOpens):
                 woken.append(conn)
                 continue
             try:
-                self._finish(conn, self.clock())
+                self._finish(conn, clock())
             except BaseException as exc:  # as above
                 self._user_failed(self._finish, exc)
         last = touched[-1] if len(touched) > 1 else None
@@ -419,7 +430,7 @@ class Inbound(PassiveOpens):
                         self._user_failed(user.progress, exc)
                 if entry.received:
                     kept += entry.settle_batch()
-                if entry is last and may_wait(entry) and turns.begins(self.clock()):
+                if entry is last and may_wait(entry) and turns.begins(clock()):
                     entry.touched = True  # first of the next batch
                     self._touched.append(entry)
                     continue
@@ -427,7 +438,7 @@ class Inbound(PassiveOpens):
                     woken.append(entry)
                     continue
             try:
-                self._finish(entry, self.clock())
+                self._finish(entry, clock())
             except BaseException as exc:  # as above
                 self._user_failed(self._finish, exc)
         self._answering = None

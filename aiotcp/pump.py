@@ -413,8 +413,9 @@ class Pump:
     def _part(self) -> None:
         """The connection has all that was written. Its FIN leaves now, with the last bytes and the
         acknowledgment of theirs, and not after connection_lost()."""
-        connection = self.connection
-        if connection.ended or connection.received_bytes or self._lingers_zero:  # no FIN, then
+        connection, sock = self.connection, self.socket
+        lingers_zero = sock is not None and sock.lingers_zero
+        if connection.ended or connection.received_bytes or lingers_zero:  # no FIN, then
             self.stack.push_later(connection)
         else:
             connection.shutdown()
@@ -448,19 +449,14 @@ class Pump:
             )
         self.force_close(exc)
 
-    @property
-    def _lingers_zero(self) -> bool:
-        return self.socket is not None and self.socket.lingers_zero
-
     def _lose(self, exc: BaseException | None) -> None:
         if not self._lost:
             self._lost = 1
-            self.stack.loop.call_soon(
-                self._enter, self._connection_lost, exc, context=self._context
-            )
+            self.stack.loop.call_soon(self._connection_lost, exc, context=self._context)
 
     def _connection_lost(self, exc: BaseException | None) -> None:
         connection, transport = self.connection, self._transport
+        self._entered = True  # as `_enter`, and for good: there is nothing to look at afterwards
         try:
             self.protocol.connection_lost(exc)
         finally:

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from functools import partial
 from types import CoroutineType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from warnings import warn
 from weakref import ReferenceType, ref
 
@@ -33,6 +33,9 @@ _Hosts = str | Iterable[str | None] | None
 
 _LIMIT = 64 * 1024
 """Bytes that a StreamReader may hold before it pauses reading are twice this, as in asyncio."""
+
+_KEEPS_WRITER = sys.version_info < (3, 13)
+"""A protocol of asyncio's streams does, for `start_tls()`."""
 
 _current: ContextVar[Stack | None] = ContextVar("aiotcp_stack", default=None)
 
@@ -226,15 +229,15 @@ class _Accepted(asyncio.StreamReaderProtocol):
         if self._closed is not None:
             super().__del__()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: Any) -> None:
         reader, loop = self._strong_reader, self._loop
         assert reader is not None
         self._transport = transport
         reader.set_transport(transport)
         if transport.get_extra_info("sslcontext") is not None:
             self._over_ssl = True
-        writer = StreamWriter(cast("asyncio.Transport", transport), self, reader, loop)
-        if sys.version_info < (3, 13):
+        writer = StreamWriter(transport, self, reader, loop)
+        if _KEEPS_WRITER:
             self._stream_writer = writer
         outcome = self._client_connected_cb(reader, writer)
         if type(outcome) is CoroutineType or asyncio.iscoroutine(outcome):

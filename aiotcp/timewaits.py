@@ -21,35 +21,33 @@ class TimeWaits:
 
     def __init__(self) -> None:
         self._queues: dict[float, deque[TimeWait]] = {}
-        self._count = 0
+        self.count = 0
+        """How many of them wait."""
         self._places = 0  # in the queues, those of records included that have ended or moved on
         self.armed_at = math.inf
 
-    def __len__(self) -> int:
-        return self._count
-
     def add(self, record: TimeWait) -> None:
         """A wait begins."""
-        self._count += 1
+        self.count += 1
         wait = record.options.time_wait_s
         queue = self._queues.get(wait)
         if queue is None:
             queue = self._queues[wait] = deque()
         queue.append(record)
         self._places += 1
-        if self._places > 2 * self._count + _MANY:
+        if self._places > 2 * self.count + _MANY:
             self._clean()
 
     def moved(self, record: TimeWait) -> None:
         """The wait of `record` has begun anew."""
         record.restarted = False
         record.stale_places += 1
-        self._count -= 1  # it is there already
+        self.count -= 1  # it is there already
         self.add(record)
 
     def ended(self) -> None:
         """A record has `ended`; its place is cleaned up when its time would have come."""
-        self._count -= 1
+        self.count -= 1
 
     def _clean(self) -> None:
         self._places = 0

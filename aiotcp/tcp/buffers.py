@@ -43,7 +43,7 @@ def tune_receive_buffer(conn: Connection, tsecr: int, now: float) -> None:
     """Text arrived, which echoes our timestamp `tsecr` (0: none), and a measurement is due."""
     tuning = conn.rcv_tuning
     if tuning is None:
-        if not conn.total_received:
+        if conn.rcv_nxt == conn.irs + 1:
             return  # it takes two to measure, and many connections never get a second one
         tuning = conn.rcv_tuning = ReceiveTuning(conn.rcv_mss, conn.rto.srtt)
     if not conn.ts_enabled:

@@ -259,8 +259,9 @@ class Connection(Tcb):
     def _enter(self, state: State) -> None:
         before, self.state = self.state, state
         self.calm = False
-        if self.on_state is not None:
-            self.on_state(self, before, state)
+        on_state = self.on_state
+        if on_state is not None:
+            on_state(self, before, state)
 
     # -- opening ----------------------------------------------------------------------------
 

@@ -35,7 +35,9 @@ def congestion_control(cc: str | Callable[[Any], Any], start: Start) -> Congesti
 
     Raises TypeError if that made something else.
     """
-    made = _BY_NAME[cc](start) if isinstance(cc, str) else cc(start)
+    if isinstance(cc, str):
+        return _BY_NAME[cc](start)
+    made = cc(start)
     if not isinstance(made, CongestionControl):
         raise TypeError(f"cc made a {type(made).__name__!r}, which is no CongestionControl")
     return made
