@@ -36,12 +36,13 @@ _TOTALS: Final = (
     "established_resets",
     "attempts_failed",
 )
+_COUNTED: Final = tuple(name for name in _TOTALS if name != "packets_sent")  # which is a sum
 
 
 class Counters:
     """Totals since the stack began."""
 
-    __slots__ = (*(name for name in _TOTALS if name != "packets_sent"), "dropped", "events", "sent")
+    __slots__ = (*_COUNTED, "dropped", "events", "sent")
 
     def __init__(self) -> None:
         self.packets_received = 0
