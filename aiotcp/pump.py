@@ -63,7 +63,6 @@ class Pump:
         "_in_progress",
         "_late",
         "_lost",
-        "_memory",
         "_started",
         "_transport",
         "_urgent_bytes",
@@ -99,7 +98,6 @@ class Pump:
         self._transport: Any = transport  # None: connection_lost() has run
         self._context = context
         self._urgent_bytes = 0  # of the overflow, up to the end of urgent data
-        self._memory = 0  # the id() of what the latest block was written from
         self._in_progress = False  # the stack called, and runs output afterwards
         self._late = False  # a task has answered, and is expected to do so again
         self._entered = False  # the protocol's context is
@@ -341,9 +339,9 @@ class Pump:
             size = len(view)
             self.overflow_bytes += size
             if size >= _BLOCK_BYTES:
-                memory = id(view.obj)
-                self.connection.fresh = self._memory not in (0, memory)
-                self._memory = memory
+                before = self.connection.sending.latest_memory()
+                if before is not None:
+                    self.connection.fresh = before is not view.obj
         if urgent:
             self._urgent_bytes = self.overflow_bytes
         # Send first: only what is left over counts against the high-water mark.

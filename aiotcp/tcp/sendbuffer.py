@@ -80,6 +80,14 @@ class SendBuffer:
             chunks.append(chunk)
         self.end += size
 
+    def latest_memory(self) -> object:
+        """Of what the latest write was a view, or the one before: a line may be behind it, as with
+        HTTP's chunks. None: nothing that large waits for its acknowledgment."""
+        for chunk in self._chunks[:-3:-1]:
+            if isinstance(chunk, memoryview):
+                return chunk.obj
+        return None
+
     def finish(self) -> int:
         """Nothing is going to be added any more: the sequence number after the last byte."""
         self.whole_bytes = -1

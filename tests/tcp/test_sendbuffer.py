@@ -149,3 +149,20 @@ def test_pieces_are_slices_one_behind_the_other(writes: list[int], first: int, l
         assert len(pieces) == count
         for n, piece in enumerate(pieces):
             assert b"".join(piece) == joined(buffer, first + n * length, length)
+
+
+def test_the_latest_memory_is_known_until_it_is_acknowledged() -> None:
+    first, second = bytes(5000), bytes(5000)
+    buffer = SendBuffer(100)
+    assert buffer.latest_memory() is None
+    buffer.append(b"a line")
+    assert buffer.latest_memory() is None
+    buffer.append(memoryview(first)[:4000])
+    assert buffer.latest_memory() is first
+    buffer.append(second)
+    assert buffer.latest_memory() is second
+    buffer.append(b"a line behind it")
+    buffer.append(b"and one that is joined")
+    assert buffer.latest_memory() is second
+    buffer.discard_to(buffer.end - 1)
+    assert buffer.latest_memory() is None
