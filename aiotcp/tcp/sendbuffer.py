@@ -1,7 +1,8 @@
 """The bytes that the application handed over and the peer has not acknowledged yet.
 
-Views are kept, not copied: a segment is sent, and sent again, as slices of what was written. Only
-small writes are joined, and kept as bytes: copying a few of them costs less than a view does.
+What was written is kept, not copied: a segment is sent, and sent again, as views of it. Only small
+writes are joined: copying a few of them costs less than a view does. Bytes that are written whole
+are kept as they are, since a view is two objects more, which the garbage collector looks at.
 """
 
 from __future__ import annotations
@@ -62,12 +63,15 @@ class SendBuffer:
     def append(self, data: Buffer) -> None:
         """Add bytes at `end`; an empty buffer adds nothing."""
         chunk: bytes | memoryview
-        if type(data) is bytes and len(data) < _SMALL_BYTES:
+        if type(data) is bytes:
             chunk = data
         else:
-            chunk = memoryview(data)
-            if chunk.format != "B" or chunk.ndim != 1:
-                chunk = chunk.cast("B")
+            view = memoryview(data)
+            if view.format != "B" or view.ndim != 1:
+                view = view.cast("B")
+            chunk, whole = view, view.obj
+            if type(whole) is bytes and len(whole) == len(view) and view.c_contiguous:
+                chunk = whole
         size = len(chunk)
         if not size:
             return
@@ -81,11 +85,13 @@ class SendBuffer:
         self.end += size
 
     def latest_memory(self) -> object:
-        """Of what the latest write was a view, or the one before: a line may be behind it, as with
-        HTTP's chunks. None: nothing that large waits for its acknowledgment."""
+        """What the latest write was, or was a view of, or the one before: a line may be behind it,
+        as with HTTP's chunks. None: nothing that large waits for its acknowledgment."""
         for chunk in self._chunks[:-3:-1]:
             if isinstance(chunk, memoryview):
                 return chunk.obj
+            if len(chunk) >= _SMALL_BYTES:
+                return chunk
         return None
 
     def finish(self) -> int:
@@ -129,17 +135,17 @@ class SendBuffer:
             return []
         chunks, starts = self._chunks, self._starts
         if starts[-1] == seq and len(chunks[-1]) == length:  # the latest write, for the first time
-            return [chunks[-1]]
+            return [chunks[-1] if length < _SMALL_BYTES else memoryview(chunks[-1])]
         index = bisect_right(starts, seq, self._first) - 1
         offset = seq - starts[index]
-        chunk = chunks[index]
+        chunk = _view(chunks[index])
         if len(chunk) - offset >= length:
             return [chunk[offset : offset + length]]
         found: list[Buffer] = [chunk[offset:]]
         length -= len(chunk) - offset
         while length > 0:
             index += 1
-            chunk = chunks[index]
+            chunk = _view(chunks[index])
             found.append(chunk[:length])
             length -= len(chunk)
         return found
@@ -148,7 +154,7 @@ class SendBuffer:
         """`slices` of `count` ranges of `length` bytes each, one behind the other from `seq` on."""
         chunks, starts = self._chunks, self._starts
         index = bisect_right(starts, seq, self._first) - 1
-        chunk = chunks[index]
+        chunk = _view(chunks[index])
         offset = seq - starts[index]
         left = len(chunk) - offset
         if left >= length * count:  # all of them in one write
@@ -165,7 +171,7 @@ class SendBuffer:
             offset = length - left
             while True:
                 index += 1
-                chunk = chunks[index]
+                chunk = _view(chunks[index])
                 left = len(chunk) - offset
                 if left >= 0:
                     break
@@ -174,3 +180,8 @@ class SendBuffer:
             parts.append(chunk[:offset])
             found.append(parts)
         return found
+
+
+def _view(chunk: bytes | memoryview) -> bytes | memoryview:
+    """To be sliced without a copy, unless it is small."""
+    return memoryview(chunk) if len(chunk) >= _SMALL_BYTES else chunk

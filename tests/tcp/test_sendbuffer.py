@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import gc
 
 import pytest
 from hypothesis import given
@@ -40,6 +41,25 @@ def test_slices_are_views_of_what_was_written() -> None:
     (whole,) = filled(b"", data).slices(START, 5000)
     assert isinstance(whole, memoryview)
     assert whole.obj is data
+
+
+def test_bytes_that_wait_whole_are_no_work_for_the_garbage_collector() -> None:
+    def views() -> int:
+        return sum(type(each) is memoryview for each in gc.get_objects())
+
+    blocks = [bytes([n]) * 5000 for n in range(100)]
+    gc.collect()
+    before = views()
+    buffer = SendBuffer(START)
+    for block in blocks:
+        buffer.append(memoryview(block))
+    assert views() <= before
+    assert joined(buffer, 4999, 5002) == blocks[0][-1:] + blocks[1] + blocks[2][:1]
+    buffer.append(memoryview(blocks[7])[:4999])  # a part of it
+    assert joined(buffer, 500_000, 4999) == blocks[7][1:]
+    backwards = memoryview(bytes(range(256)) * 20)[::-1]
+    buffer.append(backwards)
+    assert [part.tolist() for part in buffer.slices(START + 504_999, 5120)] == [backwards.tolist()]  # type: ignore[union-attr]
 
 
 def test_small_writes_are_taken_whole_up_to_a_limit() -> None:
