@@ -362,8 +362,7 @@ class Inbound(PassiveOpens):
             except BaseException as exc:
                 self._user_failed(user.progress, exc)
         kept = conn.settle_batch() if conn.received else 0
-        answering, self._answering = self._answering, None
-        if conn is answering and conn.acks.due is None and not conn.ended:
+        if conn is self._answering and conn.acks.due is None and not conn.ended:
             self._push_behind([conn])
         else:
             # The clock anew: what users did may have taken its time, and timers start here.
@@ -371,6 +370,7 @@ class Inbound(PassiveOpens):
                 self._finish(conn, self.clock())
             except BaseException as exc:  # as above
                 self._user_failed(self._finish, exc)
+        self._answering = None
         if self._replies:
             self._reply()
         return kept

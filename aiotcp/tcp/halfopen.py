@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from math import floor
 from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Drop, Why
@@ -181,7 +182,7 @@ class HalfOpen:
             return
         options = terms.options
         offer = self.offer
-        tsval = int(now * 1000) + self.ts_offset
+        tsval = floor(now * 1000) + self.ts_offset
         if why is _OPEN_REPLY:
             self.sent_at = now
             self.deadline = now + options.rto_initial_s

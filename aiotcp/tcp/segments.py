@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import floor
 from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Why
@@ -34,7 +35,7 @@ def timestamps_only(conn: Connection, now: float) -> bytes:
     """The options of a segment that acknowledges nothing new."""
     if not conn.ts_enabled:
         return b""
-    return pack_timestamps(int(now * 1000) + conn.ts_offset, conn.ts_recent)
+    return pack_timestamps(floor(now * 1000) + conn.ts_offset, conn.ts_recent)
 
 
 def header_options(conn: Connection, now: float, duplicate: tuple[int, int] | None = None) -> bytes:
@@ -160,7 +161,7 @@ def send_plain(
             rcv_nxt,
             flags,
             window,
-            int(now * 1000) + conn.ts_offset,  # `Tcb.clock`
+            floor(now * 1000) + conn.ts_offset,  # `Tcb.clock`
             conn.ts_recent,
             payload,
             length,
@@ -190,7 +191,7 @@ def send_run(
     rcv_nxt = conn.rcv_nxt
     window = _offer_window(conn, now)
     template, sending, offload = conn.template, conn.sending, conn.path.offload
-    tsval = int(now * 1000) + conn.ts_offset  # `Tcb.clock`
+    tsval = floor(now * 1000) + conn.ts_offset  # `Tcb.clock`
     end = seq + length
     flags = ACK
     last = length % frame

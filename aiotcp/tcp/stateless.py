@@ -8,6 +8,7 @@ is, and options beyond MSS need timestamps.
 
 from __future__ import annotations
 
+from math import floor
 from typing import TYPE_CHECKING
 
 from aiotcp.reasons import Why
@@ -45,7 +46,7 @@ def answer(
         # RFC 3168's ECN is granted to those who ask for RFC 9768's as well: one bit is kept.
         offer.ecn = ecn_setup.CLASSIC if offer.ecn else 0
         extras = cookies.Extras(offer.wscale, offer.sack, ecn=offer.ecn > 0)
-        clock = cookies.stamp(int(now * 1000) + ts_offset, extras)
+        clock = cookies.stamp(floor(now * 1000) + ts_offset, extras)
     return template.frame(
         cookies.make(secret, flow, segment.seq, offer.mss, now),
         segment.seq + 1,

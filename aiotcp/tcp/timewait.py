@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
+from math import floor
 from typing import TYPE_CHECKING, Final
 
 from aiotcp.reasons import Drop, Why
@@ -139,7 +140,7 @@ class TimeWait:
         options = b""
         if self.ts_recent is not None:
             offset = _unpack_numbers(self._numbers)[2]
-            options = pack_options(timestamps=(int(now * 1000) + offset, self.ts_recent))
+            options = pack_options(timestamps=(floor(now * 1000) + offset, self.ts_recent))
         transmit(
             template.frame(
                 self.snd_nxt,
