@@ -90,32 +90,27 @@ class Inbound(PassiveOpens):
             if not vouched:
                 vouched = usual.right_checksums(packet, key)
             length = size - start
-            if (
-                seq == train.seq
-                and key == train.key
-                and stamps == train.stamps
-                and words | _PSH == train.words
-                and gso_size == train.gso_size
-                and 0 < length <= train.longest
-                and len(train.pieces) < train.most
-                and vouched
-            ):
-                train.pieces.append(packet[start:])
-                train.seq = (seq + length) & MASK
-                return
-            if vouched and words & _FLAGS == _ONLY_ACK:
-                if (
-                    not length
-                    and key == train.key
-                    and seq == train.seq
-                    and stamps == train.stamps
-                    and train.acks is not None
-                    and prediction.take_again(train.acks, words)
+            if seq == train.seq and key == train.key and stamps == train.stamps and vouched:
+                if length:
+                    if (
+                        words | _PSH == train.words
+                        and gso_size == train.gso_size
+                        and length <= train.longest
+                        and len(train.pieces) < train.most
+                    ):
+                        train.pieces.append(packet[start:])
+                        train.seq = (seq + length) & MASK
+                        return
+                elif (
+                    words & _FLAGS == _ONLY_ACK
+                    and (acks := train.acks) is not None
+                    and prediction.take_again(acks, words)
                 ):
                     counters = self.counters
                     counters.packets_received += 1
                     counters.bytes_received += size
                     return
+            if vouched and words & _FLAGS == _ONLY_ACK:
                 conn = self._table.get(key)
                 if type(conn) is HalfOpen and not length:  # mostly the end of its handshake
                     if train.key:
