@@ -278,10 +278,11 @@ class Options:
     if not TYPE_CHECKING:  # it knows which arguments there are
 
         def __init__(self, **options: Any) -> None:
+            for name in options:
+                kind_of(name)
+            put = object.__setattr__
             for name, value in (_DEFAULTS | options).items():
-                if name not in KINDS:
-                    kind_of(name)
-                object.__setattr__(self, name, value)
+                put(self, name, value)
             self.__post_init__()
 
         def __setattr__(self, name: str, value: object) -> None:
@@ -295,8 +296,10 @@ class Options:
             raise FrozenInstanceError(f"cannot delete field {name!r}")
 
     def __post_init__(self) -> None:
-        for name, kind in KINDS.items():
-            kind.check(name, getattr(self, name))
+        for name, default in _DEFAULTS.items():
+            value = getattr(self, name)
+            if value is not default:
+                KINDS[name].check(name, value)
         if self.rto_max_s < self.rto_min_s:
             raise ValueError(
                 f"rto_max_s must be between {self.rto_min_s:g} and 600, not {self.rto_max_s!r}"
@@ -353,7 +356,7 @@ class Options:
             return options
         if options is not None and not isinstance(options, Mapping):
             raise TypeError(f"options must be Options or a mapping of changes, not {options!r}")
-        return cls().replace(**(options or {}))
+        return cls(**(options or {}))
 
     def variant(self, options: "Options | Mapping[str, Any] | None") -> "Options":
         """What holds for one listener or connection of a stack whose options these are: `options`

@@ -164,6 +164,7 @@ def test_words_that_are_no_options(name: str, text: str, message: str) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_each_default_reads_as_it_is_shown(name: str) -> None:
     default = getattr(DEFAULTS, name)
+    kind_of(name).check(name, default)  # which `Options` does not do
     assert kind_of(name).read(name, spelled(default)) == default
 
 

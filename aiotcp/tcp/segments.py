@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from aiotcp.wire.frame import Buffer, Frame
 
 _MAX_SACK_BLOCKS: Final = 4
+_FEW: Final = 3
+"""Packets that are better sent one by one."""
 
 
 def timestamps_only(conn: Connection, now: float) -> bytes:
@@ -204,7 +206,12 @@ def send_run(
     segments = 0
     made: list[Frame] = []
     packets: Run | None = None
-    if offload and frame == size < length and len(whole := sending.slices(seq, length)) == 1:
+    if (
+        offload
+        and frame == size
+        and length > _FEW * size
+        and len(whole := sending.slices(seq, length)) == 1
+    ):
         # They need no sum of their text, which is of one write: a run, until somebody looks.
         text, tsecr = whole[0], conn.ts_recent
         packets = run(template, seq, rcv_nxt, flags, window, tsval, tsecr, text, size, why)
