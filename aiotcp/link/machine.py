@@ -49,10 +49,10 @@ def _limits(ours: Path, groups: Path) -> Iterator[int]:
     """Those of our groups and of all around them. A group that is not found there is a container's,
     which sees itself at the root: to go up from its name leads there as well (cgroups(7))."""
     try:
-        lines = ours.read_text().splitlines()
+        lines = os.fsdecode(ours.read_bytes())  # a group's name is a file's: any bytes
     except OSError:
         return
-    for line in lines:
+    for line in lines.split("\n"):
         _, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
         if not controllers:

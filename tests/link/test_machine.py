@@ -101,6 +101,14 @@ def test_what_can_not_be_read_is_no_limit(host: Host) -> None:
     assert host.allows() == 3 * GIB
 
 
+def test_a_groups_name_may_be_any_bytes(host: Host) -> None:
+    group = host.root / "fs" / os.fsdecode(b"caf\xe9\xc2\x85")
+    group.mkdir(parents=True)
+    (group / "memory.max").write_text(f"{4 * GIB}\n")
+    (host.root / "cgroup").write_bytes(b"0::/caf\xe9\xc2\x85\n")
+    assert host.allows() == 384 << 20
+
+
 def test_what_stays_in_memory_has_the_same_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "for_connections", lambda: pytest.fail("the machine was asked"))
     left, right = memory.pair()
