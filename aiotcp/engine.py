@@ -290,6 +290,8 @@ class Engine:
             self._finish(oldest, now)
 
     def _account(self, conn: Connection, held: int) -> None:
+        if held < UNNOTED_BYTES:
+            held = 0
         if self.memory.account(held - conn.accounted):
             self.counters.memory_pressures += 1
         conn.accounted = held

@@ -13,7 +13,8 @@ LEAST_SEND_BYTES: Final = 16 * 1024
 """What a connection may have on its way whatever the pressure."""
 UNNOTED_BYTES: Final = 256
 """What a connection holds more or less than was noted, below this, is not worth a note: a line that
-comes and goes costs none."""
+comes and goes costs none. And less than this is noted as nothing, so that many that hold nothing
+do not count for what each held last."""
 _LEAST_SEGMENTS: Final = 4
 """The window that is offered under pressure, in segments (as in Linux)."""
 

@@ -90,6 +90,18 @@ async def test_what_waits_is_counted_and_what_is_gone_is_not() -> None:
 
 
 @pytest.mark.req("X-5")
+async def test_who_holds_nothing_is_counted_for_nothing_however_little_it_was_last() -> None:
+    async with Peer() as peer:
+        app = await peer.connects()
+        app.write(bytes(1000))
+        await peer.sees(ACK, length=1000)
+        assert peer.stack.memory.used == 1000
+        peer.sends(ACK, ack=801)  # the rest is too little for a note
+        peer.sends(ACK, ack=1001)
+        assert app.conn.held_bytes == peer.stack.memory.used == 0
+
+
+@pytest.mark.req("X-5")
 async def test_under_pressure_windows_stay_small_and_nothing_is_kept_out_of_order() -> None:
     async with Peer(options=Options(memory_limit=LIMIT, receive_buffer=160_000)) as peer:
         hoarders = []
