@@ -261,11 +261,12 @@ class Options:
     memory_limit: Annotated[int | None, Range(2**16, 2**40), _OF_STACK] = None
     """What receive queues, reassembly and send buffers of all connections may hold, bytes; Linux's
     tcp_mem. From three quarters of it on, windows and buffers are small and nothing is kept out of
-    order; at the limit, data for programs that do not read is dropped. None: of the machine's
-    memory, or what a container may use of it, 3/32, which is the last of Linux's tcp_mem; where a
-    device has several queues (`--workers`), so much for all of them together, in equal parts; 512
-    MiB for a link that stays in the process, such as `memory.pair()`, so that tests run on all
-    machines alike. `aiotcp info --json` tells what became of it."""
+    order; at the limit, data for programs that do not read is dropped, and when a program closes a
+    connection, the oldest of those that it has closed and TCP has not is reset. None: of the
+    machine's memory, or what a container may use of it, 3/32, which is the last of Linux's tcp_mem;
+    where a device has several queues (`--workers`), so much for all of them together, in equal
+    parts; 512 MiB for a link that stays in the process, such as `memory.pair()`, so that tests run
+    on all machines alike. `aiotcp info --json` tells what became of it."""
     challenge_ack_rate: _StackCount = 1000
     """Challenge ACKs per second, about, as Linux's tcp_challenge_ack_limit: the number is drawn
     anew for each second, so that nobody can count what is left of it."""
