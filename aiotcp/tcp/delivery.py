@@ -18,7 +18,7 @@ class Stamp:
     """What was known when a frame was sent (4.1.2.1.2). A retransmission gets a new one; the
     pieces of a frame that is split share theirs, and so do frames that leave together.
 
-    `DeliveryRate.on_sent` sets all of it: an `__init__` would take twice as long again."""
+    `DeliveryRate.on_sent` sets all of it: with an `__init__` that takes twice as long."""
 
     __slots__ = (
         "app_limited",

@@ -156,7 +156,7 @@ def send_plain(
     buffer = conn.rcv_space if conn.queue_share is None else receive_room(conn, now)
     conn.rcv_buffer = buffer
     window = advertise(rcv_nxt, rcv_adv, conn.received_bytes, buffer, conn.rcv_mss, shift)
-    transmit = conn.transmit  # no method: looked up as one, it costs as much as a call
+    transmit = conn.transmit  # an attribute: `conn.transmit(...)` would look for a method first
     transmit(
         conn.template.plain(
             seq,
@@ -171,7 +171,8 @@ def send_plain(
             why,
         )
     )
-    # It is on its way; what follows is for the next one, and the peer need not wait for it.
+    # It is on its way, and the peer need not wait for what is noted now. Nobody sees the state in
+    # between: a link delivers nothing within `send` (`link.base`).
     edge = rcv_nxt + (window << shift)
     if edge > rcv_adv:
         conn.rcv_adv = edge

@@ -44,7 +44,7 @@ class Sent:
 
 
 def sent(start: int, end: int, stamp: Stamp, transmissions: int = 1) -> Sent:
-    """A record; for each frame, and so no `__init__`, which takes twice as long."""
+    """A record, without an `__init__`, with which it takes twice as long: there are many."""
     record = Sent()
     record.start = start
     record.end = end
