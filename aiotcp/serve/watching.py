@@ -80,8 +80,8 @@ class Watching:
         self._gap: tuple[float, int, int] | None = None
         """Since when nobody looks, how many segments the connection had had by then, and how many
         of those were missed."""
-        self._look_until = 0
-        """Of the stack's count of packets."""
+        self._looked = 0
+        """Packets of all connections that have passed, in this tick."""
         self._resting = True
         self._told = False
         self._over = False
@@ -114,19 +114,20 @@ class Watching:
     # -- the tap ------------------------------------------------------------------------------
 
     def sent(self, frame: Frame) -> None:
+        self._looked += 1
         header = frame.header
         if header[self._where] == self._out:
             self._note(bytes(header), frame.length, str(frame.reason))
 
     def received(self, packet: memoryview) -> None:
+        self._looked += 1
         if packet[self._where] == self._in or (
             self._ipv4 and packet[0] & 15 > 5 and _behind_options(packet) == self._in
         ):
             self._note(bytes(packet[:_HEADERS]), len(packet), None)
 
     def flush(self) -> None:
-        counters = self._stack.counters
-        if counters.packets_received + counters.packets_sent > self._look_until:
+        if self._looked > LOOKED_MAX:
             self._have_seen_enough(0)
 
     def _note(self, header: bytes, length: int, why: str | None) -> None:
@@ -210,8 +211,7 @@ class Watching:
         return made
 
     def _begin_to_look(self) -> None:
-        counters = self._stack.counters
-        self._look_until = counters.packets_received + counters.packets_sent + LOOKED_MAX
+        self._looked = 0
         self._left = PACKETS_MAX
         if self._resting and not self._over:
             self._resting = False
