@@ -130,7 +130,7 @@ class Connection(Tcb):
         self.random = random
         """Evenly distributed over [0, 1)."""
         self.transmit = transmit
-        """Takes each frame that `output` makes, perhaps before its effects are noted here: so it must
+        """Takes each frame that `output` makes, perhaps before its effects are noted here: it must
         not call the connection."""
         self.memory = memory
         """The stack's."""
