@@ -128,7 +128,9 @@ class Engine:
         self._challenges = SharedLimit(
             self.options.challenge_ack_rate, self._random.random, self._note_challenge_withheld
         )
-        self.memory = MemoryBudget(self.options.memory_limit or memory_limit(link))
+        self.memory = MemoryBudget(
+            self.options.memory_limit or memory_limit(link), self._note_pressure
+        )
         """What the connections hold."""
         self._orphans: dict[bytes, Connection] = {}  # those of the table, oldest first
         self._now = 0.0
@@ -292,12 +294,14 @@ class Engine:
     def _account(self, conn: Connection, held: int) -> None:
         if held < UNNOTED_BYTES:
             held = 0
-        if self.memory.account(held - conn.accounted):
-            self.counters.memory_pressures += 1
+        self.memory.account(held - conn.accounted)
         conn.accounted = held
 
     def _bucket(self, rate: int) -> TokenBucket:
         return TokenBucket(rate, rate, self._random.random)
+
+    def _note_pressure(self) -> None:
+        self.counters.memory_pressures += 1
 
     def _note_challenge_withheld(self) -> None:
         self.counters.challenge_acks_withheld += 1

@@ -104,7 +104,7 @@ def least_send_limit(options: Options) -> int:
 def send_room(conn: Connection) -> int:
     """What `send` accepts now, bytes."""
     sending = conn.sending
-    room = conn.memory.send_buffer(send_limit(conn)) - (sending.end - sending.start)
+    room = conn.memory.send_room(send_limit(conn), sending.end - sending.start)
     if conn.fresh and conn.options.send_buffer is None:
         room = min(room, FRESH_UNSENT_BYTES - conn.unsent)
     return max(room, 0)

@@ -31,7 +31,7 @@ from aiotcp.tcp.buffers import send_room
 from aiotcp.tcp.challenge import SharedLimit
 from aiotcp.tcp.congestion import CongestionControl, Start
 from aiotcp.tcp.flow import Endpoint
-from aiotcp.tcp.memory import MemoryBudget
+from aiotcp.tcp.memory import LEAST_SEND_BYTES, MemoryBudget
 from aiotcp.tcp.pmtucache import PathMtuCache
 from aiotcp.tcp.reassembly import NOTHING_HELD
 from aiotcp.tcp.scoreboard import NOTHING_IN_FLIGHT
@@ -401,9 +401,14 @@ class Connection(Tcb):
         view = memoryview(data)
         accepted = min(view.nbytes, self.send_space)
         if accepted:
-            self.sending.append(view if accepted == view.nbytes else view.cast("B")[:accepted])
+            sending = self.sending
+            sending.append(view if accepted == view.nbytes else view.cast("B")[:accepted])
+            if sending.end - sending.start - self.accounted > LEAST_SEND_BYTES:
+                held = self.held_bytes  # before others write in the same batch
+                self.memory.account(held - self.accounted)
+                self.accounted = held
             if urgent:
-                self.snd_up = self.sending.end
+                self.snd_up = sending.end
                 self.calm = self.parting = False
         return accepted
 

@@ -15,42 +15,58 @@ from tests.support.conversation import App, Peer
 LIMIT = 200_000
 
 
+class Budget(MemoryBudget):
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit, self.began)
+        self.pressures = 0
+
+    def began(self) -> None:
+        self.pressures += 1
+
+
 def test_pressure_begins_above_three_quarters_and_ends_below_a_half() -> None:
-    budget = MemoryBudget(1000)
-    assert not budget.account(750)
+    budget = Budget(1000)
+    budget.account(750)
     assert not budget.pressure
-    assert budget.account(1)
+    budget.account(1)
     assert budget.pressure
-    assert not budget.account(249)
+    budget.account(249)
     assert budget.exhausted
     budget.account(-500)
     assert (budget.pressure, budget.exhausted) == (True, False)
     budget.account(-1)
     assert not budget.pressure
     assert budget.used == 499
+    assert budget.pressures == 1
 
 
 def test_shares() -> None:
-    budget = MemoryBudget(1000)
+    budget = Budget(200_000)
     assert budget.receive_buffer(100_000, 1460) == 100_000
-    assert budget.send_buffer(100_000) == 100_000
-    budget.account(800)
+    assert budget.send_room(100_000, 0) == 100_000
+    assert budget.send_room(100_000, 60_000) == 40_000
+    budget.account(100_000)  # what is left until pressure begins
+    assert budget.send_room(100_000, 0) == 50_000
+    assert budget.send_room(100_000, 60_000) == 40_000
+    budget.account(50_000 - LEAST_SEND_BYTES + 1)  # no crumbs
+    assert budget.send_room(100_000, 0) == LEAST_SEND_BYTES
+    assert budget.send_room(100_000, LEAST_SEND_BYTES) == 0
+    budget.account(50_000)
     assert budget.receive_buffer(100_000, 1460) == 4 * 1460
     assert budget.receive_buffer(1000, 1460) == 1000
-    assert budget.send_buffer(100_000) == LEAST_SEND_BYTES
-    assert budget.send_buffer(1000) == 1000
+    assert budget.send_room(100_000, 0) == LEAST_SEND_BYTES
+    assert budget.send_room(1000, 0) == 1000
 
 
 @given(st.lists(st.integers(min_value=-2000, max_value=2000)))
 def test_exhausted_is_never_without_pressure(changes: list[int]) -> None:
-    budget = MemoryBudget(1000)
+    budget = Budget(1000)
     began = 0
     for change in changes:
         before = budget.pressure
-        change = max(change, -budget.used)
-        told = budget.account(change)
-        assert told == (budget.pressure and not before)
-        began += told
+        budget.account(max(change, -budget.used))
+        began += budget.pressure and not before
+        assert budget.pressures == began
         assert budget.pressure or not budget.exhausted
         assert budget.exhausted == (budget.used >= 1000)
 
@@ -178,7 +194,7 @@ async def test_under_pressure_little_is_accepted_for_sending() -> None:
         await other.sees(ACK, length=1000)
         app.abort()
         await peer.sees(RST | ACK)
-        assert second.conn.send_space == 256 * 1024 - LEAST_SEND_BYTES
+        assert second.conn.send_space == 2**16 * 3 // 4 - LEAST_SEND_BYTES
         second.abort()
         await other.sees(RST | ACK)
 
@@ -193,3 +209,22 @@ async def test_a_connection_that_was_reset_keeps_nothing_that_can_have_no_turn()
         peer.sends(RST, seq=1)
         await peer.sees_nothing()
         assert app.conn.reassembly.cost == 0
+
+
+@pytest.mark.req("X-5")
+async def test_what_one_batch_writes_and_closes_exhausts_nothing() -> None:
+    """The oldest one that its program has closed would be reset, and its answer cut short."""
+    async with Peer(options=Options(memory_limit=2**18)) as peer:
+        ends = [peer.another(port=60000 + index) for index in range(4)]
+        apps = [await end.connects(90 + index) for index, end in enumerate(ends)]
+        for app in apps:
+            assert sum(app.conn.send(bytes(10_000)) for _ in range(10)) >= LEAST_SEND_BYTES
+        for app in apps:
+            app.close()
+        memory = peer.stack.memory
+        held = sum(app.conn.held_bytes for app in apps)
+        assert memory.limit // 2 < held < memory.limit
+        await peer.wait(0.1)
+        for end in ends:
+            assert not [each for each in await end.sees_all() if each.flags & RST]
+        assert peer.stack.counters.orphans_reset == 0
