@@ -107,7 +107,9 @@ async def test_big_values(server: Process, tls: bool) -> None:
 
 
 async def test_publish_and_subscribe(server: Process, tls: bool) -> None:
-    count = 2_000
+    # With TLS, what fits into socket and window: redis-server 7.0 gives a connection up ("bad
+    # length") when it goes on with a write that found no room, and has less to write by then.
+    count = 200 if tls else 2_000
     async with client(tls) as r, r.pubsub() as channel:
         await channel.subscribe("news")
         await channel.psubscribe("n?ws")
