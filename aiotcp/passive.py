@@ -200,14 +200,7 @@ class PassiveOpens(Engine):
         if index is None or scarce:
             return False
         now = self._now
-        conn = self._new_connection(
-            entry.flow,
-            entry.terms,
-            entry.template or self._template(entry.flow, entry.options),
-            entry.iss,
-            entry.ts_offset,
-            now,
-        )
+        conn = self._connection_of(entry, now)
         self._enter(conn)
         self._tell(entry.flow, State.LISTEN, State.SYN_RECEIVED)
         conn.open_fast(listener, entry.offer, segment, now)
@@ -268,14 +261,7 @@ class PassiveOpens(Engine):
         else:
             entry.ended = True
             listener.half_open -= 1
-        conn = self._new_connection(
-            entry.flow,
-            entry.terms,
-            entry.template or self._template(entry.flow, entry.options),
-            entry.iss,
-            entry.ts_offset,
-            now,
-        )
+        conn = self._connection_of(entry, now)
         self._disarm(entry)
         self._table[entry.flow] = conn
         self._connections += 1
@@ -292,6 +278,12 @@ class PassiveOpens(Engine):
                 super()._on_due(entry, due)
         else:
             super()._on_due(item, due)
+
+    def _connection_of(self, entry: HalfOpen, now: float) -> Connection:
+        template = entry.template or self._template(entry.flow, entry.options)
+        return self._new_connection(
+            entry.flow, entry.terms, template, entry.iss, entry.ts_offset, now
+        )
 
     def _reopen(self, entry: TimeWait, segment: tcp.Segment) -> bool:
         """A SYN that TIME-WAIT lets through (RFC 6191 2, MAY-2), if anybody takes it."""
